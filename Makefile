@@ -1,0 +1,61 @@
+# Every target sets up what it needs: a machine with Python 3.11 or newer and make is enough.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env lint unit book test reproduce bench browser clean
+
+PYTHON ?= python3
+NAME ?=
+BIN := .venv/bin
+STAMP := .venv/.stamp
+PYTEST := $(BIN)/python -m pytest -q
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+env: $(STAMP)  ## make the environment in .venv, with the exact versions of requirements.txt
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+lint: env  ## code style; notebooks and their .py twins in step, without outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST) tests/test_book.py -k "twin or outputs"
+
+unit: env  ## the tests of the package alone
+	$(PYTEST) -m "not book and not papermill and not browser"
+
+book: env  ## run every page and build the book
+	$(BIN)/jupyter-book build -W --keep-going .
+	@echo "The book is built. Open _build/html/index.html"
+
+browser: env
+	@$(BIN)/python tests/chromium.py
+
+test: env browser  ## everything: style, package, stored runs, pages, and the built book in a browser
+	$(MAKE) lint
+	$(MAKE) unit
+	$(BIN)/python -m lintf verify
+	$(PYTEST) -m book
+	$(PYTEST) --nbval-lax notebooks
+	$(PYTEST) -m papermill
+	$(MAKE) book
+	$(PYTEST) -m browser
+	@echo "All tests passed."
+
+reproduce: env  ## train the stored runs again from nothing and compare; NAME=... picks one
+	$(BIN)/python -m lintf reproduce $(NAME)
+
+bench: env  ## speed and memory, beside a plain implementation
+	$(BIN)/python benchmarks/speed.py
+
+clean:  ## remove what was built (the environment stays)
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis lintf.egg-info
+	find lintf tests book -name __pycache__ -type d -prune -exec rm -rf {} +

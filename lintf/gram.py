@@ -1,0 +1,100 @@
+"""The linear transformer through sufficient statistics: the fast path, in plain PyTorch.
+
+In a linear-attention layer every token goes through the same linear map, and that map depends on the examples only
+through S = X^T X and s = X^T y. With Q' = Q / N, M = sum_h P_h S Q'_h^T and c = sum_h Q'_h s, a layer does
+
+    out <- out + c.x        s <- (I + M)(s + S c)        S <- (I + M) S (I + M)^T        x <- (I + M) x
+
+at a cost that does not depend on N. Two savings: the last layer needs only its c, and the last but one needs M only on
+the two vectors s + S c and x. `mse` uses the compiled kernel where there is one (kernel.py), else `forward`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lintf import kernel
+from lintf.checks import check_choice
+from lintf.prompts import Gram
+
+BACKENDS = ("auto", "kernel", "plain")
+
+
+def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
+    """The last entry of the query token after all layers, (..., B): minus the prediction.
+
+    P, Q: (..., L, H, d, d); leading axes are those of the Gram's ensemble, or broadcast against them.
+    """
+    S, s, x = gram.S, gram.s, gram.x
+    L, identity = P.shape[-4], torch.eye(x.shape[-2], dtype=x.dtype, device=x.device).unsqueeze(-1)
+    Q = Q / gram.N
+    out = torch.zeros_like(gram.y)
+    for layer in range(L):
+        P_l, Q_l = P[..., layer, :, :, :], Q[..., layer, :, :, :]  # (..., H, d, d)
+        c = Q_l.sum(-3) @ s  # (..., d, B)
+        out = out + (c * x).sum(-2)
+        if layer == L - 1:
+            return out
+        u = s + _apply(S, c)
+        if layer == L - 2:
+            v = torch.stack((u, x.expand_as(u)), -2)  # (..., d, 2, B)
+            t = _left(Q_l.mT, v.unsqueeze(-4))  # (..., H, d, 2, B)
+            m = (S.unsqueeze(-4).unsqueeze(-2) * t.unsqueeze(-4)).sum(-3)  # S t
+            s, x = (v + _left(P_l, m).sum(-4)).unbind(-2)
+        else:
+            QS = _left(Q_l, S.unsqueeze(-4))  # (..., H, d, d, B)
+            A = identity + (P_l.unsqueeze(-3) @ QS).sum(-4).transpose(-3, -2)  # I + M, by M^T = Q S P^T
+            s, x = _apply(A, u), _apply(A, x)
+            S = _product(_product(A, S), A.transpose(-3, -2))
+    return out
+
+
+def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
+    """Mean over the B prompts of (prediction - y)^2, one number per ensemble member.
+
+    backend: "kernel" is the compiled CPU kernel (first derivatives only; raises RuntimeError where it cannot be had),
+    "plain" is PyTorch on any device, "auto" takes the kernel where `kernel.unavailable` has no objection.
+    """
+    check_choice("backend", backend, BACKENDS)
+    why_not = kernel.unavailable(P.shape[-1], P.dtype, P.device.type)
+    if backend == "kernel" and why_not:
+        raise RuntimeError(f"the compiled kernel cannot be used: {why_not}")
+    if backend == "plain" or why_not or torch._C._functorch.is_functorch_wrapped_tensor(P):
+        return (forward(P, Q, gram) + gram.y).square().mean(-1)
+    return _KernelMSE.apply(P, Q, gram)
+
+
+class _KernelMSE(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, P: Tensor, Q: Tensor, gram: Gram) -> Tensor:  # noqa: ANN001
+        loss, *grads = kernel.loss_and_grad(
+            P, Q, gram.S, gram.s, gram.x, gram.y, gram.N, grad=P.requires_grad or Q.requires_grad
+        )
+        ctx.save_for_backward(*grads)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
+        gP, gQ = (g[..., None, None, None, None] * grad for grad in ctx.saved_tensors)
+        return gP, gQ, None
+
+
+def _apply(M: Tensor, v: Tensor) -> Tensor:
+    """M v, prompt by prompt: (..., d, d, B), (..., d, B) -> (..., d, B)."""
+    return (M * v.unsqueeze(-3)).sum(-2)
+
+
+def _product(M: Tensor, K: Tensor) -> Tensor:
+    """M K, prompt by prompt, as d outer products: no temporary larger than the result."""
+    out = M[..., :, 0, None, :] * K[..., None, 0, :, :]
+    for k in range(1, M.shape[-2]):
+        out = torch.addcmul(out, M[..., :, k, None, :], K[..., None, k, :, :])
+    return out
+
+
+def _left(W: Tensor, v: Tensor) -> Tensor:
+    """W v for weights W (..., d, d) that all prompts share and v (..., d, k, B)."""
+    return (W @ v.flatten(-2)).unflatten(-1, v.shape[-2:])

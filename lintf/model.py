@@ -1,0 +1,109 @@
+"""LinearTransformer: the token-space definition, as in the papers (arXiv 2306.00297, 2310.01082).
+
+Tokens Z: (..., B, N+1, d+1), row i = (x_i, y_i), the query's label set to 0. In layer l, with the N examples as keys and
+values, every token n (the query too) changes by the sum over heads h and examples m of attention weight times value,
+
+    x_n <- x_n + sum_hm a_hnm P_h x_m        y_n <- y_n + sum_hm a_hnm y_m        score_hnm = x_n^T Q_h x_m
+
+    linear   a = score / N        relu   a = max(score, 0) / N        softmax   a = softmax over m of score
+
+P and Q are the upper left d x d blocks of the papers' matrices, whose other entries are fixed (1 in P's corner, else 0);
+their figures call P B_l and Q A_l. The model's last entry learns minus the answer: prediction = -Z_out[:, N, d].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lintf import gram
+from lintf.checks import check_choice, check_int, check_real
+from lintf.prompts import Gram, Prompts
+
+ATTENTION = ("linear", "relu", "softmax")
+Params = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LinearTransformer:
+    """A transformer without MLP or normalisation, as a pure function of its parameters {"P", "Q"}: (..., L, H, d, d).
+
+    Leading axes of the parameters are ensemble members; prompts have the same ones, or none (shared by all).
+    Linear attention works on tokens and on Gram statistics alike, with the same result up to rounding; ReLU and
+    softmax attention need the tokens. P of the last layer never reaches the prediction: its gradient is 0.
+    """
+
+    d: int = 5
+    n_layer: int = 3
+    n_head: int = 1
+    attention: str = "linear"
+    init_std: float = 1e-4  # a standard deviation (the original code calls it var)
+
+    def __post_init__(self) -> None:
+        check_int("d", self.d, 1)
+        check_int("n_layer", self.n_layer, 1)
+        check_int("n_head", self.n_head, 1)
+        check_choice("attention", self.attention, ATTENTION)
+        check_real("init_std", self.init_std, low=0.0)
+
+    @property
+    def label(self) -> str:
+        heads = f"-H{self.n_head}" if self.n_head > 1 else ""
+        return f"{self.attention}-L{self.n_layer}{heads}"
+
+    @property
+    def form(self) -> str:
+        """The form of prompts it is trained on: statistics where they suffice."""
+        return "gram" if self.attention == "linear" else "tokens"
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        shape = (2, self.n_layer, self.n_head, self.d, self.d)
+        P, Q = self.init_std * torch.randn(shape, generator=generator, dtype=dtype)
+        return {"P": P, "Q": Q}
+
+    def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
+        """(..., B): the answer to each query."""
+        P, Q = params["P"], params["Q"]
+        if P.shape[-4:] != (self.n_layer, self.n_head, self.d, self.d) or Q.shape != P.shape:
+            raise ValueError(f"parameters of shapes {tuple(P.shape)}, {tuple(Q.shape)} do not fit {self}")
+        if isinstance(prompts, Prompts):
+            return -_last_entry(P, Q, prompts.Z, self.attention)
+        if self.attention != "linear":
+            raise ValueError(f"{self.attention} attention needs the tokens: Gram statistics describe linear attention only")
+        return -gram.forward(P, Q, prompts)
+
+    def loss(self, params: Params, prompts: Prompts | Gram) -> Tensor:
+        """Mean squared error over the prompts, one number per ensemble member."""
+        if isinstance(prompts, Gram) and self.attention == "linear":
+            return gram.mse(params["P"], params["Q"], prompts)
+        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its parameters: a predictor like those of solvers.py."""
+
+    model: LinearTransformer
+    params: Params
+
+    def predict(self, prompts: Prompts | Gram) -> Tensor:
+        return self.model.predict(self.params, prompts)
+
+
+def _last_entry(P: Tensor, Q: Tensor, Z: Tensor, attention: str) -> Tensor:
+    N = Z.shape[-2] - 1
+    x, y = Z[..., :-1], Z[..., -1]  # (..., B, N+1, d), (..., B, N+1)
+    for layer in range(P.shape[-4]):
+        P_l, Q_l = P[..., layer, :, :, :], Q[..., layer, :, :, :]  # (..., H, d, d)
+        keys, labels = x[..., :N, :], y[..., :N]
+        scores = torch.einsum("...bnd,...hde,...bme->...hbnm", x, Q_l, keys)
+        if attention == "softmax":
+            a = scores.softmax(-1)
+        else:
+            a = (scores if attention == "linear" else scores.relu()) / N
+        values = torch.einsum("...hde,...bme->...hbmd", P_l, keys)
+        x = x + torch.einsum("...hbnm,...hbmd->...bnd", a, values)
+        y = y + torch.einsum("...hbnm,...bm->...bn", a, labels)
+    return y[..., N]

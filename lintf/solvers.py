@@ -1,0 +1,71 @@
+"""Classical predictors, with the interface of the learned ones: `predict(prompts) -> y_hat (..., B)`.
+
+Each sees all N examples of a prompt, through S = X^T X and s = X^T y, and all prompts of a batch at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lintf.checks import check_int, check_real
+from lintf.prompts import Gram, Prompts
+
+
+class Predictor(Protocol):
+    def predict(self, prompts: Prompts | Gram) -> Tensor: ...
+
+
+def squared_error(predictor: Predictor, prompts: Prompts | Gram) -> Tensor:
+    """(prediction - y)^2 of every prompt, (..., B): the one score for learned and classical predictors."""
+    return (predictor.predict(prompts) - prompts.y).square()
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """w <- w + eta Pi (s - S w) from w = 0, `steps` times: gradient descent on |X w - y|^2 / 2 (a sum over the
+    examples, not a mean), preconditioned by Pi (d, d) where it is given."""
+
+    steps: int
+    eta: float
+    preconditioner: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_int("steps", self.steps, 0)
+        check_real("eta", self.eta)
+
+    def predict(self, prompts: Prompts | Gram) -> Tensor:
+        gram = prompts.gram()
+        w = torch.zeros_like(gram.s)
+        for _ in range(self.steps):
+            residual = gram.s - (gram.S * w.unsqueeze(-3)).sum(-2)
+            if self.preconditioner is not None:
+                residual = self.preconditioner.to(residual) @ residual
+            w = w + self.eta * residual
+        return (w * gram.x).sum(-2)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """w = argmin |X w - y|^2 + ridge |w|^2; with ridge = 0 the solution of minimum norm, also for N < d. Solved in
+    float64: S has the square of X's condition number."""
+
+    ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_real("ridge", self.ridge, low=0.0)
+
+    def predict(self, prompts: Prompts | Gram) -> Tensor:
+        gram = prompts.gram()
+        S = gram.S.movedim(-1, -3).double()  # (..., B, d, d)
+        s = gram.s.mT.double().unsqueeze(-1)  # (..., B, d, 1)
+        d = S.shape[-1]
+        if self.ridge:
+            w = torch.linalg.solve(S + self.ridge * torch.eye(d, dtype=S.dtype, device=S.device), s)
+        else:
+            precision = torch.finfo(gram.S.dtype).eps  # below this S is rounding
+            w = torch.linalg.pinv(S, rtol=d * precision, hermitian=True) @ s
+        return (w[..., 0].mT * gram.x).sum(-2).to(gram.y.dtype)

@@ -1,0 +1,148 @@
+"""Claims and the check of a page's parameters."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lintf import claims, pages
+from lintf.claims import claim
+
+GOOD = {
+    "key": "demo-loss",
+    "statement": "the loss is small",
+    "source": "Figure 1",
+    "published": "~1.3e-3",
+    "measured": 0.00123456,
+    "holds": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def glued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, claims.Claim]]:
+    """No claims made yet; what is glued goes into the list, as in a notebook."""
+    kept: list[tuple[str, claims.Claim]] = []
+    monkeypatch.setattr(claims, "_made", {})
+    monkeypatch.setattr(claims, "_exploring", False)
+    monkeypatch.setattr(claims, "get_ipython", lambda: SimpleNamespace())
+    monkeypatch.setattr(claims, "glue", lambda key, row: kept.append((key, row)))
+    return kept
+
+
+def test_a_claim_is_glued_with_all_its_fields(glued):
+    claim(**GOOD, scale="100 steps instead of 10 000")
+    ((key, row),) = glued
+    data, metadata = row._repr_mimebundle_()
+    fields = metadata["lintf_claim"]
+    assert key == fields["key"] == "demo-loss"
+    assert fields["published"] == "~1.3e-3"
+    assert fields["measured"] == "0.001235"
+    assert fields["scale"] == "100 steps instead of 10 000"
+    assert "smaller scale" in data["text/html"]
+    assert 'id="claim-demo-loss"' in data["text/html"]
+
+
+def test_without_mystnb_the_row_is_shown_as_text(monkeypatch, capsys):
+    monkeypatch.setattr(claims, "glue", None)
+    claim(**GOOD)
+    shown = capsys.readouterr().out
+    for part in ("reproduced", "the loss is small", "~1.3e-3", "Figure 1", "0.001235"):
+        assert part in shown
+
+
+def test_html_is_escaped(glued):
+    claim(**GOOD | {"statement": "a < b & c"})
+    assert "a &lt; b &amp; c" in glued[0][1].html()
+
+
+def test_a_claim_that_does_not_hold_is_shown_and_raises(glued):
+    with pytest.raises(AssertionError, match=r"'demo-loss' does not hold.*~1\.3e-3.*0\.001235"):
+        claim(**GOOD | {"holds": np.bool_(False)})
+    assert glued[0][1].verdict == "does not hold"
+
+
+def test_exploring_shows_but_neither_raises_nor_collects(glued, capsys):
+    claims.explore()
+    claim(**GOOD | {"holds": False})
+    assert not glued
+    assert "does not hold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("holds", [None, 1, 0.0, "yes", np.array([True, False])])
+def test_holds_must_be_a_bool(holds):
+    with pytest.raises(TypeError, match="holds must be True or False"):
+        claim(**GOOD | {"holds": holds})
+
+
+@pytest.mark.parametrize("key", ["", "loss", "Demo-loss", "demo_loss", "demo-", "demo loss", 3])
+def test_keys_have_a_page_and_a_slug(key):
+    with pytest.raises(ValueError, match="page-slug"):
+        claim(**GOOD | {"key": key})
+
+
+def test_a_key_stands_for_one_statement(glued):
+    claim(**GOOD)
+    claim(**GOOD)  # the cell run again
+    assert len(glued) == 2
+    with pytest.raises(ValueError, match=r"already used for: the loss is small"):
+        claim(**GOOD | {"statement": "another one"})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("about 5", "about 5"), (0.5, "0.5"), (np.float64(-7.1234), "-7.123"), (10_000, "10000"), (1e-5, "1e-05")],
+)
+def test_numbers_are_shown_with_four_digits(glued, value, text):
+    claim(**GOOD | {"measured": value})
+    assert glued[0][1].measured == text
+
+
+@pytest.mark.parametrize("value", [None, True, [1.0]])
+def test_published_and_measured_are_text_or_numbers(value):
+    with pytest.raises(TypeError, match="measured must be a string or a number"):
+        claim(**GOOD | {"measured": value})
+
+
+# --- parameters ----------------------------------------------------------------------------------
+
+PARAMETERS = "n_layer = 3  # layers\nlr = 1e-3  # step size\nseeds = [0, 1, 2]  # three runs"
+
+
+def run_cells(monkeypatch: pytest.MonkeyPatch, *cells: str) -> None:
+    """Run the check as the next cell of a notebook in which these cells were run."""
+    shell = SimpleNamespace(user_ns={"In": ["", *cells, "pages.check_parameters()"]})
+    monkeypatch.setattr(pages, "get_ipython", lambda: shell)
+    pages.check_parameters()
+
+
+def test_without_papermill_there_is_nothing_to_check(monkeypatch):
+    run_cells(monkeypatch, "import torch", PARAMETERS)
+    assert claims._exploring is False
+
+
+def test_outside_a_notebook_there_is_nothing_to_check():
+    pages.check_parameters()
+    assert claims._exploring is False
+
+
+def test_changed_parameters_explore(monkeypatch):
+    run_cells(monkeypatch, "import torch", PARAMETERS, "# Parameters\nn_layer = 4\n")
+    assert claims._exploring is True
+
+
+def test_the_same_parameters_do_not_explore(monkeypatch):
+    run_cells(monkeypatch, "import torch", PARAMETERS, "# Parameters\nn_layer = 3\nseeds = [0, 1, 2]\n")
+    assert claims._exploring is False
+
+
+def test_a_misspelt_parameter_is_refused(monkeypatch):
+    expected = r"unknown parameter 'n_layr'\. Did you mean 'n_layer'\? This page has: n_layer, lr, seeds\."
+    with pytest.raises(ValueError, match=expected):
+        run_cells(monkeypatch, "import torch", PARAMETERS, "# Parameters\nn_layr = 4\n")
+
+
+def test_an_unlike_name_gets_no_guess(monkeypatch):
+    with pytest.raises(ValueError, match=r"unknown parameter 'batch'\. This page has: n_layer"):
+        run_cells(monkeypatch, "import torch", PARAMETERS, "# Parameters\nbatch = 4\n")

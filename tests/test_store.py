@@ -1,0 +1,276 @@
+"""runs/: what is saved comes back bit for bit, and a file that is not what was saved is refused by name."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import random
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lintf import store
+from lintf.store import Record, StoreError
+
+PACKAGE = Path(__file__).parents[1] / "lintf"
+CONFIG = {"model": {"kind": "LinearTransformer", "init_std": 1e-05, "label": "é"}, "seed": 3, "betas": (0.9, 0.99)}
+META = {"device": "cpu", "seconds": 1.25, "versions": {"torch": "x"}}
+
+
+def record():
+    g = torch.Generator().manual_seed(0)
+    tensors = {
+        "P": torch.randn(4, 2, 3, generator=g),
+        "Q": torch.randn(5, 7, generator=g, dtype=torch.float64).mT,
+        "steps": torch.arange(6),
+        "count": torch.tensor(3.0),
+        "bytes": torch.randint(0, 255, (2, 9), generator=g, dtype=torch.uint8),
+        "empty": torch.empty(0, 3),
+        "odd": torch.tensor([float("nan"), -0.0, float("inf")]),
+    }
+    return Record(CONFIG, tensors, META)
+
+
+@pytest.fixture
+def path(runs):
+    """A stored run."""
+    path = store.path_of("a-run", CONFIG)
+    store.save(path, record())
+    return path
+
+
+def same(ours, theirs):
+    """Equal in every bit."""
+    as_bytes = [{n: (t.dtype, t.shape, t.contiguous().numpy().tobytes()) for n, t in r.tensors.items()} for r in (ours, theirs)]
+    as_json = [(store.canonical(r.config), store.canonical(r.meta)) for r in (ours, theirs)]
+    return as_bytes[0] == as_bytes[1] and as_json[0] == as_json[1]
+
+
+def refused(path):
+    """The message with which the file is refused."""
+    with pytest.raises(StoreError) as error:
+        store.load(path)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+# ---- round trip
+
+
+def test_round_trip(path):
+    assert same(store.load(path), record())
+    assert path.parent == store.folder()
+
+
+def test_names_fit_configurations(path):
+    assert path.name == f"a-run-{store.key(CONFIG)}.safetensors"
+    assert list(store.runs()) == [path]
+    assert store.key(CONFIG) == store.key(json.loads(store.canonical(CONFIG)))
+    assert store.key(CONFIG) == store.key(dict(reversed(CONFIG.items())))  # whatever the order of the fields
+    for change in ({"seed": 4}, {"betas": (0.9, 0.98)}, {"new": None}):
+        assert store.key(CONFIG | change) != store.key(CONFIG)
+
+
+def test_a_later_save_replaces_the_file(path):
+    new = Record(CONFIG, {"P": torch.ones(2)}, META)
+    store.save(path, new)
+    assert same(store.load(path), new)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_others_may_read_the_file(path):
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_no_file_is_not_a_damaged_file(runs):
+    with pytest.raises(FileNotFoundError):
+        store.load(store.path_of("a-run", CONFIG))
+    assert list(store.runs()) == []
+
+
+def test_the_folder_is_the_one_of_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("LINTF_RUNS", str(tmp_path / "here"))
+    assert store.folder() == tmp_path / "here"
+    monkeypatch.delenv("LINTF_RUNS")
+    assert store.folder() == PACKAGE.parent / "runs"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_configuration_without_a_name_is_not_saved(runs, value):
+    with pytest.raises(ValueError, match="JSON"):
+        store.save(runs / "a.safetensors", Record({"lr": value}, {}, {}))
+    assert not runs.exists() or not os.listdir(runs)
+
+
+# ---- atomicity
+
+
+@pytest.mark.parametrize("where", ["save_file", "os.fsync", "os.replace"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["disk full", "ctrl-c"])
+def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(path, monkeypatch, where, error):
+    def interrupted(*args, **kwargs):
+        raise error
+
+    owner, _, name = where.rpartition(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(os if owner else store, name, interrupted)
+        with pytest.raises(type(error)):
+            store.save(path, Record(CONFIG, {"P": torch.ones(2)}, META))
+    assert os.listdir(path.parent) == [path.name]
+    assert same(store.load(path), record())
+
+
+def test_a_write_that_stops_half_way_leaves_the_old_file(path, monkeypatch):
+    def half(tensors, filename, metadata):
+        Path(filename).write_bytes(path.read_bytes()[:100])
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save_file", half)
+        with pytest.raises(OSError, match="disk full"):
+            store.save(path, Record(CONFIG, {"P": torch.ones(2)}, META))
+    assert os.listdir(path.parent) == [path.name]
+    assert same(store.load(path), record())
+
+
+# ---- damage
+
+
+def test_every_truncation_is_refused(path):
+    whole = path.read_bytes()
+    for length in (0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 100, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        refused(path)
+    path.write_bytes(whole + b"\0")
+    refused(path)
+
+
+def flips(size, count):
+    """Places to flip a bit: all over the file, and again in its first bytes, which hold the header's length."""
+    rng = random.Random(0)
+    return [(rng.randrange(size), 1 << rng.randrange(8)) for _ in range(count)] + [(i, 1 << b) for i in range(8) for b in range(8)]
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(path):
+    whole, harmless, places = path.read_bytes(), 0, flips(path.stat().st_size, 400)
+    for place, bit in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= bit
+        path.write_bytes(damaged)
+        try:
+            loaded = store.load(path)
+        except StoreError as error:
+            assert str(path) in str(error)
+        else:
+            harmless += 1
+            assert same(loaded, record())
+    assert harmless < len(places) / 10
+
+
+def test_a_renamed_file_is_refused(path):
+    other = path.rename(path.with_name(f"a-run-{store.key(CONFIG | {'seed': 4})}.safetensors"))
+    assert "name" in refused(other)
+
+
+def test_a_foreign_safetensors_file_is_refused(path):
+    save_file({"P": torch.ones(2)}, path)
+    refused(path)
+    save_file({"P": torch.ones(2)}, path, {"lintf": "[1, 2]"})
+    refused(path)
+    save_file({"P": torch.ones(2)}, path, {"lintf": json.dumps({"config": CONFIG, "meta": META})})
+    refused(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a run\n", b"\x80\x04\x95pickle", b"PK\x03\x04" + bytes(400)])
+def test_another_kind_of_file_is_refused(path, content):
+    path.write_bytes(content)
+    refused(path)
+
+
+def test_a_folder_of_that_name_is_refused(path):
+    path.unlink()
+    path.mkdir()
+    refused(path)
+
+
+def edit(path, change):
+    """Rewrite the JSON header of our own within the file's, and leave the tensors as they are."""
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    outer = json.loads(whole[8 : 8 + length])
+    outer["__metadata__"]["lintf"] = change(outer["__metadata__"]["lintf"])
+    header = json.dumps(outer).encode()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + whole[8 + length :])
+
+
+def test_an_untouched_header_survives_the_editor(path):
+    """So that the next tests refuse what was edited, not how."""
+    edit(path, lambda text: text)
+    assert same(store.load(path), record())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seed": 3', '"seed": 4'),
+        ('"seconds": 1.25', '"seconds": 0.25'),
+        ('"seconds": 1.25', '"seconds": NaN'),
+        ('"seconds": 1.25', '"seconds": 1e999'),
+        ('"seed": 3', '"seed": -Infinity'),
+        ('"device": "cpu", ', ""),
+        ('"digest": "', '"digest": "0'),
+        ('"digest": ', '"digestion": '),
+        ('{"config"', '{"more": 1, "config": 2, "config"'),
+        ('{"config"', '["config"'),
+    ],
+)
+def test_an_edited_header_is_refused(path, old, new):
+    def change(text):
+        assert old in text
+        return text.replace(old, new, 1)
+
+    edit(path, change)
+    if "more" in new:  # what nobody reads is no damage
+        assert same(store.load(path), record())
+    else:
+        refused(path)
+
+
+def test_exchanged_tensors_are_refused(path):
+    """Bytes and shapes fit, names do not."""
+    swapped = record().tensors
+    swapped["P"], swapped["other"] = swapped["P"].flip(0), swapped["P"]
+    header = {"config": CONFIG, "meta": META}
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    header = json.loads(json.loads(whole[8 : 8 + length])["__metadata__"]["lintf"])
+    save_file({n: t.contiguous() for n, t in swapped.items()}, path, {"lintf": json.dumps(header)})
+    assert "digest" in refused(path)
+
+
+# ---- nothing is ever unpickled
+
+
+def test_nothing_in_the_package_can_unpickle():
+    forbidden = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+    files = sorted(PACKAGE.glob("*.py"))
+    assert len(files) > 10
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").partition(".")[0]}
+                if names == {"torch"}:
+                    names |= {"pickle" for alias in node.names if alias.name in ("load", "save")}
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                loads = (node.value.id, node.attr) in {("torch", "load"), ("torch", "save"), ("np", "load"), ("np", "save")}
+                names = {"pickle"} if loads or node.attr in ("read_pickle", "to_pickle") else set()
+            else:
+                continue
+            assert not names & forbidden, f"{file.name}, line {node.lineno}"
