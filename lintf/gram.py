@@ -68,7 +68,7 @@ def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
 
 class _KernelMSE(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, P: Tensor, Q: Tensor, gram: Gram) -> Tensor:  # noqa: ANN001
+    def forward(ctx, P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
         loss, *grads = kernel.loss_and_grad(
             P, Q, gram.S, gram.s, gram.x, gram.y, gram.N, grad=P.requires_grad or Q.requires_grad
         )
@@ -77,7 +77,7 @@ class _KernelMSE(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, None]:
         gP, gQ = (g[..., None, None, None, None] * grad for grad in ctx.saved_tensors)
         return gP, gQ, None
 

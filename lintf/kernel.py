@@ -1,8 +1,8 @@
-"""The compiled CPU code of the fast path, built on first use with whatever C++ compiler is there: kernel.cpp (loss and
-gradient) and draw.cpp (prompts).
+"""The compiled CPU code of the fast path: kernel.cpp (loss and gradient) and draw.cpp (prompts).
 
-It is an accelerator only. `unavailable` says why it cannot be used (no compiler, a GPU, ...); gram.py and prompts.py then
-take their plain PyTorch path, with the same numbers up to rounding. LINTF_KERNEL=off switches it off.
+It is built on first use with whatever C++ compiler is there, and is an accelerator only: `unavailable` says why it
+cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py and randoms.py then take their plain PyTorch path,
+with the same numbers up to rounding. LINTF_KERNEL=off switches it off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 SOURCES = [Path(__file__).with_name(name) for name in ("kernel.cpp", "draw.cpp")]
-FLAGS = "-O3 -march=native -std=c++17 -fopenmp -shared -fPIC -ffp-contract=fast -fno-math-errno".split()
+FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
 MAX_D = 32  # the unrolled code grows as d^2
 
 
 def unavailable(d: int, dtype: torch.dtype, device: str = "cpu") -> str | None:
-    """None where there is compiled code for dimension d, this dtype and this type of device, else the reason why not."""
+    """None where there is compiled code for this d, dtype and type of device, else the reason why not, in words."""
     if device != "cpu":
         return f"the device is {device}"
     if dtype not in (torch.float32, torch.float64):
@@ -101,7 +101,7 @@ def draw_gram(
     return S, s, x, y
 
 
-@lru_cache(maxsize=None)
+@cache
 def _library(d: int) -> ctypes.CDLL | str:
     """The kernel for this d, built if need be and kept in the user's cache; a string says why there is none."""
     compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
@@ -109,12 +109,12 @@ def _library(d: int) -> ctypes.CDLL | str:
         return "no C++ compiler found"
     sources = [path.read_text() for path in SOURCES]
     key = hashlib.sha256(repr((sources, FLAGS, d, _processor(), _version(compiler))).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
-    target = cache / f"kernel-d{d}-{key}.so"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
+    target = folder / f"kernel-d{d}-{key}.so"
     try:
         if not target.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as tmp:  # built aside, then moved: never half a library
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as tmp:  # built aside, then moved: never half a library
                 built = Path(tmp) / "kernel.so"
                 command = [compiler, *FLAGS, f"-DDIM={d}", *map(str, SOURCES), "-o", str(built)]
                 done = subprocess.run(command, capture_output=True, text=True)
@@ -141,5 +141,6 @@ def _version(compiler: str) -> str:
 def _processor() -> str:
     """What -march=native may depend on: a cache shared between machines must not mix them up."""
     cpuinfo = Path("/proc/cpuinfo")
-    flags = [line for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))] if cpuinfo.exists() else []
-    return platform.machine() + platform.processor() + (flags[0] if flags else "")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return platform.machine() + platform.processor() + features

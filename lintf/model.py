@@ -1,14 +1,14 @@
 """LinearTransformer: the token-space definition, as in the papers (arXiv 2306.00297, 2310.01082).
 
-Tokens Z: (..., B, N+1, d+1), row i = (x_i, y_i), the query's label set to 0. In layer l, with the N examples as keys and
-values, every token n (the query too) changes by the sum over heads h and examples m of attention weight times value,
+Tokens Z: (..., B, N+1, d+1), row i = (x_i, y_i), the query's label set to 0. In layer l, with the N examples as keys
+and values, every token n (the query too) changes by the sum over heads h and examples m of weight times value,
 
     x_n <- x_n + sum_hm a_hnm P_h x_m        y_n <- y_n + sum_hm a_hnm y_m        score_hnm = x_n^T Q_h x_m
 
     linear   a = score / N        relu   a = max(score, 0) / N        softmax   a = softmax over m of score
 
-P and Q are the upper left d x d blocks of the papers' matrices, whose other entries are fixed (1 in P's corner, else 0);
-their figures call P B_l and Q A_l. The model's last entry learns minus the answer: prediction = -Z_out[:, N, d].
+P and Q are the upper left d x d blocks of the papers' matrices, whose other entries are fixed (1 in P's corner, else
+0); their figures call P B_l and Q A_l. The model's last entry learns minus the answer: prediction = -Z_out[:, N, d].
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class LinearTransformer:
         if isinstance(prompts, Prompts):
             return -_last_entry(P, Q, prompts.Z, self.attention)
         if self.attention != "linear":
-            raise ValueError(f"{self.attention} attention needs the tokens: Gram statistics describe linear attention only")
+            raise ValueError(f"{self.attention} attention needs tokens: Gram statistics describe linear attention only")
         return -gram.forward(P, Q, prompts)
 
     def loss(self, params: Params, prompts: Prompts | Gram) -> Tensor:

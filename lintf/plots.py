@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lintf.theory import distance_to_identity
+
 # Okabe and Ito's colours without black and yellow: told apart with any colour vision, on white and on black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 STYLE = {
-    "figure.dpi": 110,
+    "figure.dpi": 140,
     "figure.constrained_layout.use": True,
     "font.size": 10,
     "axes.titlesize": 10,
@@ -34,8 +36,11 @@ def style() -> None:
     plt.rcParams["svg.hashsalt"] = "lintf"  # the same figure, byte for byte
 
 
-def panels(columns: int, rows: int = 1, width: float = 3.4, height: float = 2.8, **kwargs: object) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns panels, each of the given size in inches, and its axes as (rows, columns)."""
+def panels(
+    rows: int = 1, columns: int = 1, width: float = 5.0, height: float = 3.2, **kwargs: object
+) -> tuple[Figure, np.ndarray]:
+    """A figure of rows x columns panels and its axes as (rows, columns). width and height of one panel are in inches:
+    up to 5 in all, the letters of a figure stay readable on a phone."""
     return plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **kwargs)
 
 
@@ -53,13 +58,47 @@ def legend(ax: Axes, seeds: int, **kwargs: object) -> None:
     ax.legend(title=f"line: mean, band: range of {seeds} seeds" if seeds > 1 else None, title_fontsize=8, **kwargs)
 
 
-def heatmap(ax: Axes, M: Tensor, title: str, limit: float | None = None) -> None:
-    """A small matrix with its numbers; blue is negative, red positive, and white 0. limit: the value of the full
-    colours (the largest entry unless given)."""
+def heatmap(ax: Axes, M: Tensor, title: str) -> None:
+    """A small matrix with its numbers; blue is negative, red positive, white 0, each scaled to its largest entry."""
     M = np.asarray(M)
-    limit = limit or float(np.abs(M).max()) or 1.0
+    limit = 1.3 * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
+    numbers = np.char.replace(np.char.mod("%.2f", M), "-0.00", "0.00")
     sns.heatmap(
-        M, ax=ax, cmap="RdBu_r", vmin=-limit, vmax=limit, annot=True, fmt=".2f", annot_kws={"size": 8},
-        square=True, cbar=False, linewidths=1, xticklabels=False, yticklabels=False,
-    )  # fmt: skip
+        M,
+        ax=ax,
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        annot=numbers,
+        fmt="",
+        annot_kws={"size": 9},
+        square=True,
+        cbar=False,
+        linewidths=1,
+        xticklabels=False,
+        yticklabels=False,
+    )
     ax.set_title(title)
+
+
+def matrices(P: Tensor, Q: Tensor) -> None:
+    """The learned matrices (L, 1, d, d) as heatmaps, a row for each layer: Q, then P but for the last layer's, which
+    no prediction depends on."""
+    _, axes = panels(len(Q), 2, width=2.5, height=2.6)
+    for layer, (left, right) in enumerate(axes):
+        heatmap(left, Q[layer, 0], f"$Q_{layer}$ (paper: $A_{layer}$)")
+        if layer < len(Q) - 1:
+            heatmap(right, P[layer, 0], f"$P_{layer}$ (paper: $B_{layer}$)")
+        else:
+            right.set_axis_off()
+
+
+def distances(ax: Axes, steps: Tensor, P: Tensor, Q: Tensor) -> None:
+    """Distance to identity over time of every matrix but the last P, for P and Q (seeds, T, L, 1, d, d)."""
+    layers = Q.shape[2]
+    for name, M, count in (("Q", Q, layers), ("P", P, layers - 1)):
+        for layer in range(count):
+            dashed = "-" if name == "Q" else "--"
+            band(ax, steps, distance_to_identity(M[:, :, layer, 0]), f"${name}_{layer}$", linestyle=dashed)
+    ax.set(xlabel="training step", ylabel="distance to identity", yscale="log")
+    legend(ax, len(Q), ncols=2)

@@ -183,7 +183,8 @@ def _wishart(
     words = randoms.words(rngs, sum(sizes), B)
     if dtype == torch.float32 and not kernel.unavailable(d, dtype):
         few = [k if k < randoms.FEW else 0 for k in degrees]
-        chi = np.stack([np.zeros(randoms.DEGREE + 1) if k < randoms.FEW else randoms.chi_coefficients(k) for k in degrees])
+        unused = np.zeros(randoms.DEGREE + 1)
+        chi = np.stack([unused if k < randoms.FEW else randoms.chi_coefficients(k) for k in degrees])
         return Gram(*kernel.draw_gram(words, d, few, chi, randoms.REACH, root, root_w, task.noise_std), N)
     z = randoms.normals(words, dtype)
     below, *diagonal, x, w, noise = z[:, : sum(sizes)].split(sizes, 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from lintf.checks import check_int, check_real
@@ -46,6 +47,20 @@ class GradientDescent:
                 residual = self.preconditioner.to(residual) @ residual
             w = w + self.eta * residual
         return (w * gram.x).sum(-2)
+
+
+def best_gradient_descent(steps: int, prompts: Prompts | Gram, preconditioner: Tensor | None = None) -> GradientDescent:
+    """Gradient descent with the step size that has the smallest mean squared error on the given prompts, found to a
+    relative 1e-5 by bounded scalar minimisation between 0 and twice the inverse of the mean eigenvalue of Pi S."""
+    gram = prompts.gram()
+    S = gram.S if preconditioner is None else (preconditioner.to(gram.S) @ gram.S.flatten(-2)).view_as(gram.S)
+    largest = 2 * S.shape[-2] / float(S.diagonal(dim1=-3, dim2=-2).sum(-1).mean())
+
+    def error(eta: float) -> float:
+        return float(squared_error(GradientDescent(steps, eta, preconditioner), gram).double().mean())
+
+    found = minimize_scalar(error, bounds=(0, largest), method="bounded", options={"xatol": 1e-5 * largest})
+    return GradientDescent(steps, float(found.x), preconditioner)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from lintf import store
-from lintf.train import FIRST_STEPS, Diverged, History, Member, fit
+from lintf.settings import FIRST_STEPS
+from lintf.train import Diverged, History, Member, fit
 
 # Relative to rounding, 6e-8 in float32: sums over a batch in another order differ by a few of these, 20 steps carry
 # that on; a wrong step, seed, batch or formula changes the loss in its first digits.
@@ -69,8 +70,9 @@ def _compare(path: Path, record: store.Record, again: History, e: int) -> Outcom
     gaps = {name: _gap(p[e], record.tensors[name][-1]) for name, p in again.final.items()}
     worst = max(gaps, key=lambda name: gaps[name])
     then, now = record.meta["seconds"], again.meta[e]["seconds"]
-    detail = f"final parameters differ by {gaps[worst]:.1e} ({worst}, relative), allowed {FINAL_RTOL:.0e}"
-    return Outcome(path, gaps[worst] <= FINAL_RTOL, f"{detail}; {now:.0f} s for {len(again.seeds)} seeds, stored: {then:.0f} s")
+    detail = f"final parameters, largest relative difference {gaps[worst]:.1e} ({worst}), allowed {FINAL_RTOL:.0e}"
+    took = f"{now:.0f} s for {len(again.seeds)} seeds, {then:.0f} s when it was stored"
+    return Outcome(path, gaps[worst] <= FINAL_RTOL, f"{detail}; {took}")
 
 
 def _gap(a: torch.Tensor, b: torch.Tensor) -> float:

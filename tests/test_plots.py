@@ -1,0 +1,139 @@
+"""Figures: what is drawn is what was given, and the legend says what the band is."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+
+from lintf import plots
+
+mpl.use("Agg")
+plt = plots.plt
+
+
+@pytest.fixture(autouse=True)
+def own_settings():
+    """Every test starts with matplotlib's settings and leaves no figure open."""
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+def ys(seeds, steps=7):
+    return torch.rand(seeds, steps, generator=torch.Generator().manual_seed(0)) + 0.1
+
+
+def test_panels_have_the_size_asked_for():
+    figure, axes = plots.panels(3, 2, width=2.0, height=1.5)
+    assert axes.shape == (2, 3)
+    assert tuple(figure.get_size_inches()) == (6.0, 3.0)
+    assert plots.panels(1)[1].shape == (1, 1)
+
+
+def test_a_band_is_the_mean_and_range_over_the_seeds():
+    _, axes = plots.panels(1)
+    ax, x, values = axes[0, 0], torch.arange(7) * 3, ys(4)
+    plots.band(ax, x, values, "Adam")
+    (line,) = ax.lines
+    np.testing.assert_allclose(line.get_xdata(), x)
+    for t, y in enumerate(line.get_ydata()):
+        assert y == pytest.approx(sum(values[:, t].tolist()) / 4, rel=1e-6)
+    (area,) = ax.collections
+    drawn = {(float(a), round(float(b), 5)) for a, b in area.get_paths()[0].vertices}
+    for t in range(7):
+        column = values[:, t].tolist()
+        assert (3.0 * t, round(min(column), 5)) in drawn
+        assert (3.0 * t, round(max(column), 5)) in drawn
+    np.testing.assert_allclose(area.get_facecolor()[0, :3], to_rgb(line.get_color()))
+
+
+def test_the_legend_names_the_band():
+    _, axes = plots.panels(2)
+    plots.band(axes[0, 0], range(7), ys(3), "Adam")
+    assert [t.get_text() for t in axes[0, 0].legend().get_texts()] == ["Adam (mean and range of 3 seeds)"]
+    plots.band(axes[0, 1], range(7), ys(1), "Adam", color="C1", linestyle="--")
+    assert [t.get_text() for t in axes[0, 1].legend().get_texts()] == ["Adam"]
+    assert not axes[0, 1].collections
+    assert axes[0, 1].lines[0].get_linestyle() == "--"
+
+
+def test_a_heatmap_shows_its_numbers():
+    _, axes = plots.panels(1)
+    M = torch.tensor([[-0.71, 0.004], [0.35, 1.5]])
+    plots.heatmap(axes[0, 0], M, "$B_0$")
+    assert [t.get_text() for t in axes[0, 0].texts] == ["-0.71", "0.00", "0.35", "1.50"]
+    assert axes[0, 0].get_title() == "$B_0$"
+
+
+def colours(ax):
+    """Of the cells in reading order, as (r, g, b)."""
+    mesh = ax.collections[0]
+    mesh.update_scalarmappable()
+    return mesh.get_facecolor()[:, :3]
+
+
+@pytest.mark.parametrize("limit", [None, 2.0])
+def test_heatmap_colours_are_symmetric_around_0(limit):
+    _, axes = plots.panels(1)
+    plots.heatmap(axes[0, 0], torch.tensor([[-1.0, 0.0, 1.0]]), "", limit)
+    low, high = axes[0, 0].collections[0].get_clim()
+    assert (low, high) == ((-2.0, 2.0) if limit else (-1.0, 1.0))
+    negative, zero, positive = colours(axes[0, 0])
+    assert negative[2] > negative[0]  # blue
+    assert positive[0] > positive[2]  # red
+    assert zero.min() > 0.95  # white
+
+
+def test_a_heatmap_of_zeros_is_white():
+    _, axes = plots.panels(1)
+    plots.heatmap(axes[0, 0], torch.zeros(2, 3), "")
+    assert colours(axes[0, 0]).min() > 0.95
+
+
+def test_a_trained_parameter_can_be_drawn():
+    """Tensors come with gradients, in float64, or not contiguous."""
+    _, axes = plots.panels(1)
+    M = torch.ones(3, 2, dtype=torch.float64, requires_grad=True)
+    plots.heatmap(axes[0, 0], M.T, "")
+    plots.band(axes[0, 0], torch.arange(2), M, "x")
+    assert len(axes[0, 0].texts) == 6
+
+
+def test_style_sets_the_palette_and_stays_opaque():
+    plots.style()
+    _, axes = plots.panels(1)
+    for _ in plots.PALETTE:
+        plots.band(axes[0, 0], range(7), ys(1), "x")
+    assert [line.get_color() for line in axes[0, 0].lines] == list(plots.PALETTE)
+    assert to_rgb(plt.rcParams["figure.facecolor"]) == to_rgb(
+        plt.rcParams["savefig.facecolor"].replace("auto", "white")
+    )
+    assert not plt.rcParams["savefig.transparent"]
+
+
+def test_the_palette_is_readable_on_white():
+    """Contrast of at least 2 to 1 (WCAG's luminance) against the page; every colour is another."""
+    assert len(set(plots.PALETTE)) == len(plots.PALETTE) >= 6
+    for colour in plots.PALETTE:
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        luminance = np.dot([0.2126, 0.7152, 0.0722], linear)
+        assert 1.05 / (luminance + 0.05) > 2
+
+
+def test_the_same_figure_is_the_same_file():
+    plots.style()
+    files = []
+    for _ in range(2):
+        figure, axes = plots.panels(2)
+        plots.band(axes[0, 0], range(7), ys(3), "Adam")
+        plots.heatmap(axes[0, 1], ys(3, 3), "$B_0$")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        files.append(buffer.getvalue())
+    assert files[0] == files[1]
+    assert len(files[0]) > 1000

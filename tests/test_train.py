@@ -1,0 +1,554 @@
+"""fit(): the same steps as loops written here, the same run alone, among others, stored, and after kill -9."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lintf import store, train
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression
+from lintf.train import Diverged, Member, Training, fit
+
+ROOT = Path(__file__).parents[1]
+MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)
+TASK = LinearRegression(N=6, d=3)
+TRAINING = Training(lr=0.01, max_iters=30, B=20, record_every=7)
+SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
+
+
+def quiet(*args, **kwargs):
+    return fit(*args, **{"stored": False, "progress": False, "device": "cpu"} | kwargs)
+
+
+def assert_same(a, b):
+    """Bit for bit."""
+    assert a.seeds == b.seeds
+    assert torch.equal(a.steps, b.steps)
+    assert torch.equal(a.loss, b.loss)
+    assert a.params.keys() == b.params.keys() == {"P", "Q"}
+    for name in a.params:
+        assert torch.equal(a.params[name], b.params[name])
+
+
+@pytest.fixture(params=["kernel", "plain"])
+def path(request, monkeypatch):
+    """Both ways to compute the loss of linear attention."""
+    monkeypatch.setenv("LINTF_KERNEL", "on" if request.param == "kernel" else "off")
+    return request.param
+
+
+# ---- what a step is
+
+
+def clipped(grads, limit, per):
+    """One member's gradients, by name, scaled down to the bound: plain numbers in, plain numbers out."""
+    grads = {n: g.clone() for n, g in grads.items()}
+    if per == "member":
+        norm = math.sqrt(sum(float(v) ** 2 for g in grads.values() for v in g.flatten()))
+        return {n: g * min(1.0, limit / norm) for n, g in grads.items()}
+    for g in grads.values():
+        for layer in range(g.shape[0]):
+            for head in range(g.shape[1]):
+                norm = math.sqrt(sum(float(v) ** 2 for v in g[layer, head].flatten()))
+                g[layer, head] *= min(1.0, limit / norm) if norm else 1.0
+    return grads
+
+
+def by_hand(model, task, training, seed):
+    """One member's losses and parameters before every step and after the last, by hand-written optimisers on tokens or
+    statistics; gradients by autograd."""
+    g = torch.Generator().manual_seed(seed)
+    params = model.init(g, torch.float64)
+    slots = {n: [torch.zeros_like(p), torch.zeros_like(p)] for n, p in params.items()}
+    losses, snapshots = [], []
+    for t in range(training.max_iters + 1):
+        if t % training.redraw_every == 0:
+            batch = task.sample(training.B, g, model.form, torch.float64)
+        free = {n: p.clone().requires_grad_() for n, p in params.items()}
+        loss = (model.predict(free, batch) - batch.y).square().mean()
+        losses.append(loss.item())
+        snapshots.append(params)
+        grads = torch.autograd.grad(loss, list(free.values()), allow_unused=True, materialize_grads=True)
+        grads = dict(zip(free, grads, strict=True))
+        if training.clip is not None:
+            grads = clipped(grads, training.clip, training.clip_per)
+        lr = training.lr
+        for _ in range(t // training.halve_every if training.halve_every else 0):
+            lr /= 2
+        updated = {}
+        for n, p in params.items():
+            m, v = slots[n]
+            if training.alg == "adam":
+                b1, b2 = training.betas
+                m, v = b1 * m + (1 - b1) * grads[n], b2 * v + (1 - b2) * grads[n] ** 2
+                updated[n] = p - lr * (m / (1 - b1 ** (t + 1))) / ((v / (1 - b2 ** (t + 1))).sqrt() + 1e-8)
+            else:
+                m = training.momentum * m + grads[n]
+                updated[n] = p - lr * m
+            slots[n] = [m, v]
+        params = updated
+    return torch.tensor(losses, dtype=torch.float64), {n: torch.stack([s[n] for s in snapshots]) for n in params}
+
+
+BASE = Training(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        BASE,
+        replace(BASE, betas=(0.5, 0.99)),
+        replace(BASE, betas=(0.0, 0.9), halve_every=4),
+        replace(BASE, clip=0.05),
+        replace(BASE, clip=0.02, clip_per="matrix", redraw_every=3),
+        replace(BASE, lr=0.001, alg="sgd"),
+        replace(BASE, lr=0.001, alg="sgd", momentum=0.0, redraw_every=25),
+        replace(BASE, lr=0.001, alg="sgd", momentum=0.5, clip=0.1, clip_per="matrix", halve_every=7, redraw_every=4),
+        replace(BASE, lr=0.001, alg="sgd", clip=1000.0),
+    ],
+    ids=lambda t: (
+        f"{t.alg} {t.betas if t.alg == 'adam' else t.momentum} clip {t.clip} per {t.clip_per} "
+        f"halve {t.halve_every} redraw {t.redraw_every}"
+    ),
+)
+def test_training_is_the_hand_written_loop(path, training):
+    model, task = replace(MODEL, n_head=2, n_layer=3, init_std=0.2), replace(TASK, noise_std=0.1)
+    history = quiet(model, task, training, seeds=(4, 1))
+    assert history.steps.tolist() == list(range(26))
+    for e, seed in enumerate((4, 1)):
+        losses, params = by_hand(model, task, training, seed)
+        torch.testing.assert_close(history.loss[e], losses, rtol=1e-9, atol=0)
+        for n in params:
+            torch.testing.assert_close(history.params[n][e], params[n], rtol=1e-8, atol=1e-10)
+    assert (history.loss[0] != history.loss[1]).all()
+
+
+@pytest.mark.parametrize("attention", ["relu", "softmax"])
+def test_other_attentions_train_on_tokens(attention):
+    model = replace(MODEL, attention=attention, init_std=0.3)
+    history = quiet(model, TASK, BASE, seeds=(4, 1))
+    for e, seed in enumerate((4, 1)):
+        losses, params = by_hand(model, TASK, BASE, seed)
+        torch.testing.assert_close(history.loss[e], losses, rtol=1e-9, atol=0)
+        torch.testing.assert_close(history.params["Q"][e], params["Q"], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("per", ["member", "matrix"])
+def test_clipping_really_clips(per):
+    """A first SGD step has the length of the clipped gradient: the bound, or the bound of each matrix."""
+    training = Training(lr=1.0, max_iters=1, B=9, alg="sgd", clip=1e-3, clip_per=per, dtype="float64")
+    p = quiet(replace(MODEL, init_std=0.3), TASK, training, seeds=(0, 1, 2)).params
+    steps = {n: (v[:, 1] - v[:, 0]) for n, v in p.items()}  # (E, L, H, d, d)
+    if per == "member":
+        lengths = sum(s.square().sum((1, 2, 3, 4)) for s in steps.values()).sqrt()
+        torch.testing.assert_close(lengths, torch.full((3,), 1e-3, dtype=torch.float64), rtol=1e-9, atol=0)
+    else:
+        expected = torch.tensor([[1e-3, 1e-3]] * 3, dtype=torch.float64)
+        torch.testing.assert_close(steps["Q"][:, :, 0].norm(dim=(-2, -1)), expected, rtol=1e-9, atol=0)
+        assert (steps["P"][:, -1] == 0).all()  # a gradient of zero stays zero
+
+
+@pytest.mark.parametrize("clip_per", ["member", "matrix"])
+@pytest.mark.parametrize("attention", ["linear", "softmax"])
+def test_one_layer_trains_with_clipping(path, attention, clip_per):
+    """The only P of one layer never reaches the prediction."""
+    model, training = LinearTransformer(3, 1, 2, attention, 0.1), replace(BASE, clip=0.1, clip_per=clip_per)
+    history = quiet(model, TASK, training)
+    losses, params = by_hand(model, TASK, training, 0)
+    torch.testing.assert_close(history.loss[0], losses, rtol=1e-9, atol=0)
+    torch.testing.assert_close(history.params["Q"][0], params["Q"], rtol=1e-8, atol=1e-10)
+    assert (history.params["P"][0] == history.params["P"][0, 0]).all()
+
+
+def test_training_lowers_the_loss():
+    history = quiet(MODEL, TASK, Training(lr=0.02, max_iters=300, B=200), seeds=(0, 1))
+    assert (history.loss[:, -1] < 0.5 * history.loss[:, 0]).all()
+
+
+# ---- what is recorded
+
+
+@pytest.mark.parametrize(
+    ("max_iters", "record_every", "expected"),
+    [
+        (1, 1, [0, 1]),
+        (5, 100, [0, 1, 2, 3, 4, 5]),
+        (20, 7, [*range(21)]),
+        (21, 7, [*range(20), 21]),
+        (45, 10, [*range(20), 20, 30, 40, 45]),
+        (60, 30, [*range(20), 30, 60]),
+    ],
+)
+def test_recorded_steps(max_iters, record_every, expected):
+    training = Training(lr=0.01, max_iters=max_iters, B=3, record_every=record_every)
+    assert training.recorded_steps() == expected
+    assert quiet(MODEL, TASK, training).steps.tolist() == expected
+
+
+def test_a_longer_stride_records_the_same_run():
+    every, some = (quiet(MODEL, TASK, replace(TRAINING, record_every=n)) for n in (1, 7))
+    at = some.steps
+    assert torch.equal(every.loss[:, at], some.loss)
+    assert torch.equal(every.params["Q"][:, at], some.params["Q"])
+    assert torch.equal(some.final["Q"], every.params["Q"][:, -1])
+
+
+def test_snapshots_are_copies():
+    history = quiet(MODEL, TASK, TRAINING)
+    Q = history.params["Q"][0].flatten(1)
+    assert len({tuple(row) for row in Q.tolist()}) == len(history.steps)
+
+
+def test_the_rate_is_halved():
+    training = Training(lr=0.8, max_iters=10, B=3, halve_every=4)
+    assert [training.rate(t) for t in (0, 3, 4, 7, 8, 9)] == [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
+    assert Training(lr=0.8, max_iters=10, B=3).rate(9) == 0.8
+
+
+def test_history_says_how_it_was_made():
+    history = quiet(MODEL, TASK, TRAINING, seeds=(0, 1))
+    assert history.loss.shape == (2, len(history.steps))
+    assert history.params["P"].shape == (2, len(history.steps), 2, 1, 3, 3)
+    for meta in history.meta:
+        assert meta["device"] == "cpu"
+        assert meta["members"] == 2
+        assert meta["seconds"] > 0
+        assert meta["versions"]["torch"] == torch.__version__
+
+
+# ---- seeds
+
+
+def test_a_seed_alone_and_among_others(path):
+    training = replace(TRAINING, clip=0.5, clip_per="matrix", redraw_every=4)
+    together = quiet(MODEL, TASK, training, seeds=(2, 0, 7))
+    for e, seed in enumerate((2, 0, 7)):
+        alone = quiet(MODEL, TASK, training, seeds=(seed,))
+        assert torch.equal(alone.loss[0], together.loss[e])
+        assert all(torch.equal(alone.params[n][0], together.params[n][e]) for n in ("P", "Q"))
+
+
+def test_large_batches_alone_and_among_others(path):
+    training = Training(lr=0.01, max_iters=5, B=3001)
+    together = quiet(MODEL, TASK, training, seeds=(2, 0))
+    alone = quiet(MODEL, TASK, training, seeds=(0,))
+    assert torch.equal(alone.loss[0], together.loss[1])
+    assert torch.equal(alone.final["Q"][0], together.final["Q"][1])
+
+
+def test_each_seed_may_have_its_own_covariance():
+    tasks = {0: replace(TASK, Sigma=SIGMA), 1: TASK, 5: replace(TASK, Sigma_w=SIGMA)}
+    together = quiet(MODEL, tasks.__getitem__, TRAINING, seeds=(0, 1, 5))
+    for e, (seed, task) in enumerate(tasks.items()):
+        alone = quiet(MODEL, task, TRAINING, seeds=(seed,))
+        assert torch.equal(alone.loss[0], together.loss[e])
+        assert torch.equal(alone.final["Q"][0], together.final["Q"][e])
+
+
+def test_the_number_of_threads_does_not_matter():
+    before, histories = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            histories.append(quiet(MODEL, TASK, replace(TRAINING, B=3000), seeds=(0, 1)))
+    finally:
+        torch.set_num_threads(before)
+    assert_same(*histories)
+
+
+# ---- the store
+
+
+def forbid_training(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("trained instead of loaded")
+
+    monkeypatch.setattr(train, "sample_ensemble", refuse)
+
+
+def test_a_stored_run_is_loaded(runs, monkeypatch, capsys):
+    first = quiet(MODEL, TASK, TRAINING, seeds=(0, 3), stored=True)
+    assert len(list(store.runs())) == 2
+    forbid_training(monkeypatch)
+    assert_same(quiet(MODEL, TASK, TRAINING, seeds=(0, 3), stored=True), first)
+    assert capsys.readouterr().out == ""
+    again = quiet(MODEL, TASK, TRAINING, seeds=(3, 0), stored=True, progress=True)
+    assert again.seeds == (3, 0)
+    assert torch.equal(again.loss, first.loss.flip(0))
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "2 of 2 runs loaded from runs/" in said
+
+
+def test_missing_seeds_are_trained(runs, monkeypatch, capsys):
+    quiet(MODEL, TASK, TRAINING, seeds=(1,), stored=True)
+    drawn, draw = [], train.sample_ensemble
+    monkeypatch.setattr(train, "sample_ensemble", lambda tasks, *rest: drawn.append(len(tasks)) or draw(tasks, *rest))
+    mixed = quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2), stored=True, progress=True)
+    assert set(drawn) == {2}
+    assert "1 of 3 runs loaded" in capsys.readouterr().out
+    assert len(list(store.runs())) == 3
+    monkeypatch.setattr(train, "sample_ensemble", draw)
+    assert_same(mixed, quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2)))
+
+
+def test_without_the_store_nothing_is_read_or_written(runs):
+    quiet(MODEL, TASK, TRAINING)
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": replace(MODEL, init_std=0.2)},
+        {"model": replace(MODEL, n_layer=3)},
+        {"model": replace(MODEL, attention="relu")},
+        {"task": replace(TASK, noise_std=0.1)},
+        {"task": replace(TASK, mode="sphere")},
+        {"task": replace(TASK, Sigma=SIGMA)},
+        {"task": replace(TASK, Sigma_w=SIGMA)},
+        {"training": replace(TRAINING, lr=0.02)},
+        {"training": replace(TRAINING, betas=(0.9, 0.99))},
+        {"training": replace(TRAINING, clip=1.0)},
+        {"training": replace(TRAINING, redraw_every=2)},
+        {"training": replace(TRAINING, halve_every=10)},
+        {"training": replace(TRAINING, record_every=8)},
+        {"training": replace(TRAINING, dtype="float64")},
+        {"training": replace(TRAINING, alg="sgd")},
+        {"seed": 1},
+    ],
+    ids=str,
+)
+def test_all_that_changes_the_result_changes_the_name(change):
+    fields = {"model": MODEL, "task": TASK, "training": TRAINING, "seed": 0}
+    assert Member(**fields | change).path != Member(**fields).path
+
+
+def test_what_cannot_change_the_result_does_not_change_the_name():
+    sgd = replace(TRAINING, alg="sgd")
+    for a, b in (
+        (TRAINING, replace(TRAINING, momentum=0.5)),
+        (sgd, replace(sgd, betas=(0.5, 0.5))),
+        (TRAINING, replace(TRAINING, clip_per="matrix")),
+    ):
+        assert Member(MODEL, TASK, a, 0).path == Member(MODEL, TASK, b, 0).path
+
+
+def test_a_number_is_the_same_number_in_any_type():
+    """1000 and 1000.0, and NumPy's integers, name the same run: notebooks and papermill write both."""
+    a = Member(
+        LinearTransformer(d=3, n_layer=2, init_std=1),
+        LinearRegression(N=6, d=3, noise_std=0),
+        Training(lr=1, max_iters=30, B=20, betas=(0, 0.5), clip=1000),
+        0,
+    )
+    b = Member(
+        LinearTransformer(d=np.int64(3), n_layer=np.int32(2), init_std=1.0),
+        LinearRegression(N=np.int64(6), d=3, noise_std=np.float64(0)),
+        Training(lr=np.float64(1), max_iters=np.int64(30), B=20, betas=[0.0, 0.5], clip=1000.0),
+        np.int64(0),
+    )
+    assert a.path == b.path
+
+
+def test_a_member_is_its_configuration():
+    member = Member(MODEL, replace(TASK, Sigma=SIGMA), replace(TRAINING, clip=1.0), 3)
+    assert Member.of(member.config).config == member.config
+    parsed = json.loads(store.canonical(member.config))  # lists for tuples, as in a file
+    assert store.canonical(Member.of(parsed).config) == store.canonical(member.config)
+
+
+def test_a_damaged_run_is_refused_by_name(runs):
+    quiet(MODEL, TASK, TRAINING, stored=True)
+    (path,) = store.runs()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(store.StoreError, match=path.name):
+        quiet(MODEL, TASK, TRAINING, stored=True)
+
+
+# ---- a folder that cannot be written
+
+
+def test_an_unwritable_folder_costs_one_warning(tmp_path, monkeypatch):
+    """LINTF_RUNS below a regular file; checkpoints are tried and fail, too."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LINTF_RUNS", str(tmp_path / "file" / "runs"))
+    slowly = train.sample_ensemble
+    monkeypatch.setattr(train, "sample_ensemble", lambda *a: time.sleep(0.002) or slowly(*a))
+    for seconds in (1000, 0.01):  # without checkpoints, and with
+        monkeypatch.setattr(train, "CHECKPOINT_SECONDS", seconds)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            history = quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2), stored=True)
+        assert_same(history, quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2)))
+        assert len(caught) == 1, [str(w.message) for w in caught]
+        assert str(tmp_path / "file" / "runs") in str(caught[0].message)
+        assert "not writable" in str(caught[0].message)
+        assert caught[0].filename == __file__  # points at the caller's line
+
+
+# ---- interruption
+
+CHILD = """
+import time
+from lintf import train
+from tests_setting import MODEL, TASK, TRAINING
+train.CHECKPOINT_SECONDS = 0.05
+draw, loss = train.sample_ensemble, type(MODEL).loss
+def slowly(*a):
+    time.sleep(0.003)
+    return loss(*a)
+type(MODEL).loss = slowly
+train.fit(MODEL, TASK, TRAINING, seeds=(0, 2), progress=False, device="cpu")
+"""
+SETTING = """
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression
+from lintf.train import Training
+"""
+
+
+@pytest.mark.parametrize(
+    ("training", "task"),
+    [
+        (Training(lr=0.01, max_iters=900, B=20, record_every=50, clip=0.5), TASK),
+        (Training(lr=0.01, max_iters=900, B=20, redraw_every=37, halve_every=300), replace(TASK, Sigma=SIGMA)),
+        (Training(lr=0.001, max_iters=900, B=20, alg="sgd", redraw_every=10_000), replace(TASK, mode="gamma")),
+    ],
+    ids=["new batches", "batches redrawn every 37", "one batch, SGD"],
+)
+def test_kill_9_then_resume_is_the_same_run(runs, tmp_path, monkeypatch, training, task):
+    (tmp_path / "tests_setting.py").write_text(f"{SETTING}MODEL, TASK, TRAINING = {MODEL!r}, {task!r}, {training!r}\n")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    child = subprocess.Popen([sys.executable, "-c", CHILD], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 30
+        while not list(runs.glob(".partial/*.safetensors")):
+            assert child.poll() is None, child.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.2)  # a few checkpoints later
+        child.send_signal(signal.SIGKILL)
+        assert child.wait(10) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
+        child.stderr.close()
+    (partial,) = runs.glob(".partial/*.safetensors")
+    step = store.load(partial).meta["step"]
+    assert 0 < step < 900
+    assert not list(store.runs())
+
+    losses, loss = [], LinearTransformer.loss
+    monkeypatch.setattr(LinearTransformer, "loss", lambda *a: losses.append(1) or loss(*a))
+    resumed = quiet(MODEL, task, training, seeds=(0, 2), stored=True)
+    assert len(losses) == 901 - step
+    assert_same(resumed, quiet(MODEL, task, training, seeds=(0, 2)))
+    assert not list(runs.glob(".partial/*"))
+    assert len(list(store.runs())) == 2
+
+
+def test_checkpoints_at_every_step(runs, monkeypatch):
+    """From before the first step on: interrupted again and again, each attempt starts where the last one stood."""
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    loss, left = LinearTransformer.loss, [0]
+
+    def interrupted(*args):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    training = replace(TRAINING, redraw_every=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(LinearTransformer, "loss", interrupted)
+        for steps in (0, 1, 2, 5, 11):
+            left[0] = steps
+            with pytest.raises(KeyboardInterrupt):
+                quiet(MODEL, TASK, training, stored=True)
+    assert_same(quiet(MODEL, TASK, training, stored=True), quiet(MODEL, TASK, training))
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(runs, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 1e-3)
+    loss, calls = LinearTransformer.loss, []
+
+    def interrupted(*args):
+        calls.append(time.sleep(0.002))
+        if len(calls) > 10:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LinearTransformer, "loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(MODEL, TASK, TRAINING, stored=True)
+    (path,) = runs.glob(".partial/*.safetensors")
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(store.StoreError, match=path.name):
+        quiet(MODEL, TASK, TRAINING, stored=True)
+
+
+# ---- divergence
+
+
+def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 1e-4)
+    slowly = train.sample_ensemble
+    monkeypatch.setattr(train, "sample_ensemble", lambda *a: time.sleep(0.001) or slowly(*a))
+    tasks = {3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]), 8: TASK}
+    training = Training(lr=100.0, max_iters=500, B=20, alg="sgd", halve_every=2)
+    with pytest.raises(Diverged) as caught:
+        quiet(MODEL, tasks.__getitem__, training, seeds=(3, 8), stored=True)
+    error = caught.value
+    assert error.seed == 8  # the other one has hardly anything to learn
+    assert error.lr == training.rate(error.step)
+    for said in (f"step {error.step}", "seed 8", f"learning rate {error.lr:g}", "non-finite"):
+        assert said in str(error)
+    history = error.history
+    assert history.seeds == (3, 8)
+    assert history.steps.tolist() == list(range(error.step + 1))  # among the first 20
+    assert history.loss[:, :-1].isfinite().all()
+    assert not history.loss[1, -1].isfinite()
+    assert history.loss[0, -1].isfinite()
+    assert history.params["Q"].shape[:2] == history.loss.shape
+    assert not list(runs.glob("**/*.safetensors"))
+
+
+def test_huge_losses_that_are_finite_are_no_divergence():
+    """2e38 + 2e38 is beyond float32, but neither loss is."""
+
+    @dataclass(frozen=True)
+    class Huge(LinearTransformer):
+        def loss(self, params, prompts):
+            return params["Q"].sum((1, 2, 3, 4)) * 0 + 2e38
+
+    history = quiet(Huge(3, 2), TASK, Training(lr=0.01, max_iters=2, B=3), seeds=(0, 1))
+    assert (history.loss == 2e38).all()
+
+
+# ---- progress
+
+
+def test_progress_shows_loss_and_time_left(capsys):
+    model, training = replace(MODEL, n_layer=3), Training(lr=0.001, max_iters=3000, B=100)
+    quiet(model, TASK, training, progress=True)
+    said = capsys.readouterr().err
+    assert "loss=" in said
+    assert "3000/3000" in said
+    assert "<00:0" in said  # tqdm's time left
+    quiet(model, TASK, replace(training, max_iters=3), progress=False)
+    assert capsys.readouterr() == ("", "")
