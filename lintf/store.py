@@ -35,8 +35,10 @@ class Record:
 
 
 def folder() -> Path:
-    """$LINTF_RUNS if set, else runs/ beside the package."""
-    return Path(os.environ.get("LINTF_RUNS") or Path(__file__).resolve().parent.parent / "runs")
+    """$LINTF_RUNS if set, else runs/ of the checkout that the package stands in, else runs/ of the current folder."""
+    checkout = Path(__file__).resolve().parent.parent
+    here = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+    return Path(os.environ.get("LINTF_RUNS") or here / "runs")
 
 
 def canonical(config: dict) -> str:

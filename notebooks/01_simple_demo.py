@@ -89,9 +89,7 @@ sgd = Training(alg="sgd", lr=lr_sgd, clip=clips["sgd"], **common)
 
 # %%
 prompts = task.sample(1000, torch.Generator().manual_seed(0), "tokens", torch.float64)
-print(
-    f"1000 prompts: tokens {tuple(prompts.Z.shape)}, answers {tuple(prompts.y.shape)}"
-)
+print("tokens:", tuple(prompts.Z.shape), "answers:", tuple(prompts.y.shape))
 
 # %% [markdown]
 # ## Model
@@ -129,10 +127,10 @@ print(f"{n_layer} layers against {n_layer} steps: largest difference {gap:.0e}")
 # tokens by one linear map, so it transforms these sums as well. With $c = Q s / N$ and $M = P S Q^\top / N$,
 #
 # $$
-# \mathrm{out} \leftarrow \mathrm{out} + c^\top x, \qquad
-# s \leftarrow (I + M)(s + S c), \qquad
-# S \leftarrow (I + M)\, S\, (I + M)^\top, \qquad
-# x \leftarrow (I + M)\, x ,
+# \begin{aligned}
+# \mathrm{out} &\leftarrow \mathrm{out} + c^\top x, & s &\leftarrow (I + M)(s + S c), \\
+# x &\leftarrow (I + M)\, x, & S &\leftarrow (I + M)\, S\, (I + M)^\top
+# \end{aligned}
 # $$
 #
 # gives the same predictions without touching a token. The cost no longer depends on $N$. Even the data need not be drawn
@@ -140,14 +138,11 @@ print(f"{n_layer} layers against {n_layer} steps: largest difference {gap:.0e}")
 # two forms side by side, on the same prompts and with random weights:
 
 # %%
-weights = LinearTransformer(d, n_layer, init_std=0.3).init(
-    torch.Generator().manual_seed(1)
-)
-random = Trained(model, {name: p.double() for name, p in weights.items()})
-gap = (random.predict(prompts) - random.predict(prompts.gram())).abs()
-print(
-    f"largest difference {gap.max():.0e}, predictions up to {random.predict(prompts).abs().max():.0f}"
-)
+wide = LinearTransformer(d, n_layer, init_std=0.3)
+weights = wide.init(torch.Generator().manual_seed(1), torch.float64)
+in_tokens, in_sums = (wide.predict(weights, form) for form in (prompts, prompts.gram()))
+size, gap = in_tokens.abs().max(), (in_tokens - in_sums).abs().max()
+print(f"predictions up to {size:.0f}, largest difference {gap:.0e}")
 
 # %% [markdown]
 # ## Training
@@ -162,15 +157,14 @@ runs["SGD"] = fit(model, task, sgd, seeds, device=device)
 # %% [markdown]
 # ## What it learns to predict
 #
-# We score every recorded model on the same 20,000 prompts, which no training has seen. For comparison we run gradient
+# We score every recorded model on the same 20,000 prompts, which no training has seen: one number for each seed and
+# recorded step. For comparison we run gradient
 # descent with as many steps as there are layers. It gets the step size that is best on another 20,000 prompts, so that
 # it is as good as gradient descent of that length can be.
 
 # %%
 test = task.sample(20_000, torch.Generator().manual_seed(99))
-losses = {
-    name: model.loss(run.params, test) for name, run in runs.items()
-}  # (seeds, steps)
+losses = {name: model.loss(run.params, test) for name, run in runs.items()}
 validation = task.sample(20_000, torch.Generator().manual_seed(98))
 descent = best_gradient_descent(n_layer, validation)
 descent_loss = float(squared_error(descent, test).mean())
@@ -296,12 +290,11 @@ claim(
 )
 
 # %% [markdown]
-# At the end all distances are near the lower end of what the paper's curves show, and SGD is above Adam for each seed.
+# At the end all distances lie in the range that the paper's curves show, and SGD is above Adam with every seed.
 
 # %%
-ends = torch.cat([distance_to_identity(m) for m in (P[:, :-1, 0], Q[:, :, 0])], 1).mean(
-    0
-)
+ends = [distance_to_identity(m).mean(0) for m in (P[:, :-1, 0], Q[:, :, 0])]
+ends = torch.cat(ends)
 claim(
     "simple-demo-identity",
     "With Adam, all five distances to the identity at the end, means over the seeds",

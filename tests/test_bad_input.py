@@ -234,7 +234,7 @@ def test_statistics_are_not_enough_for_other_attentions(attention):
     model = replace(MODEL, attention=attention)
     params = model.init(generator())
     for call in (model.predict, model.loss):
-        message(lambda call=call: call(params, statistics()), attention, "needs the tokens")
+        message(lambda call=call: call(params, statistics()), attention, "needs", "tokens")
 
 
 BAD_SHAPES = {
@@ -273,16 +273,23 @@ def test_members_of_prompts_and_parameters_must_match(backend):
     """Two members' prompts, three members' parameters."""
     P = torch.zeros(3, 2, 1, 3, 3)
     batch = sample_ensemble([TASK] * 2, 5, [generator(), generator()])
-    with pytest.raises((ValueError, RuntimeError), match="[23]"):
+    with pytest.raises((ValueError, RuntimeError), match=r"[23]"):
         gram.mse(P, P, batch, backend)
 
 
 # ---- fit
 
 
-@pytest.mark.parametrize("seeds", [(), [0, 0], (3, 1, 3), [-1], [0.5], [True], ["0"], [None], 3, [2**64]])
-def test_seeds(seeds):
-    message(lambda: fit(MODEL, TASK, TRAINING, seeds, stored=False, progress=False), "seeds must be", seeds)
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ((), "[]"), ([0, 0], "[0, 0]"), ((3, 1, 3), "[3, 1, 3]"), ([-1], "-1"), ([1, 0.5], "0.5"), ([True], "True"),
+        (["0"], "'0'"), ([None], "None"), (3, "3"), ([2**64], str(2**64)), ([[0]], "[0]"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_seeds(seeds, said):
+    message(lambda: fit(MODEL, TASK, TRAINING, seeds, stored=False, progress=False), "seeds must be", said)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:7", "cuda0", "", "meta", "CPU", None])

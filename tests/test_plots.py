@@ -29,7 +29,7 @@ def ys(seeds, steps=7):
 
 
 def test_panels_have_the_size_asked_for():
-    figure, axes = plots.panels(3, 2, width=2.0, height=1.5)
+    figure, axes = plots.panels(2, 3, width=2.0, height=1.5)
     assert axes.shape == (2, 3)
     assert tuple(figure.get_size_inches()) == (6.0, 3.0)
     assert plots.panels(1)[1].shape == (1, 1)
@@ -53,18 +53,25 @@ def test_a_band_is_the_mean_and_range_over_the_seeds():
 
 
 def test_the_legend_names_the_band():
-    _, axes = plots.panels(2)
+    _, axes = plots.panels(1, 2)
     plots.band(axes[0, 0], range(7), ys(3), "Adam")
-    assert [t.get_text() for t in axes[0, 0].legend().get_texts()] == ["Adam (mean and range of 3 seeds)"]
-    plots.band(axes[0, 1], range(7), ys(1), "Adam", color="C1", linestyle="--")
-    assert [t.get_text() for t in axes[0, 1].legend().get_texts()] == ["Adam"]
-    assert not axes[0, 1].collections
-    assert axes[0, 1].lines[0].get_linestyle() == "--"
+    plots.legend(axes[0, 0], 3)
+    assert axes[0, 0].get_legend().get_title().get_text() == "line: mean, band: range of 3 seeds"
+    assert [t.get_text() for t in axes[0, 0].get_legend().get_texts()] == ["Adam"]
+
+
+def test_one_seed_has_a_line_and_no_band():
+    _, axes = plots.panels()
+    plots.band(axes[0, 0], range(7), ys(1), "Adam", color="C1", linestyle="--")
+    plots.legend(axes[0, 0], 1)
+    assert not axes[0, 0].get_legend().get_title().get_visible()
+    assert not axes[0, 0].collections
+    assert axes[0, 0].lines[0].get_linestyle() == "--"
 
 
 def test_a_heatmap_shows_its_numbers():
     _, axes = plots.panels(1)
-    M = torch.tensor([[-0.71, 0.004], [0.35, 1.5]])
+    M = torch.tensor([[-0.71, -0.004], [0.35, 1.5]])
     plots.heatmap(axes[0, 0], M, "$B_0$")
     assert [t.get_text() for t in axes[0, 0].texts] == ["-0.71", "0.00", "0.35", "1.50"]
     assert axes[0, 0].get_title() == "$B_0$"
@@ -77,15 +84,14 @@ def colours(ax):
     return mesh.get_facecolor()[:, :3]
 
 
-@pytest.mark.parametrize("limit", [None, 2.0])
-def test_heatmap_colours_are_symmetric_around_0(limit):
-    _, axes = plots.panels(1)
-    plots.heatmap(axes[0, 0], torch.tensor([[-1.0, 0.0, 1.0]]), "", limit)
+def test_heatmap_colours_are_symmetric_around_0():
+    _, axes = plots.panels()
+    plots.heatmap(axes[0, 0], torch.tensor([[-1.0, 0.0, 0.5]]), "")
     low, high = axes[0, 0].collections[0].get_clim()
-    assert (low, high) == ((-2.0, 2.0) if limit else (-1.0, 1.0))
+    assert low == -high <= -1.0
     negative, zero, positive = colours(axes[0, 0])
-    assert negative[2] > negative[0]  # blue
-    assert positive[0] > positive[2]  # red
+    assert negative[2] > negative[0] + 0.2  # blue
+    assert positive[0] > positive[2] + 0.2  # red
     assert zero.min() > 0.95  # white
 
 
@@ -102,6 +108,41 @@ def test_a_trained_parameter_can_be_drawn():
     plots.heatmap(axes[0, 0], M.T, "")
     plots.band(axes[0, 0], torch.arange(2), M, "x")
     assert len(axes[0, 0].texts) == 6
+
+
+def test_matrices_leave_out_the_last_P():
+    P, Q = torch.rand(3, 1, 2, 2), torch.rand(3, 1, 2, 2)
+    plots.matrices(P, Q)
+    axes = np.array(plt.gcf().axes).reshape(3, 2)
+    for layer in range(3):
+        for ax, M in zip(axes[layer], (Q, P), strict=True):
+            numbers = [t.get_text() for t in ax.texts]
+            if M is P and layer == 2:
+                assert not numbers
+                assert not ax.axison
+            else:
+                assert numbers == [f"{v:.2f}" for v in M[layer, 0].flatten().tolist()]
+                assert f"_{layer}$" in ax.get_title()
+
+
+def test_distances_of_every_matrix_but_the_last_P():
+    """Means over the seeds of the distance, not the distance of the mean."""
+    g = torch.Generator().manual_seed(0)
+    P, Q = (torch.randn(2, 6, 3, 1, 4, 4, generator=g) for _ in range(2))
+    _, axes = plots.panels()
+    plots.distances(axes[0, 0], torch.arange(6), P, Q)
+    drawn = {line.get_label(): line.get_ydata() for line in axes[0, 0].lines}
+    assert sorted(drawn) == ["$P_0$", "$P_1$", "$Q_0$", "$Q_1$", "$Q_2$"]
+    for name, y in drawn.items():
+        M = (P if name[1] == "P" else Q)[:, :, int(name[3]), 0]
+        for t in range(6):
+            distances = [
+                float((m - m.trace() / 4 * torch.eye(4)).square().sum().sqrt() / m.square().sum().sqrt())
+                for m in M[:, t]
+            ]
+            assert y[t] == pytest.approx(sum(distances) / 2, rel=1e-5)
+    assert axes[0, 0].get_xlabel() == "training step"
+    assert axes[0, 0].get_ylabel()
 
 
 def test_style_sets_the_palette_and_stays_opaque():
@@ -129,7 +170,7 @@ def test_the_same_figure_is_the_same_file():
     plots.style()
     files = []
     for _ in range(2):
-        figure, axes = plots.panels(2)
+        figure, axes = plots.panels(1, 2)
         plots.band(axes[0, 0], range(7), ys(3), "Adam")
         plots.heatmap(axes[0, 1], ys(3, 3), "$B_0$")
         buffer = io.BytesIO()

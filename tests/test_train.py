@@ -114,10 +114,10 @@ BASE = Training(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
         replace(BASE, betas=(0.0, 0.9), halve_every=4),
         replace(BASE, clip=0.05),
         replace(BASE, clip=0.02, clip_per="matrix", redraw_every=3),
-        replace(BASE, lr=0.001, alg="sgd"),
-        replace(BASE, lr=0.001, alg="sgd", momentum=0.0, redraw_every=25),
-        replace(BASE, lr=0.001, alg="sgd", momentum=0.5, clip=0.1, clip_per="matrix", halve_every=7, redraw_every=4),
-        replace(BASE, lr=0.001, alg="sgd", clip=1000.0),
+        replace(BASE, lr=0.002, alg="sgd"),
+        replace(BASE, lr=0.002, alg="sgd", momentum=0.0, redraw_every=25),
+        replace(BASE, lr=0.002, alg="sgd", momentum=0.5, clip=0.1, clip_per="matrix", halve_every=7, redraw_every=4),
+        replace(BASE, lr=0.002, alg="sgd", clip=1000.0),
     ],
     ids=lambda t: (
         f"{t.alg} {t.betas if t.alg == 'adam' else t.momentum} clip {t.clip} per {t.clip_per} "
@@ -125,7 +125,7 @@ BASE = Training(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
     ),
 )
 def test_training_is_the_hand_written_loop(path, training):
-    model, task = replace(MODEL, n_head=2, n_layer=3, init_std=0.2), replace(TASK, noise_std=0.1)
+    model, task = replace(MODEL, n_head=2, n_layer=3, init_std=0.1), replace(TASK, noise_std=0.1)
     history = quiet(model, task, training, seeds=(4, 1))
     assert history.steps.tolist() == list(range(26))
     for e, seed in enumerate((4, 1)):
@@ -403,22 +403,46 @@ def test_an_unwritable_folder_costs_one_warning(tmp_path, monkeypatch):
 # ---- interruption
 
 CHILD = """
-import time
+import os, signal, time
 from lintf import train
-from tests_setting import MODEL, TASK, TRAINING
-train.CHECKPOINT_SECONDS = 0.05
-draw, loss = train.sample_ensemble, type(MODEL).loss
-def slowly(*a):
-    time.sleep(0.003)
-    return loss(*a)
-type(MODEL).loss = slowly
-train.fit(MODEL, TASK, TRAINING, seeds=(0, 2), progress=False, device="cpu")
-"""
-SETTING = """
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.train import Training
+loss, replace, saves = LinearTransformer.loss, os.replace, []
+def slowly(*args):
+    time.sleep(0.003)
+    return loss(*args)
+def deadly(*args):
+    saves.append(args)
+    if len(saves) == {last}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*args)
+train.CHECKPOINT_SECONDS, LinearTransformer.loss, os.replace = 0.05, slowly, deadly
+train.fit({model!r}, {task!r}, {training!r}, seeds=(0, 2), progress=False, device="cpu")
 """
+
+
+def child(**kwargs):
+    """A process that trains and saves a checkpoint every 0.05 s; killed in the midst of its save number `last`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", CHILD.format(model=MODEL, **kwargs)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def assert_resumes(runs, monkeypatch, training, task):
+    """From the checkpoint in the folder, on to the very result of an uninterrupted run."""
+    (partial,) = runs.glob(".partial/*.safetensors")
+    step = store.load(partial).meta["step"]
+    assert 0 < step < training.max_iters
+    assert not list(store.runs())
+    losses, loss = [], LinearTransformer.loss
+    with monkeypatch.context() as patch:
+        patch.setattr(LinearTransformer, "loss", lambda *args: losses.append(1) or loss(*args))
+        resumed = quiet(MODEL, task, training, seeds=(0, 2), stored=True)
+    assert len(losses) == training.max_iters + 1 - step
+    assert_same(resumed, quiet(MODEL, task, training, seeds=(0, 2)))
+    assert not list(runs.glob(".partial/*.safetensors"))
+    assert len(list(store.runs())) == 2
 
 
 @pytest.mark.parametrize(
@@ -430,35 +454,27 @@ from lintf.train import Training
     ],
     ids=["new batches", "batches redrawn every 37", "one batch, SGD"],
 )
-def test_kill_9_then_resume_is_the_same_run(runs, tmp_path, monkeypatch, training, task):
-    (tmp_path / "tests_setting.py").write_text(f"{SETTING}MODEL, TASK, TRAINING = {MODEL!r}, {task!r}, {training!r}\n")
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    child = subprocess.Popen([sys.executable, "-c", CHILD], env=environment, stderr=subprocess.PIPE, text=True)
-    try:
+def test_kill_9_then_resume_is_the_same_run(runs, monkeypatch, training, task):
+    with child(last=0, task=task, training=training) as process:
         deadline = time.monotonic() + 30
         while not list(runs.glob(".partial/*.safetensors")):
-            assert child.poll() is None, child.stderr.read()
+            assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(0.2)  # a few checkpoints later
-        child.send_signal(signal.SIGKILL)
-        assert child.wait(10) == -signal.SIGKILL
-    finally:
-        child.kill()
-        child.wait()
-        child.stderr.close()
-    (partial,) = runs.glob(".partial/*.safetensors")
-    step = store.load(partial).meta["step"]
-    assert 0 < step < 900
-    assert not list(store.runs())
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
+    assert_resumes(runs, monkeypatch, training, task)
 
-    losses, loss = [], LinearTransformer.loss
-    monkeypatch.setattr(LinearTransformer, "loss", lambda *a: losses.append(1) or loss(*a))
-    resumed = quiet(MODEL, task, training, seeds=(0, 2), stored=True)
-    assert len(losses) == 901 - step
-    assert_same(resumed, quiet(MODEL, task, training, seeds=(0, 2)))
-    assert not list(runs.glob(".partial/*"))
-    assert len(list(store.runs())) == 2
+
+def test_kill_9_in_the_midst_of_a_save(runs, monkeypatch):
+    """The checkpoint before counts, and the half-written file is cleared away in the end."""
+    training = Training(lr=0.01, max_iters=300, B=20)
+    with child(last=3, task=TASK, training=training) as process:
+        assert process.wait(30) == -signal.SIGKILL, process.stderr.read()
+    assert len(list((runs / ".partial").iterdir())) == 2
+    assert_resumes(runs, monkeypatch, training, TASK)
+    assert not list((runs / ".partial").iterdir())
 
 
 def test_checkpoints_at_every_step(runs, monkeypatch):
@@ -543,12 +559,13 @@ def test_huge_losses_that_are_finite_are_no_divergence():
 # ---- progress
 
 
-def test_progress_shows_loss_and_time_left(capsys):
-    model, training = replace(MODEL, n_layer=3), Training(lr=0.001, max_iters=3000, B=100)
-    quiet(model, TASK, training, progress=True)
-    said = capsys.readouterr().err
-    assert "loss=" in said
-    assert "3000/3000" in said
-    assert "<00:0" in said  # tqdm's time left
-    quiet(model, TASK, replace(training, max_iters=3), progress=False)
+def test_progress_shows_loss_and_time_left(capsys, monkeypatch):
+    loss = LinearTransformer.loss
+    with monkeypatch.context() as patch:  # slow enough for a bar that is redrawn ten times a second
+        patch.setattr(LinearTransformer, "loss", lambda *args: time.sleep(0.01) or loss(*args))
+        quiet(MODEL, TASK, replace(TRAINING, max_iters=80), progress=True)
+    shown = capsys.readouterr().err.split("\r")
+    assert any("loss=" in line and "<00:0" in line for line in shown)  # tqdm's time left
+    assert "80/80" in shown[-1]
+    quiet(MODEL, TASK, TRAINING, progress=False)
     assert capsys.readouterr() == ("", "")
