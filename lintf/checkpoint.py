@@ -12,8 +12,8 @@ from lintf import store
 class Checkpoint:
     """The checkpoint of one set of runs, given by their configurations.
 
-    `load` raises StoreError for a damaged file. `save` warns once where the folder cannot be written, then keeps
-    quiet: the training goes on.
+    `load` raises StoreError for a damaged file. Where the folder cannot be written, `save` says so once, and the
+    training goes on.
     """
 
     def __init__(self, configs: list[dict]) -> None:
@@ -27,14 +27,22 @@ class Checkpoint:
         try:
             store.save(self.path, store.Record(self.config, tensors, meta))
         except OSError as error:
-            self.writable = False
-            warnings.warn(f"no checkpoints: {self.path.parent} is not writable ({error})", stacklevel=3)
+            self.warn(error, stacklevel=5)
+
+    def warn(self, error: OSError, stacklevel: int = 3) -> None:
+        """Say once, where `fit` was called, that nothing is kept."""
+        if self.writable:
+            said = f"{store.folder()} is not writable ({error}): the runs stay in memory, without checkpoints"
+            warnings.warn(said, stacklevel=stacklevel)
+        self.writable = False
 
     def load(self) -> store.Record | None:
         return store.load(self.path) if self.path.exists() else None
 
     def remove(self) -> None:
+        """Also what a killed process left of it."""
         try:
-            self.path.unlink(missing_ok=True)
-        except OSError:  # the folder never was writable, and save has said so
-            pass
+            for path in (self.path, *self.path.parent.glob(f".{self.path.name}.*")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self.warn(error, stacklevel=4)

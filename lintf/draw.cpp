@@ -51,7 +51,8 @@ inline V log(V u) {
 
 // Box and Muller: radius sqrt(-2 ln u) from the first word, angle 2 pi t, -1/2 <= t <= 1/2, from the second.
 inline void normals(U first, U second, V& z0, V& z1) {
-    const V r = root(-2 * log(__builtin_convertvector(first, V) * 0x1p-32f + 0x1p-33f));
+    const V u = __builtin_convertvector(first, V) * 0x1p-32f + 0x1p-33f, below_1 = V{} + (1 - 0x1p-24f);
+    const V r = root(-2 * log(u < below_1 ? u : below_1));
     const V quarter = __builtin_convertvector(as<I>(second), V) * 0x1p-30f;  // 4 t
     V nearest = V{};
     for (int i = 0; i < LANES; i++) nearest[i] = __builtin_rintf(quarter[i]);

@@ -25,8 +25,9 @@ BACKENDS = ("auto", "kernel", "plain")
 def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
     """The last entry of the query token after all layers, (..., B): minus the prediction.
 
-    P, Q: (..., L, H, d, d); leading axes are those of the Gram's ensemble, or broadcast against them.
+    P, Q: (..., L, H, d, d); their leading axes and the statistics' broadcast. Raises ValueError for another d or dtype.
     """
+    P, Q, gram = _broadcast(P, Q, gram)
     S, s, x = gram.S, gram.s, gram.x
     L, identity = P.shape[-4], torch.eye(x.shape[-2], dtype=x.dtype, device=x.device).unsqueeze(-1)
     Q = Q / gram.N
@@ -58,28 +59,43 @@ def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
     "plain" is PyTorch on any device, "auto" takes the kernel where `kernel.unavailable` has no objection.
     """
     check_choice("backend", backend, BACKENDS)
+    P, Q, gram = _broadcast(P, Q, gram)
     why_not = kernel.unavailable(P.shape[-1], P.dtype, P.device.type)
     if backend == "kernel" and why_not:
         raise RuntimeError(f"the compiled kernel cannot be used: {why_not}")
-    if backend == "plain" or why_not or torch._C._functorch.is_functorch_wrapped_tensor(P):
+    inputs = (P, Q, gram.S, gram.s, gram.x, gram.y)
+    if backend == "plain" or why_not or any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
         return (forward(P, Q, gram) + gram.y).square().mean(-1)
-    return _KernelMSE.apply(P, Q, gram)
+    return _KernelMSE.apply(*inputs, gram.N, torch.is_grad_enabled() and (P.requires_grad or Q.requires_grad))
 
 
 class _KernelMSE(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
-        loss, *grads = kernel.loss_and_grad(
-            P, Q, gram.S, gram.s, gram.x, gram.y, gram.N, grad=P.requires_grad or Q.requires_grad
-        )
+    def forward(ctx, P, Q, S, s, x, y, N, grad):
+        loss, *grads = kernel.loss_and_grad(P, Q, S, s, x, y, N, grad)
         ctx.save_for_backward(*grads)
         return loss
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, g):
         gP, gQ = (g[..., None, None, None, None] * grad for grad in ctx.saved_tensors)
-        return gP, gQ, None
+        return gP, gQ, *[None] * 6
+
+
+def _broadcast(P: Tensor, Q: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Gram]:
+    """The inputs with the same leading axes; statistics that all members share keep none."""
+    if P.shape != Q.shape or P.dim() < 4 or P.shape[-1] != gram.d:
+        shapes = f"{tuple(P.shape)}, {tuple(Q.shape)}"
+        raise ValueError(f"P and Q must be (..., L, H, d, d) with the prompts' d = {gram.d}, got shapes {shapes}")
+    if not P.dtype == Q.dtype == gram.S.dtype:
+        raise ValueError(f"parameters and prompts must have one dtype, got {P.dtype}, {Q.dtype} and {gram.S.dtype}")
+    lead = torch.broadcast_shapes(P.shape[:-4], gram.S.shape[:-3])
+    P, Q = (t.expand(*lead, *t.shape[-4:]) for t in (P, Q))
+    if gram.S.dim() > 3 and gram.S.shape[:-3] != lead:
+        S, s, x, y = (t.expand(*lead, *t.shape[-k:]) for t, k in ((gram.S, 3), (gram.s, 2), (gram.x, 2), (gram.y, 1)))
+        gram = Gram(S, s, x, y, gram.N)
+    return P, Q, gram
 
 
 def _apply(M: Tensor, v: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -52,10 +53,11 @@ def loss_and_grad(
     """
     *lead, L, H, d, _ = P.shape
     B, E, shared = y.shape[-1], P[..., 0, 0, 0, 0].numel(), S.dim() == 3
-    if not shared and list(S.shape[:-3]) != lead:
-        raise ValueError(f"leading axes of the statistics {list(S.shape[:-3])} and of P {lead} differ")
     P, Q = P.detach().contiguous(), (Q.detach() / N).contiguous()
-    data = [t.to(P.dtype).contiguous() for t in (S, s, x, y)]
+    data = [t.contiguous() for t in (S, s, x, y)]
+    shapes = [(*([] if shared else lead), *shape) for shape in ((d, d, B), (d, B), (d, B), (B,))]
+    if [(t.dtype, *t.shape) for t in (*data, Q)] != [(P.dtype, *shape) for shape in (*shapes, P.shape)]:
+        raise ValueError("shapes or dtypes do not fit together")  # what follows reads raw memory
     library, weights = _library(d), L * H * d * d
     chunks = -(-B // library.chunk_size())
     parts = torch.empty(E, chunks, 1 + 2 * weights * grad, dtype=torch.float64)  # sums over chunks of prompts
@@ -104,25 +106,27 @@ def draw_gram(
 @cache
 def _library(d: int) -> ctypes.CDLL | str:
     """The kernel for this d, built if need be and kept in the user's cache; a string says why there is none."""
-    compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        return "no C++ compiler found"
-    sources = [path.read_text() for path in SOURCES]
-    key = hashlib.sha256(repr((sources, FLAGS, d, _processor(), _version(compiler))).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
-    target = folder / f"kernel-d{d}-{key}.so"
+    named = shlex.split(os.environ.get("CXX", ""))
+    compiler = named or [name for name in ("c++", "g++", "clang++") if shutil.which(name)][:1]
+    if not compiler or not shutil.which(compiler[0]):
+        return f"no C++ compiler found{f' under CXX={named[0]}' if named else ''}"
     try:
+        version = subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
+        sources = [path.read_text() for path in SOURCES]
+        key = hashlib.sha256(repr((sources, FLAGS, d, _processor(), version)).encode()).hexdigest()[:16]
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
+        target = folder / f"kernel-d{d}-{key}.so"
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as tmp:  # built aside, then moved: never half a library
                 built = Path(tmp) / "kernel.so"
-                command = [compiler, *FLAGS, f"-DDIM={d}", *map(str, SOURCES), "-o", str(built)]
+                command = [*compiler, *FLAGS, f"-DDIM={d}", *map(str, SOURCES), "-o", str(built)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
-                    return f"{compiler} failed on the kernel: {done.stderr.strip()[-500:]}"
+                    return f"{compiler[0]} failed on the kernel: {done.stderr.strip()[-500:]}"
                 os.replace(built, target)
         library = ctypes.CDLL(str(target))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # not runnable, cache not writable, no home
         return f"{error}"
     size, real, pointer = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
     library.run_f32.argtypes = library.run_f64.argtypes = [size] * 4 + [ctypes.c_int] * 3 + [pointer] * 7
@@ -132,10 +136,6 @@ def _library(d: int) -> ctypes.CDLL | str:
         function.restype = None
     library.chunk_size.restype = size
     return library
-
-
-def _version(compiler: str) -> str:
-    return subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
 
 
 def _processor() -> str:

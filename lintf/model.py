@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lintf import gram
-from lintf.checks import check_choice, check_int, check_real
+from lintf.checks import check_choice, check_int, check_real, settle
 from lintf.prompts import Gram, Prompts
 
 ATTENTION = ("linear", "relu", "softmax")
@@ -42,11 +42,9 @@ class LinearTransformer:
     init_std: float = 1e-4  # a standard deviation (the original code calls it var)
 
     def __post_init__(self) -> None:
-        check_int("d", self.d, 1)
-        check_int("n_layer", self.n_layer, 1)
-        check_int("n_head", self.n_head, 1)
+        settle(self, **{name: check_int(name, getattr(self, name), 1) for name in ("d", "n_layer", "n_head")})
+        settle(self, init_std=check_real("init_std", self.init_std, low=0.0))
         check_choice("attention", self.attention, ATTENTION)
-        check_real("init_std", self.init_std, low=0.0)
 
     @property
     def label(self) -> str:
@@ -65,23 +63,32 @@ class LinearTransformer:
 
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
         """(..., B): the answer to each query."""
+        P, Q = self._fitting(params, prompts)
+        if isinstance(prompts, Gram):
+            return -gram.forward(P, Q, prompts)
+        return -_last_entry(P, Q, prompts.Z, self.attention)
+
+    def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:
+        """Mean squared error over the prompts, one number per ensemble member. backend: see gram.mse; "plain" for
+        second derivatives."""
+        P, Q = self._fitting(params, prompts)
+        if isinstance(prompts, Gram):
+            return gram.mse(P, Q, prompts, backend)
+        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
+
+    def _fitting(self, params: Params, prompts: Prompts | Gram) -> tuple[Tensor, Tensor]:
+        """P and Q, if they and the prompts fit this model."""
         P, Q = params["P"], params["Q"]
         if P.shape[-4:] != (self.n_layer, self.n_head, self.d, self.d) or Q.shape != P.shape:
             raise ValueError(f"parameters of shapes {tuple(P.shape)}, {tuple(Q.shape)} do not fit {self}")
-        if isinstance(prompts, Prompts):
-            return -_last_entry(P, Q, prompts.Z, self.attention)
-        if self.attention != "linear":
+        if prompts.d != self.d:
+            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+        if isinstance(prompts, Gram) and self.attention != "linear":
             raise ValueError(f"{self.attention} attention needs tokens: Gram statistics describe linear attention only")
-        return -gram.forward(P, Q, prompts)
-
-    def loss(self, params: Params, prompts: Prompts | Gram) -> Tensor:
-        """Mean squared error over the prompts, one number per ensemble member."""
-        if isinstance(prompts, Gram) and self.attention == "linear":
-            return gram.mse(params["P"], params["Q"], prompts)
-        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
+        return P, Q
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trained:
     """A model with its parameters: a predictor like those of solvers.py."""
 

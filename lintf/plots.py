@@ -47,7 +47,7 @@ def panels(
 def band(ax: Axes, x: Tensor, ys: Tensor, label: str, **kwargs: object) -> None:
     """The one error band of the book, for ys (seeds, T): the line is the mean over the seeds, the band runs from the
     smallest to the largest of them. `legend` says so."""
-    ys = np.asarray(ys)
+    ys = ys.detach().cpu().numpy()
     (line,) = ax.plot(x, ys.mean(0), label=label, **kwargs)
     if len(ys) > 1:
         ax.fill_between(x, ys.min(0), ys.max(0), color=line.get_color(), alpha=0.25, linewidth=0)
@@ -60,7 +60,7 @@ def legend(ax: Axes, seeds: int, **kwargs: object) -> None:
 
 def heatmap(ax: Axes, M: Tensor, title: str) -> None:
     """A small matrix with its numbers; blue is negative, red positive, white 0, each scaled to its largest entry."""
-    M = np.asarray(M)
+    M = M.detach().cpu().numpy()
     limit = 1.3 * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
     numbers = np.char.replace(np.char.mod("%.2f", M), "-0.00", "0.00")
     sns.heatmap(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lintf import kernel, randoms
-from lintf.checks import check_choice, check_int, check_real
+from lintf.checks import check_choice, check_int, check_real, settle
 
 MODES = ("normal", "sphere", "gamma")
 FORMS = ("tokens", "gram")
@@ -25,7 +25,7 @@ GAMMA_SHAPE = 0.1
 Matrix = tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gram:
     """What linear attention knows of a batch of prompts. The batch is the last axis, because every operation on
     the statistics is the same small one for all prompts.
@@ -41,6 +41,10 @@ class Gram:
     y: Tensor
     N: int
 
+    @property
+    def d(self) -> int:
+        return self.x.shape[-2]
+
     def gram(self) -> Gram:
         return self
 
@@ -48,7 +52,7 @@ class Gram:
         return replace(self, **{k: getattr(self, k).to(device) for k in ("S", "s", "x", "y")})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompts:
     """A batch of prompts as tokens.
 
@@ -61,6 +65,10 @@ class Prompts:
     @property
     def N(self) -> int:
         return self.Z.shape[-2] - 1
+
+    @property
+    def d(self) -> int:
+        return self.Z.shape[-1] - 1
 
     def gram(self) -> Gram:
         """The statistics of these very prompts."""
@@ -94,12 +102,10 @@ class LinearRegression:
     noise_std: float = 0.0
 
     def __post_init__(self) -> None:
-        check_int("N", self.N, 1)
-        check_int("d", self.d, 1)
+        settle(self, N=check_int("N", self.N, 1), d=check_int("d", self.d, 1))
+        settle(self, noise_std=check_real("noise_std", self.noise_std, low=0.0))
         check_choice("mode", self.mode, MODES)
-        check_real("noise_std", self.noise_std, low=0.0)
-        for name in ("Sigma", "Sigma_w"):
-            object.__setattr__(self, name, _covariance(name, getattr(self, name), self.d))
+        settle(self, **{name: _covariance(name, getattr(self, name), self.d) for name in ("Sigma", "Sigma_w")})
 
     @property
     def label(self) -> str:
@@ -125,11 +131,14 @@ def sample_ensemble(
 ) -> Gram | Prompts:
     """B prompts for each member e from tasks[e] and generators[e], stacked along a leading axis: member e gets what
     it would get alone. The tasks may differ in Sigma and Sigma_w only."""
-    check_int("B", B, 1)
+    B = check_int("B", B, 1)
     check_choice("form", form, FORMS)
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
+    if not tasks or len(tasks) != len(generators):
+        raise ValueError(f"there must be one generator for each task, got {len(generators)} for {len(tasks)}")
+    check_ensemble(tasks)
     task = tasks[0]
-    if any(replace(t, Sigma=None, Sigma_w=None) != replace(task, Sigma=None, Sigma_w=None) for t in tasks):
-        raise ValueError("tasks of one ensemble may differ in Sigma and Sigma_w only")
     root, root_w = (_roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
     rngs = [randoms.rng(g) for g in generators]
     if task.mode == "normal" and form == "gram":
@@ -145,6 +154,13 @@ def sample_ensemble(
     return Prompts(Z.permute(0, 3, 2, 1).contiguous(), y)
 
 
+def check_ensemble(tasks: Sequence[LinearRegression]) -> None:
+    """Raises ValueError for tasks that cannot be drawn side by side."""
+    plain = [replace(task, Sigma=None, Sigma_w=None) for task in tasks]
+    if any(other != plain[0] for other in plain):
+        raise ValueError(f"tasks of one ensemble may differ in Sigma and Sigma_w only, got {plain}")
+
+
 def _examples(
     task: LinearRegression, B: int, rngs: Sequence[np.random.SFC64], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -155,13 +171,23 @@ def _examples(
     A, x, w, noise = z[:, : sum(sizes)].split(sizes, 1)
     A, noise = A.unflatten(1, (d, N)), task.noise_std * noise if task.noise_std else z.new_zeros(())
     if task.mode != "normal":
-        x, A = (v / v.square().sum(1, keepdim=True).sqrt() for v in (x, A))  # vector_norm is 100 times slower here
+        x, A = _directions(x), _directions(A)
     if task.mode == "gamma":
         scale = math.sqrt(10 / GAMMA_SHAPE)
         square = np.stack([np.random.Generator(r).gamma(GAMMA_SHAPE, scale, (N + 1, B)) for r in rngs])
         radius = torch.from_numpy(square).sqrt().to(dtype)  # (E, N+1, B)
         x, A = x * radius[:, :1], A * radius[:, None, 1:]
     return A, x, w, noise
+
+
+def _directions(v: Tensor) -> Tensor:
+    """v / |v| along axis 1. A normal variate is exactly 0 once in some ten million; v = 0 goes to the first axis."""
+    norm = v.square().sum(1, keepdim=True).sqrt()  # vector_norm is 100 times slower here
+    zero = norm == 0
+    if zero.any():
+        first = torch.eye(v.shape[1], 1, dtype=v.dtype).view(1, -1, *[1] * (v.dim() - 2))
+        v, norm = torch.where(zero, first, v), norm + zero
+    return v / norm
 
 
 def _wishart(
@@ -228,7 +254,10 @@ def _outer_gram(A: Tensor, lower: bool) -> Tensor:
 def _covariance(name: str, value: object, d: int) -> Matrix | None:
     if value is None:
         return None
-    M = torch.as_tensor(value, dtype=torch.float64)
+    try:
+        M = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a d x d matrix of numbers, got {value!r}") from error
     if M.shape != (d, d):
         raise ValueError(f"{name} must be a d x d matrix with d = {d}, got shape {tuple(M.shape)}")
     if not torch.isfinite(M).all() or not torch.allclose(M, M.mT, rtol=1e-10):

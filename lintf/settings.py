@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from lintf.checks import check_choice, check_int, check_real
+from lintf.checks import check_choice, check_int, check_real, settle
 
 ALGS = ("adam", "sgd")
 CLIPS = ("member", "matrix")
@@ -35,21 +35,22 @@ class Training:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        check_choice("alg", self.alg, ALGS)
-        check_real("lr", self.lr, low=0.0, above=True)
-        for name in ("max_iters", "B", "redraw_every", "record_every"):
-            check_int(name, getattr(self, name), 1)
-        if self.halve_every is not None:
-            check_int("halve_every", self.halve_every, 1)
-        if self.clip is not None:
-            check_real("clip", self.clip, low=0.0, above=True)
-        check_choice("clip_per", self.clip_per, CLIPS)
-        check_choice("dtype", self.dtype, DTYPES)
-        object.__setattr__(self, "betas", tuple(self.betas))  # JSON has lists
-        for name, value in (("betas[0]", self.betas[0]), ("betas[1]", self.betas[-1]), ("momentum", self.momentum)):
-            check_real(name, value, low=0.0)
-            if value >= 1:
-                raise ValueError(f"{name} must be < 1, got {value!r}")
+        settle(
+            self,
+            alg=check_choice("alg", self.alg, ALGS),
+            lr=check_real("lr", self.lr, low=0.0, above=True),
+            clip=None if self.clip is None else check_real("clip", self.clip, low=0.0, above=True),
+            clip_per=check_choice("clip_per", self.clip_per, CLIPS),
+            halve_every=None if self.halve_every is None else check_int("halve_every", self.halve_every, 1),
+            dtype=check_choice("dtype", self.dtype, DTYPES),
+            momentum=_decay("momentum", self.momentum),
+        )
+        settle(
+            self, **{n: check_int(n, getattr(self, n), 1) for n in ("max_iters", "B", "redraw_every", "record_every")}
+        )
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, got {self.betas!r}")
+        settle(self, betas=tuple(_decay(f"betas[{i}]", beta) for i, beta in enumerate(self.betas)))
 
     def rate(self, step: int) -> float:
         return self.lr if self.halve_every is None else self.lr * 0.5 ** (step // self.halve_every)
@@ -65,3 +66,9 @@ class Training:
         if self.clip is None:
             unused.add("clip_per")
         return {name: value for name, value in asdict(self).items() if name not in unused}
+
+
+def _decay(name: str, value: object) -> float:
+    if check_real(name, value, low=0.0) >= 1:
+        raise ValueError(f"{name} must be < 1, got {value!r}")
+    return float(value)

@@ -25,7 +25,7 @@ def squared_error(predictor: Predictor, prompts: Prompts | Gram) -> Tensor:
     return (predictor.predict(prompts) - prompts.y).square()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GradientDescent:
     """w <- w + eta Pi (s - S w) from w = 0, `steps` times: gradient descent on |X w - y|^2 / 2 (a sum over the
     examples, not a mean), preconditioned by Pi (d, d) where it is given."""

@@ -82,10 +82,11 @@ def load(path: Path) -> Record:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["lintf"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        record, digest = Record(header["config"], tensors, header["meta"]), header["digest"]
+        record = Record(header["config"], tensors, header["meta"])
+        intact = header["digest"] == _digest(record)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StoreError(f"{path}: not a readable lintf run ({error}). Delete the file or restore it.") from error
-    if digest != _digest(record):
+    if not intact:
         raise StoreError(f"{path}: its contents do not fit its digest. Delete the file or restore it.")
     if path.name.removesuffix(SUFFIX)[-12:] != key(record.config):
         raise StoreError(f"{path}: its name does not fit the configuration inside. Delete the file or restore it.")

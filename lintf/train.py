@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,15 +16,15 @@ from tqdm.auto import tqdm
 import lintf
 from lintf import kernel, store
 from lintf.checkpoint import Checkpoint
-from lintf.checks import check_int
+from lintf.checks import check_int, settle
 from lintf.model import LinearTransformer, Params
-from lintf.prompts import LinearRegression, sample_ensemble
+from lintf.prompts import LinearRegression, check_ensemble, sample_ensemble
 from lintf.settings import DTYPES, Training
 
 CHECKPOINT_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class History:
     """What a fit leaves behind, for E seeds and T recorded steps. At step t the parameters are those before update
     t + 1, and the loss is theirs on the batch of that step."""
@@ -67,13 +66,16 @@ def fit(
     is one. With `stored=False` nothing is looked up or saved. Interrupted runs resume from their last checkpoint.
     Raises ValueError for wrong input, Diverged for a non-finite loss, StoreError for a damaged file in runs/.
     """
-    seeds = tuple(seeds)
-    if not seeds or len(set(seeds)) < len(seeds):
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds must be a list of integers, got {seeds!r}")
+    seeds, where, members = tuple(seeds), _device(device), {}
+    for s in seeds:
+        member = Member(model, task if isinstance(task, LinearRegression) else task(s), training, s)
+        members[member.seed] = member
+    if not members or len(members) < len(seeds):
         raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
-    for seed in seeds:
-        check_int("seeds", seed, 0)
-    where = _device(device)
-    members = {s: Member(model, task if isinstance(task, LinearRegression) else task(s), training, s) for s in seeds}
+    seeds = tuple(members)
+    check_ensemble([m.task for m in members.values()])
     start, found = time.perf_counter(), {}
     if stored:
         found = {s: store.load(m.path) for s, m in members.items() if m.path.exists()}
@@ -86,7 +88,11 @@ def fit(
         trained = _train(missing, where, checkpoint, progress)
         found |= {m.seed: record for m, record in zip(missing, trained, strict=True)}
         if checkpoint:
-            _save(missing, trained)
+            try:
+                for member, record in zip(missing, trained, strict=True):
+                    store.save(member.path, record)
+            except OSError as error:
+                checkpoint.warn(error)
             checkpoint.remove()
     return _history([found[s] for s in seeds], seeds)
 
@@ -99,6 +105,11 @@ class Member:
     task: LinearRegression
     training: Training
     seed: int
+
+    def __post_init__(self) -> None:
+        settle(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
+        if self.model.d != self.task.d:
+            raise ValueError(f"model with d = {self.model.d} and task with d = {self.task.d} do not fit")
 
     @property
     def config(self) -> dict:
@@ -125,14 +136,6 @@ class Member:
             return kinds[fields.pop("kind")](**fields)
 
         return Member(build(config["model"]), build(config["task"]), Training(**config["training"]), config["seed"])
-
-
-def _save(members: list[Member], records: list[store.Record]) -> None:
-    try:
-        for member, record in zip(members, records, strict=True):
-            store.save(member.path, record)
-    except OSError as error:
-        warnings.warn(f"the trained runs stay in memory only: {store.folder()} is not writable ({error})", stacklevel=3)
 
 
 class _State:
@@ -180,7 +183,7 @@ class _State:
                 self.snapshots[rest] = list(t.unbind(1))
         self.optimizer.load_state_dict(state)
         for generator, s in zip(self.generators, tensors["generators"], strict=True):
-            generator.set_state(s)
+            generator.set_state(s.clone())  # a view would be read from the start of its storage
 
 
 def _train(
@@ -214,18 +217,18 @@ def _train(
                 batch = sample_ensemble(tasks, training.B, state.generators, model.form, DTYPES[training.dtype])
                 batch = batch.to(device)
             now = time.perf_counter()
-            if checkpoint and now - last_save > CHECKPOINT_SECONDS:
+            if checkpoint and step > first and now - last_save > CHECKPOINT_SECONDS:
                 tensors = state.tensors() | {"generators": torch.stack(before_draw)}
                 checkpoint.save(tensors, {"step": step, "seconds": spent + now - start})
                 last_save = now
             loss = model.loss(state.params, batch)  # (E,)
-            total = float(loss.detach().sum())
+            values = loss.tolist()
             if step == recorded[len(state.losses)]:
                 state.record(loss)
-            if not math.isfinite(total):
+            if not all(map(math.isfinite, values)):
                 if checkpoint:
                     checkpoint.remove()
-                seed = seeds[int((~torch.isfinite(loss)).int().argmax())]
+                seed = next(s for s, value in zip(seeds, values, strict=True) if not math.isfinite(value))
                 raise Diverged(step, seed, training.rate(step), _history(records(), tuple(seeds)))
             if step == training.max_iters:
                 break
@@ -233,10 +236,10 @@ def _train(
             state.optimizer.zero_grad(set_to_none=True)
             loss.sum().backward()
             if training.clip is not None:
-                _clip([p.grad for p in state.params.values()], training.clip, training.clip_per)
+                _clip([p.grad for p in state.params.values() if p.grad is not None], training.clip, training.clip_per)
             state.optimizer.step()
             if now - last_shown > 0.2:
-                bar.set_postfix(loss=f"{total / len(members):.3g}", refresh=False)
+                bar.set_postfix(loss=f"{sum(values) / len(values):.3g}", refresh=False)
                 bar.update(step + 1 - bar.n)
                 last_shown = now
         bar.update(training.max_iters - bar.n)

@@ -115,7 +115,9 @@ print("tokens:", tuple(prompts.Z.shape), "answers:", tuple(prompts.y.shape))
 # rounding, and they do:
 
 # %%
-by_hand = Trained(model, gradient_descent_weights(n_layer, 0.01, N, d))
+by_hand = Trained(
+    model, gradient_descent_weights(n_layer, 0.01, N, d, dtype=torch.float64)
+)
 descent = GradientDescent(steps=n_layer, eta=0.01)
 gap = (by_hand.predict(prompts) - descent.predict(prompts)).abs().max()
 print(f"{n_layer} layers against {n_layer} steps: largest difference {gap:.0e}")

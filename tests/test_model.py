@@ -475,7 +475,7 @@ def test_without_a_compiler_the_plain_path_says_why(tmp_path, what):
 def test_k_layers_do_k_steps_of_gradient_descent(form, k):
     N, d, eta = 6, 4, 0.03
     prompts = LinearRegression(N, d, noise_std=0.2).sample(9, generator(0), form, torch.float64)
-    params = gradient_descent_weights(k, eta, N, d)
+    params = gradient_descent_weights(k, eta, N, d, dtype=torch.float64)
     ours = LinearTransformer(d, k).predict(params, prompts)
     torch.testing.assert_close(ours, GradientDescent(k, eta).predict(prompts), rtol=1e-12, atol=1e-13)
     assert (params["P"] == 0).all()
@@ -487,7 +487,7 @@ def test_preconditioned_steps(form):
     N, d, eta, k = 6, 4, 0.03, 3
     Pi = torch.eye(d, dtype=torch.float64) + 0.4 * torch.randn(d, d, generator=generator(1), dtype=torch.float64)
     prompts = LinearRegression(N, d).sample(9, generator(0), form, torch.float64)
-    ours = LinearTransformer(d, k).predict(gradient_descent_weights(k, eta, N, d, Pi), prompts)
+    ours = LinearTransformer(d, k).predict(gradient_descent_weights(k, eta, N, d, Pi, torch.float64), prompts)
     torch.testing.assert_close(ours, GradientDescent(k, eta, Pi).predict(prompts), rtol=1e-12, atol=1e-13)
 
 

@@ -296,9 +296,16 @@ def test_sphere_tokens_have_radius_1():
     torch.testing.assert_close(x.norm(dim=-1), torch.ones(500, 5, dtype=torch.float64), rtol=1e-14, atol=0)
 
 
+def test_no_direction_is_undefined():
+    """A hundred million float32 draws, of which none may be 0: x / |x| would be NaN, and end a training."""
+    for seed in range(5):
+        S = LinearRegression(1000, 1, "sphere").sample(20_000, generator(seed)).S
+        torch.testing.assert_close(S, torch.full_like(S, 1000))
+
+
 def test_gamma_radius():
     """|x|^2 ~ Gamma(0.1, scale 10), of mean 1 and variance 10, for examples and query alike."""
-    Z = draw(LinearRegression(4, 3, "gamma"), 10_000, "tokens").Z
+    Z = draw(LinearRegression(4, 3, "gamma"), 60_000, "tokens").Z
     for r2 in (Z[:, :4, :3].square().sum(-1).flatten(), Z[:, 4, :3].square().sum(-1)):
         assert_law(r2, stats.gamma(0.1, scale=10).cdf)
         assert_mean(r2, 1.0)
