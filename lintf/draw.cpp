@@ -142,7 +142,7 @@ extern "C" {
 // z (rows, B) from bits (rows, B), pairs of rows together; rows is even
 void normals_f32(int64_t rows, int64_t B, int threads, const uint32_t* bits, float* out) {
     const int64_t chunks = (B + CHUNK - 1) / CHUNK;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t job = 0; job < rows / 2 * chunks; job++) {
         const int64_t row = job / chunks * 2, b0 = job % chunks * CHUNK, b1 = b0 + CHUNK < B ? b0 + CHUNK : B;
         for (int64_t b = b0; b < b1; b += LANES) {
@@ -164,7 +164,7 @@ void gram_f32(int64_t E, int64_t B, int64_t rows, int64_t m, int64_t degree, int
 #pragma omp parallel num_threads(threads)
     {
         V* z = static_cast<V*>(aligned_alloc(64, rows * sizeof(V)));
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(static)
         for (int64_t job = 0; job < E * chunks; job++) {
             const int64_t e = job / chunks, b0 = job % chunks * CHUNK, b1 = b0 + CHUNK < B ? b0 + CHUNK : B;
             const Member member{bits + e * rows * B,  chi, root ? root + e * D * D : nullptr,

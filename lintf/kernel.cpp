@@ -241,7 +241,7 @@ struct Kernel {
         {
             Layer* layers = static_cast<Layer*>(aligned_alloc(64, sizeof(Layer) * L));
             Head* heads = static_cast<Head*>(aligned_alloc(64, sizeof(Head) * L * H));
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(static)
             for (int64_t job = 0; job < E * chunks; job++) {
                 const int64_t e = job / chunks, k = shared ? 0 : e, first = job % chunks * CHUNK;
                 const int64_t last = first + CHUNK < B ? first + CHUNK : B;

@@ -104,6 +104,17 @@ def draw_gram(
 
 
 @cache
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next batch, up to 1 GB, instead of giving it back to the system and asking
+    for it again: those page faults can cost as much as a training step. Does nothing where there is no glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        if not libc.mallopt(mmap_threshold, 2**28):
+            libc.mallopt(mmap_threshold, 2**25)  # the largest value that older versions take
+        libc.mallopt(trim_threshold, 2**30)
+
+
+@cache
 def _library(d: int) -> ctypes.CDLL | str:
     """The kernel for this d, built if need be and kept in the user's cache; a string says why there is none."""
     named = shlex.split(os.environ.get("CXX", ""))

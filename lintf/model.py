@@ -100,17 +100,17 @@ class Trained:
 
 
 def _last_entry(P: Tensor, Q: Tensor, Z: Tensor, attention: str) -> Tensor:
-    N = Z.shape[-2] - 1
-    x, y = Z[..., :-1], Z[..., -1]  # (..., B, N+1, d), (..., B, N+1)
+    N, d = Z.shape[-2] - 1, Z.shape[-1] - 1
+    Z = Z.unsqueeze(-4)  # (..., 1, B, N+1, d+1): the first axis is for the heads
     for layer in range(P.shape[-4]):
-        P_l, Q_l = P[..., layer, :, :, :], Q[..., layer, :, :, :]  # (..., H, d, d)
-        keys, labels = x[..., :N, :], y[..., :N]
-        scores = torch.einsum("...bnd,...hde,...bme->...hbnm", x, Q_l, keys)
+        P_l, Q_l = (M[..., layer, :, :, :].unsqueeze(-3) for M in (P, Q))  # (..., H, 1, d, d)
+        x, X, y = Z[..., :d], Z[..., :N, :d], Z[..., :N, d:]
+        scores = x @ Q_l @ X.mT  # (..., H, B, N+1, N)
         if attention == "softmax":
             a = scores.softmax(-1)
         else:
             a = (scores if attention == "linear" else scores.relu()) / N
-        values = torch.einsum("...hde,...bme->...hbmd", P_l, keys)
-        x = x + torch.einsum("...hbnm,...hbmd->...bnd", a, values)
-        y = y + torch.einsum("...hbnm,...bm->...bn", a, labels)
-    return y[..., N]
+        PX = X @ P_l.mT  # (..., H, B, N, d)
+        values = torch.cat((PX, y.expand(*PX.shape[:-1], 1)), -1)  # (..., H, B, N, d+1)
+        Z = Z + (a @ values).sum(-4, keepdim=True)
+    return Z[..., 0, :, N, d]

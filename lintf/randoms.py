@@ -20,6 +20,7 @@ from lintf import kernel
 
 REACH = 6.8  # no |z| is larger: sqrt(2 * 33 ln 2) = 6.77
 DEGREE = 16  # of the polynomial z -> chi
+BLOCK = 2**13  # words are fetched in blocks that stay in the cache
 FEW = 10  # below so many degrees of freedom chi^2 is summed up from squares
 
 
@@ -34,8 +35,9 @@ def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
     """uint32 (E, rows, B) with rows made even: one stream for each member e."""
     rows += rows % 2
     out = np.empty((len(rngs), rows * B // 2), dtype=np.uint64)
-    for e, source in enumerate(rngs):
-        out[e] = source.random_raw(rows * B // 2)
+    for stream, source in zip(out, rngs, strict=True):
+        for block in np.split(stream, range(BLOCK, len(stream), BLOCK)):
+            block[:] = source.random_raw(len(block))
     return out.view(np.uint32).reshape(len(rngs), rows, B)
 
 

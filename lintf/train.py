@@ -190,6 +190,7 @@ def _train(
     members: list[Member], device: torch.device, checkpoint: Checkpoint | None, progress: bool
 ) -> list[store.Record]:
     """Train members that differ in seed and task only, side by side."""
+    kernel.keep_freed_memory()
     model, training = members[0].model, members[0].training
     tasks, seeds = [m.task for m in members], [m.seed for m in members]
     state, recorded = _State(members, device), training.recorded_steps()
