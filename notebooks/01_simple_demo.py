@@ -42,7 +42,7 @@ from lintf.train import fit
 # ## Parameters
 #
 # The values below are the paper's, and their runs are stored with the book. With any other value the page trains when
-# you run it, for about a quarter of a minute per algorithm on two CPU cores.
+# you run it, for about twenty seconds per algorithm on two CPU cores.
 
 # %% tags=["parameters"]
 mode = "normal"  # law of the covariates: "normal", "sphere" or "gamma"
