@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lint unit book test reproduce bench browser clean
+.PHONY: help env lint unit book test reproduce bench tools clean
 
 PYTHON ?= python3
 NAME ?=
@@ -36,10 +36,10 @@ book: env  ## run every page and build the book
 	$(BIN)/jupyter-book build -W --keep-going .
 	@echo "The book is built. Open _build/html/index.html"
 
-browser: env
-	@$(BIN)/python tests/chromium.py
+tools: env
+	@$(BIN)/python tests/tools.py
 
-test: env browser  ## everything: style, package, stored runs, pages, and the built book in a browser
+test: env tools  ## everything: style, package, stored runs, pages, and the built book in a browser
 	$(MAKE) lint
 	$(MAKE) unit
 	$(BIN)/python -m lintf verify

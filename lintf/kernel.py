@@ -71,12 +71,12 @@ def loss_and_grad(
     return mean[:, 0].reshape(lead), gP, gQ / N
 
 
-def normals(words: np.ndarray) -> Tensor:
+def normals(words: np.ndarray, d: int) -> Tensor:
     """randoms.normals in float32."""
     *lead, rows, B = words.shape
     z = torch.empty(words.shape, dtype=torch.float32)
     pairs = math.prod(lead) * rows
-    _library(1).normals_f32(pairs, B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
+    _library(d).normals_f32(pairs, B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
     return z
 
 

@@ -167,7 +167,7 @@ def _examples(
     """Isotropic draws: A = X^T (E, d, N, B), the query x and the weights w (E, d, B), the label noise (E, N, B)."""
     N, d = task.N, task.d
     sizes = [N * d, d, d, N if task.noise_std else 0]
-    z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype)
+    z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
     A, x, w, noise = z[:, : sum(sizes)].split(sizes, 1)
     A, noise = A.unflatten(1, (d, N)), task.noise_std * noise if task.noise_std else z.new_zeros(())
     if task.mode != "normal":
@@ -212,7 +212,7 @@ def _wishart(
         unused = np.zeros(randoms.DEGREE + 1)
         chi = np.stack([unused if k < randoms.FEW else randoms.chi_coefficients(k) for k in degrees])
         return Gram(*kernel.draw_gram(words, d, few, chi, randoms.REACH, root, root_w, task.noise_std), N)
-    z = randoms.normals(words, dtype)
+    z = randoms.normals(words, dtype, d)
     below, *diagonal, x, w, noise = z[:, : sum(sizes)].split(sizes, 1)
     A = z.new_zeros(len(z), d, m, B)
     A[:, i, j] = below

@@ -41,11 +41,12 @@ def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
     return out.view(np.uint32).reshape(len(rngs), rows, B)
 
 
-def normals(bits: np.ndarray, dtype: torch.dtype) -> Tensor:
+def normals(bits: np.ndarray, dtype: torch.dtype, d: int) -> Tensor:
     """N(0, 1) variates of the shape of the words: Box and Muller's transform of every two rows. In either dtype they
-    carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0 with the other."""
-    if dtype == torch.float32 and not kernel.unavailable(1, dtype):
-        return kernel.normals(bits)
+    carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0 with the other. The compiled code for
+    dimension d serves; the variates do not depend on d."""
+    if dtype == torch.float32 and not kernel.unavailable(d, dtype):
+        return kernel.normals(bits, d)
     real = np.float64 if dtype == torch.float64 else np.float32
     u = torch.from_numpy(bits[..., ::2, :].astype(real)).mul_(2**-32).add_(2**-33).clamp_(max=1 - 2**-24)
     turns = torch.from_numpy(bits.view(np.int32)[..., 1::2, :].astype(real))

@@ -198,6 +198,8 @@ def _train(
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved.tensors)
         first, spent = saved.meta["step"], saved.meta["seconds"]
+        if progress:
+            print(f"an interrupted training goes on at step {first} of {training.max_iters}")
     start = last_save = last_shown = time.perf_counter()
 
     def records() -> list[store.Record]:
@@ -209,9 +211,8 @@ def _train(
         ]
 
     batch = None
-    with tqdm(
-        total=training.max_iters, initial=first, desc=f"{training.alg}, {model.label}", disable=not progress
-    ) as bar:
+    title = f"{model.label}, {training.alg} ({_path(model, state.params['P'])})"
+    with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress) as bar:
         for step in range(first, training.max_iters + 1):
             if batch is None or step % training.redraw_every == 0:
                 before_draw = [g.get_state() for g in state.generators]
@@ -258,11 +259,17 @@ def _clip(grads: list[Tensor], limit: float, per: str) -> None:
         g.mul_((limit / norm).clamp(max=1))  # a zero norm gives min(inf, 1)
 
 
+def _path(model: LinearTransformer, P: Tensor) -> str:
+    """Which code the training goes through."""
+    if model.form == "tokens":
+        return "token space"
+    return "plain PyTorch" if kernel.unavailable(P.shape[-1], P.dtype, P.device.type) else "compiled kernel"
+
+
 def _meta(P: Tensor, model: LinearTransformer, members: int, seconds: float) -> dict:
-    path = "plain PyTorch" if kernel.unavailable(P.shape[-1], P.dtype, P.device.type) else "compiled kernel"
     return {
         "device": str(P.device) if P.device.type == "cpu" else torch.cuda.get_device_name(P.device),
-        "path": path if model.form == "gram" else "token space",
+        "path": _path(model, P),
         "seconds": round(seconds, 3),  # wall time of all members trained together
         "members": members,
         "threads": torch.get_num_threads(),

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
-import chromium
 import pytest
+import tools
 import yaml
 from bs4 import BeautifulSoup
 from PIL import Image
@@ -56,8 +56,8 @@ def site() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
-    path = chromium.find()
-    assert path is not None, chromium.MISSING
+    path = tools.browser()
+    assert path is not None, tools.NO_BROWSER
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield started
