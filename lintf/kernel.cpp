@@ -12,7 +12,12 @@
 #error "compile with -DDIM=d"
 #endif
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 32")
+#define INNER _Pragma("GCC unroll 32")
+#if DIM <= 6  // beyond, the code would grow by d^3 and take minutes to compile
+#define OUTER INNER
+#else
+#define OUTER _Pragma("GCC unroll 1")
+#endif
 
 namespace {
 
@@ -69,14 +74,14 @@ struct Kernel {
     }
     template <bool ADD, class X, class Y>
     INLINE void product(Mat& C, const X& x, const Y& y, T factor) {
-        UNROLL for (int i = 0; i < D; i++) {
+        OUTER for (int i = 0; i < D; i++) {
             V row[D];  // stays in registers
-            UNROLL for (int j = 0; j < D; j++) row[j] = V{};
-            UNROLL for (int k = 0; k < D; k++) {
+            INNER for (int j = 0; j < D; j++) row[j] = V{};
+            OUTER for (int k = 0; k < D; k++) {
                 const V xik = x(i, k) + V{};
-                UNROLL for (int j = 0; j < D; j++) row[j] += xik * y(k, j);
+                INNER for (int j = 0; j < D; j++) row[j] += xik * y(k, j);
             }
-            UNROLL for (int j = 0; j < D; j++) C(i, j) = ADD ? C(i, j) + row[j] : factor * row[j];
+            INNER for (int j = 0; j < D; j++) C(i, j) = ADD ? C(i, j) + row[j] : factor * row[j];
         }
     }
     // z = X y, or z += X y
@@ -88,14 +93,14 @@ struct Kernel {
     template <class X>
     INLINE void add(Vec& z, const X& x, const Vec& y) {
         Vec sum = z;
-        UNROLL for (int k = 0; k < D; k++)
-            UNROLL for (int i = 0; i < D; i++) sum(i) += x(i, k) * y(k);
+        OUTER for (int k = 0; k < D; k++)
+            INNER for (int i = 0; i < D; i++) sum(i) += x(i, k) * y(k);
         z = sum;
     }
     // C += x y^T
     INLINE void outer(Mat& C, const Vec& x, const Vec& y) {
-        UNROLL for (int i = 0; i < D; i++)
-            UNROLL for (int j = 0; j < D; j++) C(i, j) += x(i) * y(j);
+        OUTER for (int i = 0; i < D; i++)
+            INNER for (int j = 0; j < D; j++) C(i, j) += x(i) * y(j);
     }
     INLINE V load(const T* p, int64_t n) {
         V v = V{};
