@@ -1,7 +1,7 @@
 // Prompts from random bits: one prompt per SIMD lane, in float32. prompts.py says the same in PyTorch, from the same bits.
 #include <cstdlib>
-#include <cstdint>
-#include <cstring>
+
+#include "lanes.h"
 
 #ifndef DIM
 #error "compile with -DDIM=d"
@@ -20,21 +20,6 @@ inline To as(From v) {
     To r;
     memcpy(&r, &v, sizeof r);
     return r;
-}
-template <class To, class T>
-inline To load(const T* p, int64_t n) {
-    To v = To{};
-    if (n == LANES)
-        memcpy(&v, p, sizeof v);  // a constant size: one instruction
-    else
-        memcpy(&v, p, n * sizeof(T));
-    return v;
-}
-inline void store(float* p, const V& v, int64_t n) {
-    if (n == LANES)
-        memcpy(p, &v, sizeof v);
-    else
-        memcpy(p, &v, n * sizeof(float));
 }
 inline V root(V v) {
     for (int i = 0; i < LANES; i++) v[i] = __builtin_sqrtf(v[i]);

@@ -4,14 +4,13 @@
 //     c = sum_h Q_h s      out += c.x      u = s + S c      s <- A u      x <- A x      S <- A S A^T
 // where the last layer needs only its c, and the last but one applies A to u and x without forming it.
 // The adjoint is written out by hand, from the last layer to the first, whose S is data and gets none.
-#include <cstdint>
 #include <cstdlib>
-#include <cstring>
+
+#include "lanes.h"
 
 #ifndef DIM
 #error "compile with -DDIM=d"
 #endif
-#define INLINE static inline __attribute__((always_inline))
 #define INNER _Pragma("GCC unroll 32")
 #if DIM <= 6  // beyond, the code would grow by d^3 and take minutes to compile
 #define OUTER INNER
@@ -102,15 +101,6 @@ struct Kernel {
         OUTER for (int i = 0; i < D; i++)
             INNER for (int j = 0; j < D; j++) C(i, j) += x(i) * y(j);
     }
-    INLINE V load(const T* p, int64_t n) {
-        V v = V{};
-        if (n == LANES)
-            memcpy(&v, p, sizeof v);  // a constant size: one instruction
-        else
-            memcpy(&v, p, n * sizeof(T));
-        return v;
-    }
-
     struct Problem {
         int64_t L, H, B;
         const T *P, *Q;  // (L, H, D, D)
@@ -121,11 +111,11 @@ struct Kernel {
     static V forward(const Problem& p, int64_t b, int64_t n, Layer* layers, Head* heads) {
         Layer* a = layers;
         for (int i = 0; i < D; i++) {
-            a->s(i) = load(p.s + i * p.B + b, n);
-            a->x(i) = load(p.x + i * p.B + b, n);
-            for (int j = 0; j < D; j++) a->S(i, j) = load(p.S + (i * D + j) * p.B + b, n);
+            a->s(i) = load<V>(p.s + i * p.B + b, n);
+            a->x(i) = load<V>(p.x + i * p.B + b, n);
+            for (int j = 0; j < D; j++) a->S(i, j) = load<V>(p.S + (i * D + j) * p.B + b, n);
         }
-        V residual = load(p.y + b, n);
+        V residual = load<V>(p.y + b, n);
         for (int64_t l = 0;; l++, a++) {
             const T *P = p.P + l * p.H * D * D, *Q = p.Q + l * p.H * D * D;
             Head* head = heads + l * p.H;

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SOURCES = [Path(__file__).with_name(name) for name in ("kernel.cpp", "draw.cpp")]
+SOURCES = [Path(__file__).with_name(name) for name in ("kernel.cpp", "draw.cpp", "lanes.h")]
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
 MAX_D = 32  # the unrolled code grows as d^2
 
@@ -131,7 +131,7 @@ def _library(d: int) -> ctypes.CDLL | str:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as tmp:  # built aside, then moved: never half a library
                 built = Path(tmp) / "kernel.so"
-                command = [*compiler, *FLAGS, f"-DDIM={d}", *map(str, SOURCES), "-o", str(built)]
+                command = [*compiler, *FLAGS, f"-DDIM={d}", *map(str, SOURCES[:2]), "-o", str(built)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     return f"{compiler[0]} failed on the kernel: {done.stderr.strip()[-500:]}"

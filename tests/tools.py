@@ -17,6 +17,7 @@ NO_BROWSER = (
     "no browser for the tests of the built book: install chromium or google-chrome, "
     "or name one in the environment variable CHROMIUM"
 )
+NO_DRIVER = "Playwright does not start: run `python -m playwright --version` to see why"
 NO_COMPILER = "no C++ compiler for the tests of the compiled kernel: install g++ or clang++"
 
 
@@ -31,11 +32,18 @@ def browser() -> str | None:
     for name in BROWSERS:
         if found := shutil.which(name):
             return found
+    if not driver():
+        return None
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
     return own if Path(own).exists() else None
+
+
+def driver() -> bool:
+    """Does Playwright's own program run? It needs a library that a bare Debian lacks."""
+    return subprocess.run([sys.executable, "-m", "playwright", "--version"], capture_output=True).returncode == 0
 
 
 def compiler() -> str | None:
@@ -52,15 +60,18 @@ def install(*packages: str) -> None:
 
 
 def main() -> int:
-    missing = [package for package, found in (("chromium", browser()), ("g++", compiler())) if not found]
-    if "chromium" in missing:
-        missing.append("fonts-dejavu-core")  # chromium only recommends fonts
+    missing = [
+        *([] if driver() else ["libatomic1"]),
+        *([] if browser() else ["chromium", "fonts-dejavu-core"]),  # chromium only recommends fonts
+        *([] if compiler() else ["g++"]),
+    ]
     if missing:
         print(f"Not found, to be installed: {', '.join(missing)}", flush=True)
         install(*missing)
     if browser() is None:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"])
-    problems = [text for text, found in ((NO_BROWSER, browser()), (NO_COMPILER, compiler())) if not found]
+    checks = ((NO_DRIVER, driver()), (NO_BROWSER, browser()), (NO_COMPILER, compiler()))
+    problems = [text for text, found in checks if not found]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return int(bool(problems))
