@@ -104,10 +104,11 @@ def _apply(M: Tensor, v: Tensor) -> Tensor:
 
 
 def _product(M: Tensor, K: Tensor) -> Tensor:
-    """M K, prompt by prompt, as d outer products: no temporary larger than the result."""
-    out = M[..., :, 0, None, :] * K[..., None, 0, :, :]
-    for k in range(1, M.shape[-2]):
-        out = torch.addcmul(out, M[..., :, k, None, :], K[..., None, k, :, :])
+    """M K, prompt by prompt, as a sum of d outer products: no temporary is larger than the result."""
+    pairs = [(m.unsqueeze(-2), k.unsqueeze(-3)) for m, k in zip(M.unbind(-2), K.unbind(-3), strict=True)]
+    out = pairs[0][0] * pairs[0][1]
+    for column, row in pairs[1:]:
+        out = torch.addcmul(out, column, row)
     return out
 
 
