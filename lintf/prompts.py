@@ -82,7 +82,8 @@ class Prompts:
 
 @dataclass(frozen=True)
 class LinearRegression:
-    """Prompts y = w.x + noise, with w ~ N(0, Sigma_w) drawn anew in each, and x = Sigma^(1/2) x' with x' by `mode`:
+    """Prompts y = w.x + noise, with w ~ N(0, Sigma_w) drawn anew in each, and x = C x' where C C^T = Sigma and x' goes
+    by `mode`:
 
     normal  x' ~ N(0, I_d)
     sphere  x' uniform on the unit sphere, so that Cov(x') = I/d

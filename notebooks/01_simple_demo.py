@@ -228,9 +228,9 @@ for (ax,), (name, run) in zip(axes, runs.items(), strict=True):
     ax.set_title(name)
 
 # %% [markdown]
-# With Adam every matrix first leaves the neighbourhood of the identity, for thousands of steps, and then comes back to it.
-# Under SGD the $Q_\ell$ go there directly, while the $P_\ell$ stay further away and keep jittering: at a constant learning rate
-# the noise of the gradient never lets them settle.
+# With Adam the $Q_\ell$ first come near the identity, then wander off for thousands of steps while the $P_\ell$ are still
+# far from it, and return together with them. Under SGD the $Q_\ell$ go there directly, while the $P_\ell$ stay further
+# away and keep jittering: at a constant learning rate the noise of the gradient never lets them settle.
 #
 # ## Claims
 #
