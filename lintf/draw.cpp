@@ -9,8 +9,8 @@
 
 namespace {
 
-constexpr int D = DIM, LANES = 16;
-constexpr int64_t CHUNK = 1024;  // prompts per task of a thread
+constexpr int D = DIM, LANES = 16, WIDTH = 32;
+constexpr int64_t CHUNK = LANES * WIDTH;  // prompts per task of a thread
 typedef float V __attribute__((vector_size(64)));
 typedef int32_t I __attribute__((vector_size(64)));
 typedef uint32_t U __attribute__((vector_size(64)));
@@ -50,7 +50,7 @@ inline void normals(U first, U second, V& z0, V& z1) {
     z1 = r * as<V>(as<I>(s) ^ ((turn & 2) << 30));        // sin in 2 and 3
 }
 
-// v <- C v for lower triangular C, in place
+// v <- C v for lower triangular C, in place; the entries of v are `stride` apart
 inline void lower(const float* C, V* v, int from, int stride) {
     for (int i = D - 1; i >= from; i--) {
         V sum = V{};
@@ -59,105 +59,131 @@ inline void lower(const float* C, V* v, int from, int stride) {
     }
 }
 
-struct Member {
-    const uint32_t* bits;               // (rows, B)
-    const float *chi, *root, *root_w;   // (m, degree + 1); (D, D) lower or null
-    float *S, *s, *x, *y;               // (D, D, B), (D, B), (D, B), (B)
-};
-
-struct Shape {
-    int64_t B, rows, m, degree;
+struct Law {
+    int64_t m, degree;
     const int64_t* small;  // (m) degrees of freedom that are summed up from so many squares, 0 where chi is used
+    const float *chi;      // (m, degree + 1)
+    const float *root, *root_w;  // (D, D) lower, or null
     float reach, noise_std;
 };
 
-void block(const Shape& h, const Member& e, int64_t b, int64_t n, V* z) {
-    const int64_t B = h.B;
-    for (int64_t row = 0; row < h.rows; row += 2)
-        normals(load<U>(e.bits + row * B + b, n), load<U>(e.bits + (row + 1) * B + b, n), z[row], z[row + 1]);
-    const int m = h.m;
-    V A[D][D];
+// A chunk of prompts, row by row: memory far apart is read and written in long runs, the work between stays in the cache.
+struct Chunk {
+    V* z;                 // (rows, WIDTH) normals
+    V (*S)[WIDTH];        // (D (D + 1) / 2, WIDTH) the lower triangle
+    V (*s)[WIDTH], (*x)[WIDTH];  // (D, WIDTH)
+    V* y;                 // (WIDTH)
+};
+
+// Statistics of the 16 prompts in column b of a chunk.
+void statistics(const Law& law, const Chunk& chunk, int b) {
+    const V* z = chunk.z + b;
+    auto next = [&z] { const V v = *z; z += WIDTH; return v; };
+    const int m = law.m;
+    V A[D][D], x[D], w[D];
     for (int i = 0; i < D; i++)
-        for (int j = 0; j < D; j++) A[i][j] = j < i && j < m ? *z++ : V{};
+        for (int j = 0; j < D; j++) A[i][j] = j < i && j < m ? next() : V{};
     for (int i = 0; i < m; i++) {
         V a = V{};
-        if (h.small[i]) {
-            for (int64_t k = 0; k < h.small[i]; k++, z++) a += *z * *z;
+        if (law.small[i]) {
+            for (int64_t k = 0; k < law.small[i]; k++) {
+                const V v = next();
+                a += v * v;
+            }
             a = root(a);
         } else {
-            const float* c = e.chi + i * (h.degree + 1);
-            const V t = *z++ * (1 / h.reach);
-            for (int64_t k = h.degree; k >= 0; k--) a = a * t + c[k];
+            const float* c = law.chi + i * (law.degree + 1);
+            const V t = next() * (1 / law.reach);
+            for (int64_t k = law.degree; k >= 0; k--) a = a * t + c[k];
         }
         A[i][i] = a;
     }
-    V *x = z, *w = z + D, *noise = z + 2 * D;
-    if (e.root) {
-        for (int j = 0; j < m; j++) lower(e.root, &A[0][j], j, D);
-        lower(e.root, x, 0, 1);
+    for (int i = 0; i < D; i++) x[i] = next();
+    for (int i = 0; i < D; i++) w[i] = next();
+    if (law.root) {
+        for (int j = 0; j < m; j++) lower(law.root, &A[0][j], j, D);
+        lower(law.root, x, 0, 1);
     }
-    if (e.root_w) lower(e.root_w, w, 0, 1);
-    V S[D][D], y = V{};
+    if (law.root_w) lower(law.root_w, w, 0, 1);
+    V s[D], y = V{};
     for (int i = 0; i < D; i++) {
         y += w[i] * x[i];
-        for (int j = 0; j <= i; j++) {
+        s[i] = V{};
+    }
+    for (int i = 0, row = 0; i < D; i++)
+        for (int j = 0; j <= i; j++, row++) {
             V sum = V{};
             for (int k = 0; k <= j; k++) sum += A[i][k] * A[j][k];
-            S[i][j] = S[j][i] = sum;
+            chunk.S[row][b] = sum;
+            s[i] += sum * w[j];
+            if (j < i) s[j] += sum * w[i];
         }
-    }
+    if (law.noise_std != 0)
+        for (int j = 0; j < m; j++) {
+            const V e = law.noise_std * next();
+            for (int i = j; i < D; i++) s[i] += A[i][j] * e;
+        }
     for (int i = 0; i < D; i++) {
-        V s = V{};
-        for (int j = 0; j < D; j++) {
-            s += S[i][j] * w[j];
-            store(e.S + (i * D + j) * B + b, S[i][j], n);
-        }
-        if (h.noise_std != 0)
-            for (int j = 0; j <= i && j < m; j++) s += h.noise_std * A[i][j] * noise[j];
-        store(e.s + i * B + b, s, n);
-        store(e.x + i * B + b, x[i], n);
+        chunk.s[i][b] = s[i];
+        chunk.x[i][b] = x[i];
     }
-    store(e.y + b, y, n);
+    chunk.y[b] = y;
+}
+
+// z (rows, n) from words (rows, n), whose rows lie `stride` and `out_stride` numbers apart
+void normal_rows(int64_t rows, int64_t n, const uint32_t* words, int64_t stride, float* z, int64_t out_stride) {
+    for (int64_t row = 0; row < rows; row += 2)
+        for (int64_t b = 0; b < n; b += LANES) {
+            const int64_t here = n - b < LANES ? n - b : LANES;
+            V z0, z1;
+            normals(load<U>(words + row * stride + b, here), load<U>(words + (row + 1) * stride + b, here), z0, z1);
+            store(z + row * out_stride + b, z0, here);
+            store(z + (row + 1) * out_stride + b, z1, here);
+        }
 }
 
 }  // namespace
 
 extern "C" {
 
-// z (rows, B) from bits (rows, B), pairs of rows together; rows is even
-void normals_f32(int64_t rows, int64_t B, int threads, const uint32_t* bits, float* out) {
+// z (rows, B) from words (rows, B); every two rows are a pair
+void normals_f32(int64_t rows, int64_t B, int threads, const uint32_t* words, float* z) {
     const int64_t chunks = (B + CHUNK - 1) / CHUNK;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t job = 0; job < rows / 2 * chunks; job++) {
-        const int64_t row = job / chunks * 2, b0 = job % chunks * CHUNK, b1 = b0 + CHUNK < B ? b0 + CHUNK : B;
-        for (int64_t b = b0; b < b1; b += LANES) {
-            const int64_t n = b1 - b < LANES ? b1 - b : LANES;
-            V z0, z1;
-            normals(load<U>(bits + row * B + b, n), load<U>(bits + (row + 1) * B + b, n), z0, z1);
-            store(out + row * B + b, z0, n);
-            store(out + (row + 1) * B + b, z1, n);
-        }
+        const int64_t first = job % chunks * CHUNK, from = job / chunks * 2 * B + first;
+        normal_rows(2, first + CHUNK < B ? CHUNK : B - first, words + from, B, z + from, B);
     }
 }
 
-// S, s, x, y of E members from bits (E, rows, B); root and root_w are (E, D, D) or null
+// S, s, x, y of E members from words (E, rows, B); root and root_w are (E, D, D) or null
 void gram_f32(int64_t E, int64_t B, int64_t rows, int64_t m, int64_t degree, int threads, float reach, float noise_std,
-              const int64_t* small, const uint32_t* bits, const float* chi, const float* root, const float* root_w,
+              const int64_t* small, const uint32_t* words, const float* chi, const float* root, const float* root_w,
               float* S, float* s, float* x, float* y) {
-    const int64_t chunks = (B + CHUNK - 1) / CHUNK;
-    const Shape shape{B, rows, m, degree, small, reach, noise_std};
+    const int64_t chunks = (B + CHUNK - 1) / CHUNK, triangle = D * (D + 1) / 2;
 #pragma omp parallel num_threads(threads)
     {
-        V* z = static_cast<V*>(aligned_alloc(64, rows * sizeof(V)));
+        V* memory = static_cast<V*>(aligned_alloc(64, (rows + triangle + 2 * D + 1) * WIDTH * sizeof(V)));
+        auto after = [&](int64_t count) { return reinterpret_cast<V(*)[WIDTH]>(memory + count * WIDTH); };
+        const Chunk chunk{memory, after(rows), after(rows + triangle), after(rows + triangle + D),
+                          memory + (rows + triangle + 2 * D) * WIDTH};
 #pragma omp for schedule(static)
         for (int64_t job = 0; job < E * chunks; job++) {
-            const int64_t e = job / chunks, b0 = job % chunks * CHUNK, b1 = b0 + CHUNK < B ? b0 + CHUNK : B;
-            const Member member{bits + e * rows * B,  chi, root ? root + e * D * D : nullptr,
-                                root_w ? root_w + e * D * D : nullptr, S + e * D * D * B,
-                                s + e * D * B, x + e * D * B, y + e * B};
-            for (int64_t b = b0; b < b1; b += LANES) block(shape, member, b, b1 - b < LANES ? b1 - b : LANES, z);
+            const int64_t e = job / chunks, first = job % chunks * CHUNK, n = first + CHUNK < B ? CHUNK : B - first;
+            const Law law{m, degree, small, chi, root ? root + e * D * D : nullptr,
+                          root_w ? root_w + e * D * D : nullptr, reach, noise_std};
+            normal_rows(rows, n, words + e * rows * B + first, B, reinterpret_cast<float*>(chunk.z), CHUNK);
+            for (int b = 0; b < (n + LANES - 1) / LANES; b++) statistics(law, chunk, b);
+            auto put = [&](float* to, const V* from) { memcpy(to + first, from, n * sizeof(float)); };
+            for (int i = 0; i < D; i++) {
+                for (int j = 0; j < D; j++)
+                    put(S + ((e * D + i) * D + j) * B, chunk.S[i < j ? j * (j + 1) / 2 + i : i * (i + 1) / 2 + j]);
+                put(s + (e * D + i) * B, chunk.s[i]);
+                put(x + (e * D + i) * B, chunk.x[i]);
+            }
+            put(y + e * B, chunk.y);
         }
-        free(z);
+        free(memory);
     }
 }
 }
