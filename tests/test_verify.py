@@ -16,7 +16,7 @@ from lintf.__main__ import main
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.train import Training, fit
-from lintf.verify import reproduce, verify
+from lintf.verify import AT_REST, FLUCTUATIONS, _fluctuation, reproduce, verify
 
 ROOT = Path(__file__).parents[1]
 MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)
@@ -139,7 +139,7 @@ def test_a_changed_law_of_the_prompts_fails(runs, monkeypatch):
     monkeypatch.setattr(train, "sample_ensemble", lambda tasks, B, *rest: draw(tasks, B + 1, *rest))
     outcome = verify(path)
     assert not outcome.ok
-    assert "largest relative difference" in outcome.detail
+    assert "relative, largest difference" in outcome.detail
 
 
 def rewrite(path, change):
@@ -204,11 +204,22 @@ def test_reproduce_groups_of_different_training(runs):
 @pytest.mark.parametrize("factor", [1.1, float("nan")])
 @pytest.mark.parametrize("name", ["P", "Q"])
 def test_reproduce_finds_an_altered_result(runs, name, factor):
-    """verify looks at the first steps; the last ones are reproduce's."""
-    paths = make(seeds=(0, 1))
+    """verify looks at the first steps; the last ones are reproduce's. The halved rate brings the run to rest: it is
+    compared in units of what it still moves by."""
+    paths = make(seeds=(0, 1), training=replace(TRAINING, halve_every=5))
     alter(paths[1], scale(name, -1, factor))
     assert verify(paths[1]).ok
     assert [outcome.ok for outcome in reproduce(paths)] == [True, False]
+
+
+def test_a_run_is_compared_in_units_of_its_own_fluctuation(runs):
+    """Noise of 0.02 around a matrix of norm 1: off by 0.04 is as stored, off by 0.2 is not."""
+    noise = torch.randn(200, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    snapshots = torch.eye(2, dtype=torch.float64) / 2**0.5 + 0.01 * noise  # each of 4 entries: 0.02 in all
+    assert _fluctuation(snapshots) == pytest.approx(0.02, rel=0.3)
+    assert 0.04 / _fluctuation(snapshots) < FLUCTUATIONS < 0.2 / _fluctuation(snapshots)
+    assert _fluctuation(snapshots[:1].expand(50, 2, 2)) == AT_REST
+    assert _fluctuation(snapshots * float("nan")) == AT_REST
 
 
 # ---- python -m lintf
