@@ -73,10 +73,9 @@ def loss_and_grad(
 
 def normals(words: np.ndarray, d: int) -> Tensor:
     """randoms.normals in float32."""
-    *lead, rows, B = words.shape
+    *rows, B = words.shape
     z = torch.empty(words.shape, dtype=torch.float32)
-    pairs = math.prod(lead) * rows
-    _library(d).normals_f32(pairs, B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
+    _library(d).normals_f32(math.prod(rows), B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
     return z
 
 

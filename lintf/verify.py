@@ -43,9 +43,10 @@ def verify(path: Path) -> Outcome:
         return Outcome(path, False, f"{error}; the stored run did not")
     if store.canonical(member.config) != store.canonical(record.config):
         return Outcome(path, False, "its configuration is not one that today's code would write")
-    if record.tensors.get("steps", again.steps).tolist() != member.training.recorded_steps():
+    steps = record.tensors.get("steps")
+    if steps is None or steps.tolist() != member.training.recorded_steps():
         return Outcome(path, False, "its recorded steps are not those of its configuration")
-    common = int((record.tensors["steps"] <= short.max_iters).sum())  # step 20 is there for some strides only
+    common = int((steps <= short.max_iters).sum())  # step 20 is there for some strides only
     now = {"loss": again.loss[0]} | {name: p[0] for name, p in again.params.items()}
     gaps = {name: _gap(t[:common], record.tensors.get(name, t[:0])[:common]) for name, t in now.items()}
     return _judge(path, f"first {short.max_iters} steps, relative", gaps, RTOL[short.dtype])

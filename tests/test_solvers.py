@@ -8,7 +8,7 @@ import torch
 
 from lintf.model import LinearTransformer, Trained
 from lintf.prompts import LinearRegression, Prompts, sample_ensemble
-from lintf.solvers import GradientDescent, LeastSquares, squared_error
+from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent, squared_error
 
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 
@@ -138,3 +138,33 @@ def test_predictors_see_all_examples(N):
     fewer = Prompts(tokens.Z[:, [*range(N - 1), N]], tokens.y)
     for predictor in (GradientDescent(2, 0.1), LeastSquares(), LeastSquares(0.5)):
         assert ((predictor.predict(tokens) - predictor.predict(fewer)).abs() > 1e-6).all()
+
+
+def correlated(B):
+    """Prompts with covariance Sigma, in float64, and the preconditioner for it."""
+    Sigma = torch.tensor([[2.0, 0.3, 0.0], [0.3, 1.0, 0.1], [0.0, 0.1, 0.2]], dtype=torch.float64)
+    task = LinearRegression(7, 3, Sigma=Sigma.tolist(), noise_std=0.1)
+    return task.sample(B, torch.Generator().manual_seed(3), dtype=torch.float64), torch.linalg.inv(Sigma)
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+def test_the_best_single_step_is_a_regression(preconditioned):
+    """One step predicts eta x^T Pi s: the best eta is the slope of y on x^T Pi s through the origin."""
+    gram, Pi = correlated(301)
+    direction = (gram.x * ((Pi if preconditioned else torch.eye(3, dtype=torch.float64)) @ gram.s)).sum(0)
+    slope = float((direction * gram.y).sum() / direction.square().sum())
+    best = best_gradient_descent(1, gram, Pi if preconditioned else None)
+    assert best.eta == pytest.approx(slope, rel=1e-4)  # it is found to 1e-5 of the interval
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_no_step_size_of_a_fine_grid_is_better(steps, preconditioned):
+    gram, Pi = correlated(301)
+    Pi = Pi if preconditioned else None
+    best = best_gradient_descent(steps, gram, Pi)
+    assert (best.steps, best.preconditioner is Pi) == (steps, True)
+    grid = np.linspace(0, 4 * best.eta, 801)
+    losses = [float(squared_error(GradientDescent(steps, eta, Pi), gram).mean()) for eta in grid]
+    assert float(squared_error(best, gram).mean()) <= min(losses) * (1 + 1e-9)
+    assert abs(grid[int(np.argmin(losses))] - best.eta) <= grid[1]
