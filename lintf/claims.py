@@ -2,7 +2,9 @@
 
 A page calls :func:`claim` once per result. The call shows one row, hands the same row to the book
 (MyST-NB ``glue``, where it is installed), and raises where the claim does not hold. The ledger page
-of the book is made from these rows and from nothing else.
+of the book is made from these rows and from nothing else. A published result that does not come back
+is shown as such, with the reason: then ``why`` must be given, and the call raises if the claim holds
+after all.
 """
 
 from __future__ import annotations
@@ -41,12 +43,13 @@ class Claim:
     measured: str
     holds: bool
     scale: str | None = None
+    why: str | None = None
 
     @property
     def verdict(self) -> str:
         """The verdict in words."""
         if not self.holds:
-            return "does not hold"
+            return "does not hold" if self.why is None else "not reproduced"
         return "reproduced" if self.scale is None else "reproduced at a smaller scale"
 
     def __repr__(self) -> str:
@@ -57,6 +60,8 @@ class Claim:
         ]
         if self.scale is not None:
             lines.append(f"  scale      {self.scale}")
+        if self.why is not None:
+            lines.append(f"  why        {self.why}")
         return "\n".join(lines)
 
     def html(self) -> str:
@@ -68,6 +73,8 @@ class Claim:
         )
         if self.scale is not None:
             facts += f", with {escape(self.scale)}"
+        if self.why is not None:
+            facts += f". {escape(self.why)}"
         return (
             f'<div class="lintf-claim" id="claim-{self.key}" style="border-left:4px solid {colour};'
             'padding:.3em .8em;margin:.6em 0;line-height:1.6">'
@@ -95,11 +102,14 @@ def claim(
     measured: str | float,
     holds: bool,
     scale: str | None = None,
+    why: str | None = None,
 ) -> None:
     """Show one claim, hand it to the ledger, and raise AssertionError where it does not hold.
 
     ``key`` is ``page-slug``, such as ``"simple-demo-loss"``, written out as a literal; ``source`` says
-    where the number was published; ``scale`` says what was smaller here than there, if anything.
+    where the number was published; ``scale`` says what was smaller here than there, if anything. ``why``
+    is for a published result that does not come back, and says why: with it the row is shown as not
+    reproduced, and the call raises where ``holds`` is True after all.
     """
     if not isinstance(key, str) or not KEY.fullmatch(key):
         raise ValueError(f"claim key {key!r}: use page-slug in small letters, e.g. 'simple-demo-loss'")
@@ -115,12 +125,15 @@ def claim(
         measured=_text(key, "measured", measured),
         holds=bool(holds),
         scale=scale,
+        why=why,
     )
     if _exploring or glue is None or get_ipython() is None:
         display(row)
     else:
         glue(key, row)
-    if not row.holds and not _exploring:
+    if row.holds and why is not None and not _exploring:
+        raise AssertionError(f"claim {key!r} holds: its explanation of why it should not is out of date ({why})")
+    if not row.holds and why is None and not _exploring:
         raise AssertionError(
             f"claim {key!r} does not hold: {statement}. Published: {row.published}. "
             f"Measured: {row.measured}. (Parameters of your own? Call lintf.claims.explore() first.)"

@@ -13,7 +13,7 @@ P and Q are the upper left d x d blocks of the papers' matrices, whose other ent
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -40,16 +40,24 @@ class LinearTransformer:
     n_head: int = 1
     attention: str = "linear"
     init_std: float = 1e-4  # a standard deviation (the original code calls it var)
+    free_P: bool = True  # False: P = 0, the covariates stay as they are, and {"Q"} are all parameters
 
     def __post_init__(self) -> None:
         settle(self, **{name: check_int(name, getattr(self, name), 1) for name in ("d", "n_layer", "n_head")})
         settle(self, init_std=check_real("init_std", self.init_std, low=0.0))
         check_choice("attention", self.attention, ATTENTION)
+        if not isinstance(self.free_P, bool):
+            raise ValueError(f"free_P must be True or False, got {self.free_P!r}")
 
     @property
     def label(self) -> str:
         heads = f"-H{self.n_head}" if self.n_head > 1 else ""
-        return f"{self.attention}-L{self.n_layer}{heads}"
+        return f"{self.attention}-L{self.n_layer}{heads}" + ("" if self.free_P else "-P0")
+
+    @property
+    def config(self) -> dict:
+        """All fields; the later ones where they are not the default, so that older runs keep their names."""
+        return {name: value for name, value in asdict(self).items() if name != "free_P" or not value}
 
     @property
     def form(self) -> str:
@@ -59,7 +67,7 @@ class LinearTransformer:
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         shape = (2, self.n_layer, self.n_head, self.d, self.d)
         P, Q = self.init_std * torch.randn(shape, generator=generator, dtype=dtype)
-        return {"P": P, "Q": Q}
+        return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
 
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
         """(..., B): the answer to each query."""
@@ -78,7 +86,10 @@ class LinearTransformer:
 
     def _fitting(self, params: Params, prompts: Prompts | Gram) -> tuple[Tensor, Tensor]:
         """P and Q, if they and the prompts fit this model."""
-        P, Q = params["P"], params["Q"]
+        if set(params) != ({"P", "Q"} if self.free_P else {"Q"}):
+            raise ValueError(f"parameters {sorted(params)} do not fit {self}")
+        Q = params["Q"]
+        P = params["P"] if self.free_P else torch.zeros_like(Q)
         if P.shape[-4:] != (self.n_layer, self.n_head, self.d, self.d) or Q.shape != P.shape:
             raise ValueError(f"parameters of shapes {tuple(P.shape)}, {tuple(Q.shape)} do not fit {self}")
         if prompts.d != self.d:

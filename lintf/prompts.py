@@ -140,7 +140,7 @@ def sample_ensemble(
         raise ValueError(f"there must be one generator for each task, got {len(generators)} for {len(tasks)}")
     check_ensemble(tasks)
     task = tasks[0]
-    root, root_w = (_roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
+    root, root_w = (roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
     rngs = [randoms.rng(g) for g in generators]
     if task.mode == "normal" and form == "gram":
         return _wishart(task, B, rngs, root, root_w, dtype)
@@ -269,7 +269,7 @@ def _covariance(name: str, value: object, d: int) -> Matrix | None:
 
 
 @lru_cache(maxsize=64)
-def _roots(Sigmas: tuple[Matrix | None, ...], dtype: torch.dtype) -> Tensor | None:
+def roots(Sigmas: tuple[Matrix | None, ...], dtype: torch.dtype) -> Tensor | None:
     """Cholesky factors (E, d, d); lower triangular, so that Bartlett's factor stays so."""
     if all(Sigma is None for Sigma in Sigmas):
         return None

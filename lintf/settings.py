@@ -8,7 +8,7 @@ import torch
 
 from lintf.checks import check_choice, check_int, check_real, settle
 
-ALGS = ("adam", "sgd")
+ALGS = ("adam", "sgd", "lbfgs")
 CLIPS = ("member", "matrix")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 FIRST_STEPS = 20  # recorded one by one in every run: what `verify` re-runs
@@ -24,12 +24,15 @@ class Training:
     lr: float
     max_iters: int  # optimiser steps
     B: int  # prompts per batch and seed
-    alg: str = "adam"  # or "sgd"; both without weight decay
+    alg: str = "adam"  # or "sgd", both without weight decay, or "lbfgs", without line search
     betas: tuple[float, float] = (0.9, 0.9)  # adam: decay of the gradient's mean and of its mean square
     momentum: float = 0.9  # sgd
+    inner_steps: int = 4  # lbfgs: iterations per optimiser step
+    history: int = 600  # lbfgs: how many past gradients it keeps
     clip: float | None = None  # bound on the gradient's Euclidean norm
     clip_per: str = "member"  # the norm of all parameters of a seed together, or of each d x d "matrix"
-    redraw_every: int = 1  # steps on one batch
+    redraw_every: int | None = 1  # steps on one batch; None: one batch for ever
+    integrate: bool = False  # average over weights and query exactly (integrate.py) instead of sampling them
     halve_every: int | None = None  # the learning rate is halved after so many steps
     record_every: int = 100  # stride of the recorded losses and parameters; the first 20 steps always
     dtype: str = "float32"
@@ -41,13 +44,18 @@ class Training:
             lr=check_real("lr", self.lr, low=0.0, above=True),
             clip=None if self.clip is None else check_real("clip", self.clip, low=0.0, above=True),
             clip_per=check_choice("clip_per", self.clip_per, CLIPS),
-            halve_every=None if self.halve_every is None else check_int("halve_every", self.halve_every, 1),
             dtype=check_choice("dtype", self.dtype, DTYPES),
             momentum=_decay("momentum", self.momentum),
         )
-        settle(
-            self, **{n: check_int(n, getattr(self, n), 1) for n in ("max_iters", "B", "redraw_every", "record_every")}
-        )
+        for name in ("max_iters", "B", "record_every", "inner_steps", "history"):
+            settle(self, **{name: check_int(name, getattr(self, name), 1)})
+        for name in ("redraw_every", "halve_every"):
+            if getattr(self, name) is not None:
+                settle(self, **{name: check_int(name, getattr(self, name), 1)})
+        if not isinstance(self.integrate, bool):
+            raise ValueError(f"integrate must be True or False, got {self.integrate!r}")
+        if self.alg == "lbfgs" and self.clip is not None:
+            raise ValueError(f"clip must be None for lbfgs, whose steps are not the gradient's, got {self.clip!r}")
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {self.betas!r}")
         settle(self, betas=tuple(_decay(f"betas[{i}]", beta) for i, beta in enumerate(self.betas)))
@@ -62,10 +70,17 @@ class Training:
 
     def config(self) -> dict:
         """The fields that matter for this algorithm."""
-        unused = {"adam": {"momentum"}, "sgd": {"betas"}}[self.alg]
+        used = {"adam": {"betas"}, "sgd": {"momentum"}, "lbfgs": {"inner_steps", "history"}}
+        unused = set().union(*used.values()) - used[self.alg]
         if self.clip is None:
             unused.add("clip_per")
+        if not self.integrate:  # a later field, left out where it changes nothing: old runs keep their names
+            unused.add("integrate")
         return {name: value for name, value in asdict(self).items() if name not in unused}
+
+    def redraws(self, step: int) -> bool:
+        """Whether this step has a batch of its own."""
+        return step == 0 if self.redraw_every is None else step % self.redraw_every == 0
 
 
 def _decay(name: str, value: object) -> float:

@@ -6,8 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,10 +15,13 @@ from tqdm.auto import tqdm
 import lintf
 from lintf import kernel, store
 from lintf.checkpoint import Checkpoint
-from lintf.checks import check_int, settle
+from lintf.checks import check_int
+from lintf.integrate import integrate
+from lintf.member import Member
 from lintf.model import LinearTransformer, Params
-from lintf.prompts import LinearRegression, check_ensemble, sample_ensemble
+from lintf.prompts import Gram, LinearRegression, Prompts, check_ensemble, sample_ensemble
 from lintf.settings import DTYPES, Training
+from lintf.state import State
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -39,6 +41,14 @@ class History:
     def final(self) -> Params:
         """name -> (E, ...): the parameters after the last recorded step."""
         return {name: p[:, -1] for name, p in self.params.items()}
+
+    def best(self, model: LinearTransformer, prompts: Prompts | Gram, last: int) -> Params:
+        """name -> (E, ...): for each seed the one of the last so many snapshots with the smallest loss on validation
+        prompts, which all seeds share or which have the seeds' axis."""
+        last = range(-check_int("last", last, 1, len(self.steps)), 0)
+        losses = torch.stack([model.loss({n: p[:, t] for n, p in self.params.items()}, prompts) for t in last])
+        chosen = [last[i] for i in losses.argmin(0).tolist()]
+        return {n: torch.stack([p[e, t] for e, t in enumerate(chosen)]) for n, p in self.params.items()}
 
 
 class Diverged(RuntimeError):
@@ -97,95 +107,6 @@ def fit(
     return _history([found[s] for s in seeds], seeds)
 
 
-@dataclass(frozen=True)
-class Member:
-    """One run: a model, a task, a training and a seed."""
-
-    model: LinearTransformer
-    task: LinearRegression
-    training: Training
-    seed: int
-
-    def __post_init__(self) -> None:
-        settle(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
-        if self.model.d != self.task.d:
-            raise ValueError(f"model with d = {self.model.d} and task with d = {self.task.d} do not fit")
-
-    @property
-    def config(self) -> dict:
-        return {
-            "model": {"kind": type(self.model).__name__, **asdict(self.model)},
-            "task": {"kind": type(self.task).__name__, **asdict(self.task)},
-            "training": self.training.config(),
-            "seed": self.seed,
-        }
-
-    @property
-    def path(self) -> Path:
-        t = self.training
-        label = f"{self.model.label}-{self.task.label}-{t.alg}-lr{t.lr:g}-B{t.B}-T{t.max_iters}-seed{self.seed}"
-        return store.path_of(label, self.config)
-
-    @staticmethod
-    def of(config: dict) -> Member:
-        """The inverse of `config`."""
-        kinds = {kind.__name__: kind for kind in (LinearTransformer, LinearRegression)}
-
-        def build(fields: dict) -> LinearTransformer | LinearRegression:
-            fields = dict(fields)
-            return kinds[fields.pop("kind")](**fields)
-
-        return Member(build(config["model"]), build(config["task"]), Training(**config["training"]), config["seed"])
-
-
-class _State:
-    """All that a training step changes."""
-
-    def __init__(self, members: list[Member], device: torch.device) -> None:
-        model, training = members[0].model, members[0].training
-        self.generators = [torch.Generator().manual_seed(m.seed) for m in members]
-        drawn = [model.init(g, DTYPES[training.dtype]) for g in self.generators]
-        self.params = {n: torch.stack([p[n] for p in drawn]).to(device).requires_grad_() for n in drawn[0]}
-        if training.alg == "adam":
-            self.optimizer = torch.optim.Adam(self.params.values(), lr=training.lr, betas=training.betas)
-        else:
-            self.optimizer = torch.optim.SGD(self.params.values(), lr=training.lr, momentum=training.momentum)
-        self.losses: list[Tensor] = []  # (E,) each
-        self.snapshots: dict[str, list[Tensor]] = {n: [] for n in self.params}
-
-    def record(self, loss: Tensor) -> None:
-        self.losses.append(loss.detach().cpu())
-        for name, p in self.params.items():
-            self.snapshots[name].append(p.detach().cpu().clone())
-
-    def recorded(self) -> dict[str, Tensor]:
-        return {"loss": torch.stack(self.losses, 1)} | {n: torch.stack(v, 1) for n, v in self.snapshots.items()}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint; all but the generators, whose states of before the last draw are needed."""
-        state = self.optimizer.state_dict()["state"]
-        slots = {f"optimizer.{i}.{name}": t for i, slot in state.items() for name, t in slot.items()}
-        params = {f"params.{n}": p for n, p in self.params.items()}
-        return params | slots | {f"recorded.{n}": t for n, t in self.recorded().items()}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        state = self.optimizer.state_dict()
-        for name, t in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "params":
-                self.params[rest].data.copy_(t)
-            elif kind == "optimizer":
-                i, _, slot = rest.partition(".")
-                state["state"].setdefault(int(i), {})[slot] = t
-            elif rest == "loss":
-                self.losses = list(t.unbind(1))
-            elif kind == "recorded":
-                self.snapshots[rest] = list(t.unbind(1))
-        self.optimizer.load_state_dict(state)
-        for generator, s in zip(self.generators, tensors["generators"], strict=True):
-            generator.set_state(s.clone())  # a view would be read from the start of its storage
-
-
 def _train(
     members: list[Member], device: torch.device, checkpoint: Checkpoint | None, progress: bool
 ) -> list[store.Record]:
@@ -193,7 +114,7 @@ def _train(
     kernel.keep_freed_memory()
     model, training = members[0].model, members[0].training
     tasks, seeds = [m.task for m in members], [m.seed for m in members]
-    state, recorded = _State(members, device), training.recorded_steps()
+    state, recorded = State(members, device), training.recorded_steps()
     first, spent = 0, 0.0
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved.tensors)
@@ -204,20 +125,20 @@ def _train(
 
     def records() -> list[store.Record]:
         steps, stacked = torch.tensor(recorded[: len(state.losses)]), state.recorded()
-        meta = _meta(state.params["P"], model, len(members), spent + time.perf_counter() - start)
+        meta = _meta(state.params["Q"], model, len(members), spent + time.perf_counter() - start)
         return [
             store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
             for e, m in enumerate(members)
         ]
 
     batch = None
-    title = f"{model.label}, {training.alg} ({_path(model, state.params['P'])})"
+    title = f"{model.label}, {training.alg} ({_path(model, state.params['Q'])})"
     with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress) as bar:
         for step in range(first, training.max_iters + 1):
-            if batch is None or step % training.redraw_every == 0:
+            if batch is None or training.redraws(step):
                 before_draw = [g.get_state() for g in state.generators]
                 batch = sample_ensemble(tasks, training.B, state.generators, model.form, DTYPES[training.dtype])
-                batch = batch.to(device)
+                batch = (integrate(tasks, batch) if training.integrate else batch).to(device)
             now = time.perf_counter()
             if checkpoint and step > first and now - last_save > CHECKPOINT_SECONDS:
                 tensors = state.tensors() | {"generators": torch.stack(before_draw)}
@@ -234,12 +155,7 @@ def _train(
                 raise Diverged(step, seed, training.rate(step), _history(records(), tuple(seeds)))
             if step == training.max_iters:
                 break
-            state.optimizer.param_groups[0]["lr"] = training.rate(step)
-            state.optimizer.zero_grad(set_to_none=True)
-            loss.sum().backward()
-            if training.clip is not None:
-                _clip([p.grad for p in state.params.values() if p.grad is not None], training.clip, training.clip_per)
-            state.optimizer.step()
+            state.update(step, loss, batch)
             if now - last_shown > 0.2:
                 bar.set_postfix(loss=f"{sum(values) / len(values):.3g}", refresh=False)
                 bar.update(step + 1 - bar.n)
@@ -248,28 +164,17 @@ def _train(
     return records()
 
 
-def _clip(grads: list[Tensor], limit: float, per: str) -> None:
-    """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of each matrix."""
-    if per == "matrix":
-        norms = [torch.linalg.matrix_norm(g, keepdim=True) for g in grads]
-    else:
-        squares = sum(g.flatten(1).square().sum(1) for g in grads)
-        norms = [squares.sqrt().view(-1, *[1] * (g.dim() - 1)) for g in grads]
-    for g, norm in zip(grads, norms, strict=True):
-        g.mul_((limit / norm).clamp(max=1))  # a zero norm gives min(inf, 1)
-
-
-def _path(model: LinearTransformer, P: Tensor) -> str:
+def _path(model: LinearTransformer, Q: Tensor) -> str:
     """Which code the training goes through."""
     if model.form == "tokens":
         return "token space"
-    return "plain PyTorch" if kernel.unavailable(P.shape[-1], P.dtype, P.device.type) else "compiled kernel"
+    return "plain PyTorch" if kernel.unavailable(Q.shape[-1], Q.dtype, Q.device.type) else "compiled kernel"
 
 
-def _meta(P: Tensor, model: LinearTransformer, members: int, seconds: float) -> dict:
+def _meta(Q: Tensor, model: LinearTransformer, members: int, seconds: float) -> dict:
     return {
-        "device": str(P.device) if P.device.type == "cpu" else torch.cuda.get_device_name(P.device),
-        "path": _path(model, P),
+        "device": str(Q.device) if Q.device.type == "cpu" else torch.cuda.get_device_name(Q.device),
+        "path": _path(model, Q),
         "seconds": round(seconds, 3),  # wall time of all members trained together
         "members": members,
         "threads": torch.get_num_threads(),

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from lintf import store
+from lintf.member import Member
 from lintf.settings import FIRST_STEPS
-from lintf.train import Diverged, Member, fit
+from lintf.train import Diverged, fit
 
 # Relative to rounding, 6e-8 in float32: sums over a batch in another order differ by a few of these, 20 steps carry
 # that on; a wrong step, seed, batch or formula changes the loss in its first digits.

@@ -18,9 +18,10 @@ import pytest
 import torch
 
 from lintf import store, train
+from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
-from lintf.train import Diverged, Member, Training, fit
+from lintf.train import Diverged, Training, fit
 
 ROOT = Path(__file__).parents[1]
 MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)

@@ -169,10 +169,11 @@ def fill_ledger(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(LedgerNode)):
         pages = collect(app.env)
         rows = [row for page in pages.values() for row in page]
-        smaller = sum(row["scale"] is not None for row in rows)
+        failed = sum(not row["holds"] for row in rows)
+        smaller = sum(row["holds"] and row["scale"] is not None for row in rows)
         total = (
-            f"Claims: {len(rows)}, of which {len(rows) - smaller} reproduced at the published scale "
-            f"and {smaller} at a smaller one. Pages: {len(pages)}."
+            f"Claims: {len(rows)}, of which {len(rows) - smaller - failed} reproduced at the published scale, "
+            f"{smaller} at a smaller one, and {failed} not reproduced. Pages: {len(pages)}."
         )
         content: list[nodes.Node] = [nodes.paragraph("", "", nodes.strong("", total))]
         for doc, page in pages.items():
@@ -190,7 +191,9 @@ def claim_table(rows: list[dict], uri: str) -> nodes.table:
     for row in rows:
         link = nodes.reference("", row["statement"], refuri=f"{uri}#claim-{row['key']}", internal=True)
         verdict = nodes.inline("", "reproduced", classes=["lintf-verdict-reproduced"])
-        if row["scale"] is not None:
+        if not row["holds"]:
+            verdict = nodes.inline("", f"not reproduced: {row['why']}", classes=["lintf-verdict-failed"])
+        elif row["scale"] is not None:
             verdict = nodes.inline("", f"smaller scale: {row['scale']}", classes=["lintf-verdict-smaller"])
         published = f"{row['published']} ({row['source']})"
         body += table_row(link, published, row["measured"], verdict)

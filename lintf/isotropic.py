@@ -1,0 +1,163 @@
+"""The best linear transformer among multiples of the identity: Q_l = -a_l I and P_l = b_l I.
+
+For x ~ N(0, I) and w ~ N(0, I) such a transformer treats every eigendirection of S / N by itself. With eigenvalue t, a
+layer does to the residual r (which starts at 1) and to t
+
+    r <- r (1 - a t)        t <- t (1 - a b t)^2
+
+so that the last r is a polynomial in the first t, of degree (3^L - 1) / 2, with r(0) = 1. The population loss is
+E sum_i r(t_i)^2 over the d eigenvalues: exact, as an integral over their density. Rotated prompts (rotation.py) have
+the same optimum with Q_l = -a_l Sigma^-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import special
+from scipy.optimize import minimize, minimize_scalar
+
+from lintf.checks import check_int
+
+PANELS, ORDER = 40, 16  # of the quadrature in the root of the eigenvalue
+DEGREE = 100  # polynomials up to this degree are integrated to rounding
+DRAWN, KEPT = 20_000, 200  # random starts of the search for the optimum, and how many of them are improved
+
+
+@lru_cache(maxsize=64)
+def spectrum(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes t_k and weights w_k with E (1/d) sum_i g(t_i) = sum_k w_k g(t_k) for the eigenvalues t_i of S / N,
+    S = X^T X, where X has N rows N(0, I_d). For N < d the first node is 0: d - N of the eigenvalues are.
+
+    The eigenvalues of a real Wishart matrix have the joint density prod |x_i - x_j| prod w(x_i), w = x^a e^(-x/2). Its
+    integrals are Pfaffians (de Bruijn), and so is their generating function: with polynomials p_j below degree n and
+    e_k(x) = int sgn(y - x) p_k(y) w(y) dy, the density of all is tr(A^-1 D(x)) / 2 for D_jk = w (p_j e_k - e_j p_k) and
+    A = int D / 2, with a border of p_j w and its integral for odd n.
+    """
+    n, m = sorted((check_int("N", N, 1), check_int("d", d, 1)))
+    a = (m - n - 1) / 2
+    # x = u^2 makes half-integer powers smooth; Gauss-Legendre on panels, with integrals up to each node
+    k = a + 2 * n + DEGREE
+    edges = np.linspace(0, np.sqrt(2 * (k + 10 * np.sqrt(k) + 50)), PANELS + 1)
+    z, weight = np.polynomial.legendre.leggauss(ORDER)
+    half = np.diff(edges)[:, None] / 2
+    u = edges[:-1, None] + half * (1 + z)
+    x, du = u**2, half * weight
+    primitives = [np.polynomial.Legendre(c).integ(lbnd=-1)(z) for c in np.eye(ORDER)]
+    up_to = np.stack(primitives, 1) @ np.linalg.inv(np.polynomial.legendre.legvander(z, ORDER - 1))  # int_-1^z_i f
+    gamma = special.gammaln(a + 1 + np.arange(n))
+    density = 2 * u ** (2 * a + 1) * np.exp(-x / 2 - gamma[0] - (a + 1) * np.log(2))
+    norms = np.exp((gamma - special.gammaln(1 + np.arange(n)) - gamma[0]) / 2)
+    p = np.stack([special.eval_genlaguerre(j, a, x / 2) / norms[j] for j in range(n)])  # (n, PANELS, ORDER)
+    f = p * density
+    whole = (f * du).sum(-1)  # (n, PANELS)
+    before = np.cumsum(whole, 1) - whole
+    below = before[..., None] + (f @ up_to.T) * half
+    e = whole.sum(1)[:, None, None] - 2 * below
+    D = f[:, None] * e - e[:, None] * f  # (n, n, PANELS, ORDER)
+    if n % 2:
+        D = np.pad(D, ((0, 1), (0, 1), (0, 0), (0, 0)))
+        D[:n, n], D[n, :n] = f, -f
+    total = (D * du).sum((-1, -2))
+    A = total.copy()
+    A[:n, :n] /= 2
+    rho = np.einsum("kj,jkpq->pq", np.linalg.inv(A), D) / 2 * du
+    nodes, weights = x.ravel() / N, rho.ravel() / d
+    if d > N:
+        nodes, weights = np.append(0.0, nodes), np.append(1 - N / d, weights)
+    return nodes, weights
+
+
+def residual(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> np.ndarray:
+    """r(t) after layers with a (L,) and b (L - 1,), at eigenvalues t of S / N."""
+    return _layers(a, b, t)[0][-1]
+
+
+def population_loss(a: Sequence[float], b: Sequence[float], N: int, d: int) -> float:
+    """E (prediction - y)^2 = d E r(t)^2, exact up to rounding for L <= 4."""
+    t, weights = spectrum(N, d)
+    return d * float(weights @ residual(a, b, t) ** 2)
+
+
+def chebyshev(degree: int, low: float, high: float, t: np.ndarray) -> np.ndarray:
+    """The polynomial with value 1 at 0 whose largest absolute value on [low, high] is smallest."""
+    return special.eval_chebyt(degree, (2 * t - high - low) / (high - low)) / special.eval_chebyt(
+        degree, (-high - low) / (high - low)
+    )
+
+
+@dataclass(frozen=True)
+class Isotropic:
+    """Layers Q_l = -a_l I, P_l = b_l I, and their population loss on N examples in d dimensions."""
+
+    a: tuple[float, ...]  # (L,)
+    b: tuple[float, ...]  # (L - 1,)
+    loss: float
+
+
+@lru_cache(maxsize=64)
+def optimum(n_layer: int, N: int, d: int) -> Isotropic:
+    """The best member of the family with n_layer <= 4. Its 2L - 1 numbers have many local optima, so the best of some
+    thousand random ones are improved by a quasi-Newton method, in float64, and the best of those is it."""
+    L, (t, weights) = check_int("n_layer", n_layer, 1, 4), spectrum(N, d)
+
+    def log_loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = _loss_and_gradient(theta[:L], theta[L:], t, weights)
+        return np.log(loss), gradient / loss
+
+    rng, starts = np.random.default_rng(0), []
+    centre = np.log([*(0.4 * 3.3 ** np.arange(L)), *[0.5] * (L - 1)])  # the steps grow from layer to layer
+    for _ in range(KEPT):
+        some = np.exp(centre + rng.normal(0, 0.8, (DRAWN // KEPT, 2 * L - 1)))
+        a, b = np.split(some.T[..., None], [L])  # (L, starts, 1), (L - 1, starts, 1)
+        starts.append(some[(residual(a, b, t) ** 2 @ weights).argmin()])
+    for steps, count in ((25, KEPT // 8), (1000, 1)):
+        options = {"gtol": 1e-8, "maxiter": steps}
+        found = [minimize(log_loss, start, jac=True, method="BFGS", options=options) for start in starts]
+        starts = [result.x for result in sorted(found, key=lambda result: result.fun)[:count]]
+    best = starts[0].tolist()
+    return Isotropic(tuple(best[:L]), tuple(best[L:]), population_loss(best[:L], best[L:], N, d))
+
+
+@lru_cache(maxsize=64)
+def best_gradient_descent(steps: int, N: int, d: int) -> Isotropic:
+    """Gradient descent with the best step size: b = 0 and equal a."""
+
+    def loss(a: float) -> float:
+        return population_loss([a] * steps, [0.0] * (steps - 1), N, d)
+
+    a = float(minimize_scalar(loss, bounds=(0, 2), method="bounded", options={"xatol": 1e-10}).x)
+    return Isotropic((a,) * steps, (0.0,) * (steps - 1), loss(a))
+
+
+def _layers(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """r and t before each layer; the last entry of r is that after all."""
+    r, ts = [np.ones_like(t)], [t]
+    for layer, step in enumerate(a):
+        r.append(r[-1] * (1 - step * ts[-1]))
+        if layer < len(a) - 1:
+            ts.append(ts[-1] * (1 - step * b[layer] * ts[-1]) ** 2)
+    return r, ts
+
+
+def _loss_and_gradient(a: np.ndarray, b: np.ndarray, t: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+    """E r^2 and its derivatives (2L - 1,), backwards through the layers."""
+    r, ts = _layers(a, b, t)
+    to_a, to_b = np.zeros_like(a), np.zeros_like(b)
+    to_r, to_t = 2 * weights * r[-1], np.zeros_like(t)
+    for layer in reversed(range(len(a))):
+        t = ts[layer]
+        if layer < len(b):
+            g = 1 - a[layer] * b[layer] * t
+            to_g = 2 * to_t * t * g
+            to_t = to_t * g**2 - to_g * a[layer] * b[layer]
+            to_b[layer] = -(to_g * t).sum() * a[layer]
+            to_a[layer] = -(to_g * t).sum() * b[layer]
+        to_f = to_r * r[layer]
+        to_a[layer] -= to_f @ t
+        to_t = to_t - to_f * a[layer]
+        to_r = to_r * (1 - a[layer] * t)
+    return float(weights @ r[-1] ** 2), np.concatenate((to_a, to_b))

@@ -1,0 +1,42 @@
+"""The first paper's rotated prompts: x = U D g and w = U D^-1 g' for standard normal g, g' (arXiv 2306.00297).
+
+So Cov x = Sigma = U D^2 U^T and Cov w = Sigma^-1, and in the whitened coordinates g the prompts are isotropic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lintf.checks import check_int, check_real
+from lintf.prompts import LinearRegression
+
+SCALES = (1.0, 1.0, 0.5, 0.25, 1.0)  # the paper's D
+
+
+def rotation(seed: int, scales: Sequence[float] = SCALES) -> Tensor:
+    """U D in float64: U the left singular vectors of a d x d matrix of U(-1, 1), D = diag(scales), standard deviations
+    along the axes. One U for each seed; d is the number of scales, all > 0."""
+    scales = [check_real(f"scales[{i}]", scale, 0.0, above=True) for i, scale in enumerate(scales)]
+    rng = np.random.default_rng(check_int("seed", seed, 0))
+    U = np.linalg.svd(rng.uniform(-1, 1, (len(scales), len(scales))))[0]
+    U = U * np.where(U.sum(0) < 0, -1, 1)  # LAPACKs differ in the signs
+    return torch.from_numpy(U * np.array(scales))
+
+
+def rotated_task(seed: int, N: int = 20, scales: Sequence[float] = SCALES) -> LinearRegression:
+    """The law of the rotated prompts. Sigma is rounded to ten digits, so that a seed names one configuration
+    whatever library computed it."""
+    UD = rotation(seed, scales)
+    Sigmas = (UD @ UD.mT).round(decimals=10), torch.linalg.inv(UD @ UD.mT).round(decimals=10)
+    Sigma, Sigma_w = (((S + S.mT) / 2).tolist() for S in Sigmas)
+    return LinearRegression(N=N, d=len(scales), Sigma=Sigma, Sigma_w=Sigma_w)
+
+
+def whitened(Q: Tensor, UD: Tensor) -> Tensor:
+    """(UD)^T Q (UD), the matrix Q (E, ..., d, d) as it acts on whitened covariates, for UD (E, d, d)."""
+    UD = UD.to(Q).view(-1, *[1] * (Q.dim() - 3), *UD.shape[-2:])
+    return UD.mT @ Q @ UD

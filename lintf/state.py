@@ -1,0 +1,130 @@
+"""All that a training step changes: parameters, optimisers, generators, and what was recorded of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from lintf.member import Member
+from lintf.model import Params
+from lintf.prompts import Gram, Prompts
+from lintf.settings import DTYPES, Training
+
+LISTS = ("old_dirs", "old_stps", "ro")  # of tensors, in L-BFGS's state
+NUMBERS = {"n_iter": int, "func_evals": int, "prev_loss": float}
+
+
+class State:
+    """Of members that differ in seed and task only. Parameters are stacked (E, ...). Adam and SGD work entry by entry,
+    so one optimiser serves all members; L-BFGS has one for each, on its part of the stack."""
+
+    def __init__(self, members: list[Member], device: torch.device) -> None:
+        self.model, self.training = members[0].model, members[0].training
+        self.generators = [torch.Generator().manual_seed(m.seed) for m in members]
+        drawn = [self.model.init(g, DTYPES[self.training.dtype]) for g in self.generators]
+        self.params = {n: torch.stack([p[n] for p in drawn]).to(device).requires_grad_() for n in drawn[0]}
+        self.leaves = [self.params]
+        if self.training.alg == "lbfgs":
+            parts = range(len(members))
+            self.leaves = [{n: p.detach()[e].requires_grad_() for n, p in self.params.items()} for e in parts]
+        self.optimizers = [_optimizer(self.training, leaves) for leaves in self.leaves]
+        self.losses: list[Tensor] = []  # (E,) each
+        self.snapshots: dict[str, list[Tensor]] = {n: [] for n in self.params}
+
+    def update(self, step: int, loss: Tensor, batch: Gram | Prompts) -> None:
+        """One optimiser step; loss (E,) is that of the present parameters on the batch."""
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = self.training.rate(step)
+        if self.training.alg == "lbfgs":
+            for e, (optimizer, leaves) in enumerate(zip(self.optimizers, self.leaves, strict=True)):
+                optimizer.step(self._closure(leaves, _part(batch, e)))
+            return
+        self.optimizers[0].zero_grad(set_to_none=True)
+        loss.sum().backward()
+        if self.training.clip is not None:
+            grads = [p.grad for p in self.params.values() if p.grad is not None]
+            clip_gradients(grads, self.training.clip, self.training.clip_per)
+        self.optimizers[0].step()
+
+    def _closure(self, leaves: Params, batch: Gram | Prompts) -> Callable[[], Tensor]:
+        def loss() -> Tensor:
+            for p in leaves.values():
+                p.grad = None
+            value = self.model.loss(leaves, batch)
+            value.backward()
+            return value
+
+        return loss
+
+    def record(self, loss: Tensor) -> None:
+        self.losses.append(loss.detach().cpu())
+        for name, p in self.params.items():
+            self.snapshots[name].append(p.detach().cpu().clone())
+
+    def recorded(self) -> dict[str, Tensor]:
+        return {"loss": torch.stack(self.losses, 1)} | {n: torch.stack(v, 1) for n, v in self.snapshots.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a checkpoint; all but the generators, whose states of before the last draw are needed."""
+        out = {f"params.{n}": p for n, p in self.params.items()}
+        for k, optimizer in enumerate(self.optimizers):
+            for i, slots in optimizer.state_dict()["state"].items():
+                for name, value in slots.items():
+                    if name in LISTS:
+                        value = torch.stack(value) if value else torch.empty(0)
+                    if name != "al" and value is not None:  # L-BFGS's scratch space
+                        out[f"optimizer.{k}.{i}.{name}"] = torch.as_tensor(value, dtype=_exact(value))
+        return out | {f"recorded.{n}": t for n, t in self.recorded().items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        for name, t in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "params":
+                self.params[rest].data.copy_(t)
+            elif kind == "optimizer":
+                k, i, slot = rest.split(".", 2)
+                value = list(t.unbind()) if slot in LISTS else NUMBERS[slot](t) if slot in NUMBERS else t
+                states[int(k)]["state"].setdefault(int(i), {})[slot] = value
+            elif rest == "loss":
+                self.losses = list(t.unbind(1))
+            elif kind == "recorded":
+                self.snapshots[rest] = list(t.unbind(1))
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+        for generator, s in zip(self.generators, tensors["generators"], strict=True):
+            generator.set_state(s.clone())  # a view would be read from the start of its storage
+
+
+def clip_gradients(grads: list[Tensor], limit: float, per: str) -> None:
+    """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of each matrix."""
+    if per == "matrix":
+        norms = [torch.linalg.matrix_norm(g, keepdim=True) for g in grads]
+    else:
+        squares = sum(g.flatten(1).square().sum(1) for g in grads)
+        norms = [squares.sqrt().view(-1, *[1] * (g.dim() - 1)) for g in grads]
+    for g, norm in zip(grads, norms, strict=True):
+        g.mul_((limit / norm).clamp(max=1))  # a zero norm gives min(inf, 1)
+
+
+def _optimizer(training: Training, params: Params) -> torch.optim.Optimizer:
+    if training.alg == "adam":
+        return torch.optim.Adam(params.values(), lr=training.lr, betas=training.betas)
+    if training.alg == "sgd":
+        return torch.optim.SGD(params.values(), lr=training.lr, momentum=training.momentum)
+    sizes = {"max_iter": training.inner_steps, "history_size": training.history}
+    return torch.optim.LBFGS(list(params.values()), lr=training.lr, **sizes)
+
+
+def _part(batch: Gram | Prompts, e: int) -> Gram | Prompts:
+    """The batch of member e alone."""
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return replace(batch, **{n: t[e] for n, t in tensors.items() if isinstance(t, Tensor)})
+
+
+def _exact(value: object) -> torch.dtype | None:
+    """Python's numbers keep all their digits."""
+    return torch.float64 if isinstance(value, float) else None
