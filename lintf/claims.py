@@ -115,6 +115,8 @@ def claim(
         raise ValueError(f"claim key {key!r}: use page-slug in small letters, e.g. 'simple-demo-loss'")
     if not isinstance(holds, (bool, np.bool_)):
         raise TypeError(f"claim {key!r}: holds must be True or False, not {holds!r}")
+    if why is not None and not why.strip():
+        raise ValueError(f"claim {key!r}: why must be a sentence, not {why!r}")
     if _made.setdefault(key, statement) != statement:  # running a cell again is fine
         raise ValueError(f"claim key {key!r} is already used for: {_made[key]}")
     row = Claim(

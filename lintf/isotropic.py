@@ -20,24 +20,40 @@ import numpy as np
 from scipy import special
 from scipy.optimize import minimize, minimize_scalar
 
-from lintf.checks import check_int
+from lintf.checks import check_int, check_real
 
 PANELS, ORDER = 40, 16  # of the quadrature in the root of the eigenvalue
 DEGREE = 100  # polynomials up to this degree are integrated to rounding
 DRAWN, KEPT = 20_000, 200  # random starts of the search for the optimum, and how many of them are improved
 
 
-@lru_cache(maxsize=64)
-def spectrum(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes t_k and weights w_k with E (1/d) sum_i g(t_i) = sum_k w_k g(t_k) for the eigenvalues t_i of S / N,
-    S = X^T X, where X has N rows N(0, I_d). For N < d the first node is 0: d - N of the eigenvalues are.
+def spectrum(N: int, d: int, rare: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes t_k and weights w_k with E (1/d) sum_i g(t_i) = sum_k w_k g(t_k) for the eigenvalues t_i of S / N, where
+    S = X^T X and X has N rows N(0, I_d). For N < d the first node is 0: d - N of the eigenvalues are.
+
+    rare: eigenvalues so large that fewer than `rare` of them, or larger, are expected in a prompt are left out. A mean
+    over 1 / rare prompts is a mean over the others, but for luck. Raises ValueError unless 0 <= rare < 1.
+    """
+    if check_real("rare", rare, 0.0) >= 1:
+        raise ValueError(f"rare must be < 1, got {rare!r}")
+    nodes, weights = _wishart(check_int("N", N, 1), check_int("d", d, 1))
+    met = d * np.cumsum(weights[::-1])[::-1] >= rare
+    nodes, weights = nodes[met], weights[met]
+    for array in (nodes, weights):
+        array.flags.writeable = False  # they are cached
+    return nodes, weights
+
+
+@lru_cache(maxsize=64, typed=True)
+def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes and weights of all eigenvalues.
 
     The eigenvalues of a real Wishart matrix have the joint density prod |x_i - x_j| prod w(x_i), w = x^a e^(-x/2). Its
     integrals are Pfaffians (de Bruijn), and so is their generating function: with polynomials p_j below degree n and
     e_k(x) = int sgn(y - x) p_k(y) w(y) dy, the density of all is tr(A^-1 D(x)) / 2 for D_jk = w (p_j e_k - e_j p_k) and
     A = int D / 2, with a border of p_j w and its integral for odd n.
     """
-    n, m = sorted((check_int("N", N, 1), check_int("d", d, 1)))
+    n, m = sorted((N, d))
     a = (m - n - 1) / 2
     # x = u^2 makes half-integer powers smooth; Gauss-Legendre on panels, with integrals up to each node
     k = a + 2 * n + DEGREE
@@ -49,7 +65,7 @@ def spectrum(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     primitives = [np.polynomial.Legendre(c).integ(lbnd=-1)(z) for c in np.eye(ORDER)]
     up_to = np.stack(primitives, 1) @ np.linalg.inv(np.polynomial.legendre.legvander(z, ORDER - 1))  # int_-1^z_i f
     gamma = special.gammaln(a + 1 + np.arange(n))
-    density = 2 * u ** (2 * a + 1) * np.exp(-x / 2 - gamma[0] - (a + 1) * np.log(2))
+    density = 2 * np.exp((2 * a + 1) * np.log(u) - x / 2 - gamma[0] - (a + 1) * np.log(2))
     norms = np.exp((gamma - special.gammaln(1 + np.arange(n)) - gamma[0]) / 2)
     p = np.stack([special.eval_genlaguerre(j, a, x / 2) / norms[j] for j in range(n)])  # (n, PANELS, ORDER)
     f = p * density
@@ -66,6 +82,8 @@ def spectrum(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     A[:n, :n] /= 2
     rho = np.einsum("kj,jkpq->pq", np.linalg.inv(A), D) / 2 * du
     nodes, weights = x.ravel() / N, rho.ravel() / d
+    if not abs(weights.sum() - n / d) < 1e-10:
+        raise ValueError(f"the eigenvalues' density for N = {N} and d = {d} is lost to rounding: both are too large")
     if d > N:
         nodes, weights = np.append(0.0, nodes), np.append(1 - N / d, weights)
     return nodes, weights
@@ -76,9 +94,9 @@ def residual(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> np.ndarra
     return _layers(a, b, t)[0][-1]
 
 
-def population_loss(a: Sequence[float], b: Sequence[float], N: int, d: int) -> float:
-    """E (prediction - y)^2 = d E r(t)^2, exact up to rounding for L <= 4."""
-    t, weights = spectrum(N, d)
+def population_loss(a: Sequence[float], b: Sequence[float], N: int, d: int, rare: float = 0.0) -> float:
+    """E (prediction - y)^2 = d E r(t)^2, exact up to rounding for L <= 4, but for eigenvalues rarer than `rare`."""
+    t, weights = spectrum(N, d, rare)
     return d * float(weights @ residual(a, b, t) ** 2)
 
 
@@ -98,11 +116,12 @@ class Isotropic:
     loss: float
 
 
-@lru_cache(maxsize=64)
-def optimum(n_layer: int, N: int, d: int) -> Isotropic:
+@lru_cache(maxsize=64, typed=True)
+def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
     """The best member of the family with n_layer <= 4. Its 2L - 1 numbers have many local optima, so the best of some
-    thousand random ones are improved by a quasi-Newton method, in float64, and the best of those is it."""
-    L, (t, weights) = check_int("n_layer", n_layer, 1, 4), spectrum(N, d)
+    thousand random ones are improved by a quasi-Newton method, in float64, and the best of those is it. rare: see
+    spectrum; the optimum for prompts that can be met."""
+    L, (t, weights) = check_int("n_layer", n_layer, 1, 4), spectrum(N, d, rare)
 
     def log_loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         loss, gradient = _loss_and_gradient(theta[:L], theta[L:], t, weights)
@@ -119,12 +138,32 @@ def optimum(n_layer: int, N: int, d: int) -> Isotropic:
         found = [minimize(log_loss, start, jac=True, method="BFGS", options=options) for start in starts]
         starts = [result.x for result in sorted(found, key=lambda result: result.fun)[:count]]
     best = starts[0].tolist()
-    return Isotropic(tuple(best[:L]), tuple(best[L:]), population_loss(best[:L], best[L:], N, d))
+    return Isotropic(tuple(best[:L]), tuple(best[L:]), population_loss(best[:L], best[L:], N, d, rare))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)
+def best_polynomial(degree: int, N: int, d: int) -> Isotropic:
+    """The best with b = 0, as many layers as the degree: any polynomial of this degree with value 1 at 0 and positive
+    roots 1 / a_l, in ascending order of a. The best one is orthogonal to all lower ones under the eigenvalues' density
+    times t, so that its roots are the eigenvalues of that density's Jacobi matrix, which Lanczos' recursion gives."""
+    t, weights = spectrum(N, d)
+    basis = [np.zeros_like(t), np.sqrt(weights * t / (weights @ t))]
+    diagonal, beside = [], [0.0]
+    for _ in range(check_int("degree", degree, 1)):
+        diagonal.append(basis[-1] @ (t * basis[-1]))
+        v = t * basis[-1] - diagonal[-1] * basis[-1] - beside[-1] * basis[-2]
+        v -= sum(u * (u @ v) for u in basis)  # against rounding
+        beside.append(np.linalg.norm(v))
+        basis.append(v / beside[-1])
+    roots = np.linalg.eigvalsh(np.diag(diagonal) + np.diag(beside[1:-1], 1) + np.diag(beside[1:-1], -1))
+    a, b = (1 / roots[::-1]).tolist(), [0.0] * (degree - 1)
+    return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d))
+
+
+@lru_cache(maxsize=64, typed=True)
 def best_gradient_descent(steps: int, N: int, d: int) -> Isotropic:
     """Gradient descent with the best step size: b = 0 and equal a."""
+    check_int("steps", steps, 1)
 
     def loss(a: float) -> float:
         return population_loss([a] * steps, [0.0] * (steps - 1), N, d)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -13,6 +15,11 @@ from lintf.theory import distance_to_identity
 
 # Okabe and Ito's colours without black and yellow: told apart with any colour vision, on white and on black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+NAMES = {  # of matrices, # for the layer
+    "Q": "$Q_#$ (paper: $A_#$)",
+    "P": "$P_#$ (paper: $B_#$)",
+    "whitened Q": r"$(UD)^\top Q_#\, (UD)$",
+}
 STYLE = {
     "figure.dpi": 140,
     "figure.constrained_layout.use": True,
@@ -81,24 +88,23 @@ def heatmap(ax: Axes, M: Tensor, title: str) -> None:
     ax.set_title(title)
 
 
-def matrices(P: Tensor, Q: Tensor) -> None:
-    """The learned matrices (L, 1, d, d) as heatmaps, a row for each layer: Q, then P but for the last layer's, which
-    no prediction depends on."""
-    _, axes = panels(len(Q), 2, width=2.5, height=2.6)
-    for layer, (left, right) in enumerate(axes):
-        heatmap(left, Q[layer, 0], f"$Q_{layer}$ (paper: $A_{layer}$)")
-        if layer < len(Q) - 1:
-            heatmap(right, P[layer, 0], f"$P_{layer}$ (paper: $B_{layer}$)")
-        else:
-            right.set_axis_off()
+def matrices(columns: Mapping[str, Tensor]) -> None:
+    """Matrices (layers, d, d) as heatmaps: a column for each of the given ones, named as in NAMES, a row per layer."""
+    rows = max(map(len, columns.values()))
+    _, axes = panels(rows, len(columns), width=2.5, height=2.6)
+    for column, (name, matrices) in zip(axes.T, columns.items(), strict=True):
+        for layer, ax in enumerate(column):
+            if layer < len(matrices):
+                heatmap(ax, matrices[layer], NAMES[name].replace("#", str(layer)))
+            else:
+                ax.set_axis_off()
 
 
-def distances(ax: Axes, steps: Tensor, P: Tensor, Q: Tensor) -> None:
-    """Distance to identity over time of every matrix but the last P, for P and Q (seeds, T, L, 1, d, d)."""
-    layers = Q.shape[2]
-    for name, M, count in (("Q", Q, layers), ("P", P, layers - 1)):
-        for layer in range(count):
-            dashed = "-" if name == "Q" else "--"
-            band(ax, steps, distance_to_identity(M[:, :, layer, 0]), f"${name}_{layer}$", linestyle=dashed)
+def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
+    """Distance to identity over time of matrices (seeds, T, layers, d, d), named as in NAMES; the second are dashed."""
+    for dash, (name, matrices) in zip(("-", "--"), columns.items(), strict=False):
+        for layer in range(matrices.shape[2]):
+            label = NAMES[name].partition(" (paper")[0].replace("#", str(layer))
+            band(ax, steps, distance_to_identity(matrices[:, :, layer]), label, linestyle=dash)
     ax.set(xlabel="training step", ylabel="distance to identity", yscale="log")
-    legend(ax, len(Q), ncols=2)
+    legend(ax, len(matrices), ncols=len(columns))

@@ -20,6 +20,8 @@ SCALES = (1.0, 1.0, 0.5, 0.25, 1.0)  # the paper's D
 def rotation(seed: int, scales: Sequence[float] = SCALES) -> Tensor:
     """U D in float64: U the left singular vectors of a d x d matrix of U(-1, 1), D = diag(scales), standard deviations
     along the axes. One U for each seed; d is the number of scales, all > 0."""
+    if not len(scales):
+        raise ValueError(f"scales must have at least one number, got {scales!r}")
     scales = [check_real(f"scales[{i}]", scale, 0.0, above=True) for i, scale in enumerate(scales)]
     rng = np.random.default_rng(check_int("seed", seed, 0))
     U = np.linalg.svd(rng.uniform(-1, 1, (len(scales), len(scales))))[0]
@@ -31,8 +33,8 @@ def rotated_task(seed: int, N: int = 20, scales: Sequence[float] = SCALES) -> Li
     """The law of the rotated prompts. Sigma is rounded to ten digits, so that a seed names one configuration
     whatever library computed it."""
     UD = rotation(seed, scales)
-    Sigmas = (UD @ UD.mT).round(decimals=10), torch.linalg.inv(UD @ UD.mT).round(decimals=10)
-    Sigma, Sigma_w = (((S + S.mT) / 2).tolist() for S in Sigmas)
+    Sigma = UD @ UD.mT
+    Sigma, Sigma_w = (((S + S.mT) / 2).round(decimals=10).tolist() for S in (Sigma, torch.linalg.inv(Sigma)))
     return LinearRegression(N=N, d=len(scales), Sigma=Sigma, Sigma_w=Sigma_w)
 
 

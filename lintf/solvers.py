@@ -13,7 +13,9 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from lintf.checks import check_int, check_real
+from lintf.gram import mse
 from lintf.prompts import Gram, Prompts
+from lintf.theory import gradient_descent_weights
 
 
 class Predictor(Protocol):
@@ -28,7 +30,7 @@ def squared_error(predictor: Predictor, prompts: Prompts | Gram) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class GradientDescent:
     """w <- w + eta Pi (s - S w) from w = 0, `steps` times: gradient descent on |X w - y|^2 / 2 (a sum over the
-    examples, not a mean), preconditioned by Pi (d, d) where it is given."""
+    examples, not a mean), preconditioned by Pi (d, d) where it is given, or (E, d, d): one for each ensemble member."""
 
     steps: int
     eta: float
@@ -51,13 +53,17 @@ class GradientDescent:
 
 def best_gradient_descent(steps: int, prompts: Prompts | Gram, preconditioner: Tensor | None = None) -> GradientDescent:
     """Gradient descent with the step size that has the smallest mean squared error on the given prompts, found to a
-    relative 1e-5 by bounded scalar minimisation between 0 and twice the inverse of the mean eigenvalue of Pi S."""
-    gram = prompts.gram()
-    S = gram.S if preconditioner is None else (preconditioner.to(gram.S) @ gram.S.flatten(-2)).view_as(gram.S)
-    largest = 2 * S.shape[-2] / float(S.diagonal(dim1=-3, dim2=-2).sum(-1).mean())
+    relative 1e-5 by bounded scalar minimisation between 0 and twice the inverse of the mean eigenvalue of Pi S. The
+    errors are those of the linear transformer that does these steps, whose loss is fast."""
+    check_int("steps", steps, 1)
+    g = prompts.gram()
+    g = Gram(*(t.double() for t in (g.S, g.s, g.x, g.y)), g.N)
+    S = g.S if preconditioner is None else (preconditioner.to(g.S) @ g.S.flatten(-2)).view_as(g.S)
+    largest = 2 * g.d / float(S.diagonal(dim1=-3, dim2=-2).sum(-1).mean())
 
     def error(eta: float) -> float:
-        return float(squared_error(GradientDescent(steps, eta, preconditioner), gram).double().mean())
+        weights = gradient_descent_weights(steps, eta, g.N, g.d, preconditioner, torch.float64)
+        return float(mse(weights["P"].to(g.S), weights["Q"].to(g.S), g).mean())
 
     found = minimize_scalar(error, bounds=(0, largest), method="bounded", options={"xatol": 1e-5 * largest})
     return GradientDescent(steps, float(found.x), preconditioner)

@@ -28,7 +28,7 @@ def gradient_descent_weights(
     preconditioner: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """Parameters (L, 1, d, d) with which L linear layers do L steps of w <- w + eta Pi X^T (y - X w) from w = 0:
+    """Parameters (..., L, 1, d, d) with which L linear layers do L steps of w <- w + eta Pi X^T (y - X w) from w = 0:
     P = 0 and Q = -eta N Pi, Pi = I unless given. Lemma 1 of arXiv 2306.00297; von Oswald et al., arXiv 2212.07677."""
     check_int("n_layer", n_layer, 1)
     Pi = torch.eye(d, dtype=dtype) if preconditioner is None else preconditioner.to(dtype)
@@ -36,12 +36,14 @@ def gradient_descent_weights(
 
 
 def isotropic_weights(a: Sequence[float], b: Sequence[float], preconditioner: Tensor) -> dict[str, Tensor]:
-    """Parameters (L, 1, d, d) with Q_l = -a_l Pi and P_l = b_l I: multiples of the identity in the coordinates in which
-    the preconditioner Pi (d, d) is one. a has L numbers; b has L - 1, since the last P does not matter and is 0."""
+    """Parameters (..., L, 1, d, d) with Q_l = -a_l Pi and P_l = b_l I: multiples of the identity in the coordinates in
+    which the preconditioner Pi (..., d, d) is one. a has L numbers; b has L - 1, since the last P does not matter and
+    is 0. Raises ValueError for other lengths."""
     if len(b) != len(a) - 1:
         raise ValueError(f"b must have one number less than a, got {len(b)} and {len(a)}")
-    a, b = (torch.as_tensor(v, dtype=preconditioner.dtype).view(-1, 1, 1, 1) for v in (a, [*b, 0.0]))
-    return {"P": b * torch.eye(len(preconditioner), dtype=preconditioner.dtype), "Q": -a * preconditioner}
+    a, b = (preconditioner.new_tensor([float(v) for v in values]).view(-1, 1, 1, 1) for values in (a, [*b, 0.0]))
+    Q = -a * preconditioner.unsqueeze(-3).unsqueeze(-3)
+    return {"P": (b * torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)).expand_as(Q).clone(), "Q": Q}
 
 
 def one_layer_optimum(task: LinearRegression) -> Tensor:
@@ -64,8 +66,10 @@ def one_layer_optimum(task: LinearRegression) -> Tensor:
 
 
 def mapped(gram: Gram, A: Tensor) -> Gram:
-    """The same prompts with covariates A x (d, d), and labels as before: weights A^-T w."""
-    S = torch.einsum("ij,...jkb,lk->...ilb", A, gram.S, A)
+    """The same prompts with covariates A x, and labels as before: weights A^-T w. A is (d, d), or has leading axes like
+    the prompts'."""
+    AS = (A @ gram.S.flatten(-2)).view_as(gram.S)
+    S = (A @ AS.transpose(-3, -2).flatten(-2)).view_as(gram.S)  # A (A S)^T
     return Gram(S, A @ gram.s, A @ gram.x, gram.y, gram.N)
 
 

@@ -42,13 +42,18 @@ class History:
         """name -> (E, ...): the parameters after the last recorded step."""
         return {name: p[:, -1] for name, p in self.params.items()}
 
+    def losses(self, model: LinearTransformer, prompts: Prompts | Gram, last: int | None = None) -> Tensor:
+        """(E, T): the loss of every recorded model, or of the last so many, on prompts that all seeds share or that
+        have the seeds' axis."""
+        steps = range(len(self.steps))
+        steps = steps if last is None else steps[-check_int("last", last, 1, len(steps)) :]
+        return torch.stack([model.loss({n: p[:, t] for n, p in self.params.items()}, prompts) for t in steps], 1)
+
     def best(self, model: LinearTransformer, prompts: Prompts | Gram, last: int) -> Params:
-        """name -> (E, ...): for each seed the one of the last so many snapshots with the smallest loss on validation
-        prompts, which all seeds share or which have the seeds' axis."""
-        last = range(-check_int("last", last, 1, len(self.steps)), 0)
-        losses = torch.stack([model.loss({n: p[:, t] for n, p in self.params.items()}, prompts) for t in last])
-        chosen = [last[i] for i in losses.argmin(0).tolist()]
-        return {n: torch.stack([p[e, t] for e, t in enumerate(chosen)]) for n, p in self.params.items()}
+        """name -> (E, ...): for each seed the one of the last so many recorded models with the smallest loss on
+        validation prompts."""
+        chosen = self.losses(model, prompts, check_int("last", last, 1)).argmin(1) - last
+        return {n: torch.stack([p[e, t] for e, t in enumerate(chosen.tolist())]) for n, p in self.params.items()}
 
 
 class Diverged(RuntimeError):
@@ -144,7 +149,8 @@ def _train(
                 tensors = state.tensors() | {"generators": torch.stack(before_draw)}
                 checkpoint.save(tensors, {"step": step, "seconds": spent + now - start})
                 last_save = now
-            loss = model.loss(state.params, batch)  # (E,)
+            with torch.set_grad_enabled(training.alg != "lbfgs"):  # it evaluates the loss again itself
+                loss = model.loss(state.params, batch)  # (E,)
             values = loss.tolist()
             if step == recorded[len(state.losses)]:
                 state.record(loss)

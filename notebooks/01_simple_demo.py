@@ -192,7 +192,8 @@ plots.legend(ax, len(seeds))
 
 # %% mystnb={"figure": {"caption": "The learned matrices after 10,000 steps of Adam, seed 0. Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-simple-demo-adam"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with numbers. All have a constant diagonal and almost nothing beside it: Q0 about minus 0.71, Q1 about minus 2.6, Q2 about minus 7.1, P0 and P1 about 0.35."}}
 final = {name: {k: p[0] for k, p in run.final.items()} for name, run in runs.items()}
-plots.matrices(**final["Adam"])
+shown = {n: {"Q": p["Q"][:, 0], "P": p["P"][:-1, 0]} for n, p in final.items()}
+plots.matrices(shown["Adam"])
 
 # %% [markdown]
 # All five are multiples of the identity, as the theory says. Write $Q_\ell = -a_\ell I$ and $P_\ell = b_\ell I$. Then $a_\ell / N$ is the size of a
@@ -208,7 +209,7 @@ plots.matrices(**final["Adam"])
 # with other numbers, a first step three times as long and less shrinkage:
 
 # %% mystnb={"figure": {"caption": "The learned matrices after 10,000 steps of SGD with momentum, seed 0.", "name": "fig-simple-demo-sgd"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with numbers, again close to multiples of the identity: Q0 about minus 2.2, Q1 about minus 1.5, Q2 about minus 3.8, P0 about 0.08, P1 about 0.35."}}
-plots.matrices(**final["SGD"])
+plots.matrices(shown["SGD"])
 
 # %% [markdown]
 # ## How close to the identity?
@@ -224,7 +225,8 @@ plots.matrices(**final["SGD"])
 # %% mystnb={"figure": {"caption": "Distance of each learned matrix to a multiple of the identity during training, with Adam (top) and SGD (bottom), three seeds. Dashed: the matrices P.", "name": "fig-simple-demo-distance"}, "image": {"alt": "Two panels, Adam above SGD, with five curves each on a logarithmic axis. With Adam all fall to between 0.01 and 0.03. With SGD the Q matrices end below 0.01 and P0 ends highest, between 0.04 and 0.12."}}
 _, axes = plots.panels(2, sharex=True)
 for (ax,), (name, run) in zip(axes, runs.items(), strict=True):
-    plots.distances(ax, run.steps, **run.params)
+    P, Q = (run.params[k][:, :, :, 0] for k in "PQ")  # (seeds, steps, layers, d, d)
+    plots.distances(ax, run.steps, {"Q": Q, "P": P[:, :, :-1]})
     ax.set_title(name)
 
 # %% [markdown]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lintf import gram
+from lintf import gram, isotropic
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression, Prompts, sample_ensemble
 from lintf.solvers import GradientDescent, LeastSquares
@@ -49,7 +49,8 @@ def train(**kwargs):
         (lambda v: LinearRegression(mode=v), "mode", "norml", ("normal", "sphere", "gamma"), "normal"),
         (lambda v: LinearRegression(mode=v), "mode", "Gamma", ("normal", "sphere", "gamma"), "gamma"),
         (lambda v: LinearTransformer(attention=v), "attention", "sofmax", ("linear", "relu", "softmax"), "softmax"),
-        (lambda v: train(alg=v)(), "alg", "adamw", ("adam", "sgd"), "adam"),
+        (lambda v: train(alg=v)(), "alg", "adamw", ("adam", "sgd", "lbfgs"), "adam"),
+        (lambda v: train(alg=v)(), "alg", "lbfg", ("adam", "sgd", "lbfgs"), "lbfgs"),
         (lambda v: train(clip_per=v)(), "clip_per", "matrx", ("member", "matrix"), "matrix"),
         (lambda v: train(dtype=v)(), "dtype", "float23", ("float32", "float64"), "float32"),
         (lambda v: TASK.sample(2, generator(), form=v), "form", "token", ("tokens", "gram"), "tokens"),
@@ -100,7 +101,9 @@ def test_counts_of_model_and_task(make, name, value):
 
 
 @pytest.mark.parametrize("value", NOT_COUNTS)
-@pytest.mark.parametrize("name", ["max_iters", "B", "redraw_every", "record_every", "halve_every"])
+@pytest.mark.parametrize(
+    "name", ["max_iters", "B", "redraw_every", "record_every", "halve_every", "inner_steps", "history"]
+)
 def test_counts_of_the_training(name, value):
     if (name, value) == ("halve_every", None):  # means never
         assert train(halve_every=None)().rate(10**6) == 0.01
@@ -123,6 +126,40 @@ def test_steps_of_gradient_descent(value):
 @pytest.mark.parametrize("value", [0, -1, 1.5])
 def test_layers_of_hand_built_weights(value):
     message(lambda: gradient_descent_weights(value, 0.1, 4, 3), f"n_layer must be an integer >= 1, got {value!r}")
+
+
+@pytest.mark.parametrize("value", NOT_COUNTS)
+def test_sizes_of_the_spectrum(value):
+    """Also where a result for an equal number, 2 or 1, is cached."""
+    isotropic.optimum(2, 2, 3), isotropic.spectrum(1, 3), isotropic.spectrum(4, 2), isotropic.best_polynomial(2, 4, 3)
+    message(lambda: isotropic.spectrum(value, 3), f"N must be an integer >= 1, got {value!r}")
+    message(lambda: isotropic.spectrum(4, value), f"d must be an integer >= 1, got {value!r}")
+    message(lambda: isotropic.best_polynomial(value, 4, 3), f"degree must be an integer >= 1, got {value!r}")
+    message(lambda: isotropic.optimum(2, value, 3), f"N must be an integer >= 1, got {value!r}")
+
+
+@pytest.mark.parametrize("value", [0, 5, -1, 2.0, "2", None])
+def test_layers_of_the_optimum(value):
+    message(lambda: isotropic.optimum(value, 4, 3), f"n_layer must be an integer from 1 to 4, got {value!r}")
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, None])
+def test_steps_of_the_best_gradient_descent(value):
+    message(lambda: isotropic.best_gradient_descent(value, 4, 3), f"steps must be an integer >= 1, got {value!r}")
+
+
+# ---- switches
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "True", 0.0, np.bool_(True)])
+def test_switches(value):
+    message(train(integrate=value), f"integrate must be True or False, got {value!r}")
+    message(lambda: LinearTransformer(free_P=value), f"free_P must be True or False, got {value!r}")
+
+
+def test_what_lbfgs_cannot_do():
+    message(train(alg="lbfgs", clip=0.5), "clip must be None for lbfgs", "0.5")
+    assert train(alg="lbfgs")().clip is None
 
 
 # ---- real numbers

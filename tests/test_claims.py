@@ -70,6 +70,53 @@ def test_exploring_shows_but_neither_raises_nor_collects(glued, capsys):
     assert "does not hold" in capsys.readouterr().out
 
 
+def test_what_does_not_come_back_is_shown_with_the_reason(glued):
+    """No error: the row says so, in words, in colour and in what the ledger reads."""
+    claim(**GOOD | {"holds": np.bool_(False)}, why="their P is < 0")
+    ((key, row),) = glued
+    assert key == "demo-loss"
+    assert row.verdict == "not reproduced"
+    data, metadata = row._repr_mimebundle_()
+    assert metadata["lintf_claim"]["why"] == "their P is < 0"
+    assert metadata["lintf_claim"]["holds"] is False
+    assert "[not reproduced] the loss is small" in data["text/plain"]
+    assert "why        their P is < 0" in data["text/plain"]
+    assert "not reproduced</b>" in data["text/html"]
+    assert "their P is &lt; 0" in data["text/html"]
+    assert claims.OTHER_COLOUR in data["text/html"]
+
+
+def test_a_reason_is_shown_without_mystnb_too(monkeypatch, capsys):
+    monkeypatch.setattr(claims, "glue", None)
+    claim(**GOOD | {"holds": False}, why="their P is 0", scale="fewer steps")
+    shown = capsys.readouterr().out
+    for part in ("not reproduced", "their P is 0", "fewer steps"):
+        assert part in shown
+
+
+def test_a_reason_for_what_holds_is_out_of_date(glued):
+    with pytest.raises(AssertionError, match=r"'demo-loss' holds.*out of date.*their P is 0"):
+        claim(**GOOD, why="their P is 0")
+    assert glued[0][1].verdict == "reproduced"
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("why", [None, "their P is 0"])
+def test_exploring_never_raises(glued, capsys, holds, why):
+    claims.explore()
+    claim(**GOOD | {"holds": holds}, why=why)
+    assert not glued
+    verdict = "reproduced" if holds else "does not hold" if why is None else "not reproduced"
+    assert f"[{verdict}]" in capsys.readouterr().out
+
+
+def test_without_a_reason_nothing_is_said_of_one(glued):
+    claim(**GOOD)
+    row = glued[0][1]
+    assert row.why is None
+    assert "why" not in repr(row)
+
+
 @pytest.mark.parametrize("holds", [None, 1, 0.0, "yes", np.array([True, False])])
 def test_holds_must_be_a_bool(holds):
     with pytest.raises(TypeError, match="holds must be True or False"):

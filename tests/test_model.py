@@ -517,3 +517,58 @@ def test_form_is_what_the_attention_needs(attention):
     prompts = LinearRegression(4, 3).sample(7, generator(0), model.form)
     assert isinstance(prompts, Gram) == (attention == "linear")
     assert model.predict(model.init(generator(1)), prompts).shape == (7,)
+
+
+# ---- P held at zero
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_without_P_the_model_is_the_free_one_with_P_0(attention):
+    """Predictions, losses and gradients, for members with and without prompts of their own."""
+    params, tokens, statistics = setting(L=3, H=2, N=5, d=4, B=7, lead=(2,))
+    free = LinearTransformer(4, 3, 2, attention)
+    held = replace(free, free_P=False)
+    for prompts in (tokens, statistics) if attention == "linear" else (tokens,):
+        for backend in BACKENDS if attention == "linear" else ("auto",):
+            results = []
+            for model in (held, free):
+                Q = params["Q"].clone().requires_grad_()
+                given = {"Q": Q} if model is held else {"P": torch.zeros_like(Q), "Q": Q}
+                losses = model.loss(given, prompts, backend)
+                results.append([model.predict(given, prompts).detach(), *torch.autograd.grad(losses.sum(), Q)])
+            assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_without_P_the_layers_do_gradient_descent():
+    prompts = LinearRegression(6, 4).sample(9, generator(0), dtype=torch.float64)
+    Q = gradient_descent_weights(3, 0.03, 6, 4, dtype=torch.float64)["Q"]
+    ours = LinearTransformer(4, 3, free_P=False).predict({"Q": Q}, prompts)
+    torch.testing.assert_close(ours, GradientDescent(3, 0.03).predict(prompts), rtol=1e-12, atol=1e-13)
+
+
+def test_without_P_the_same_Q_is_drawn():
+    free = LinearTransformer(d=3, n_layer=2, n_head=2)
+    generators = generator(1), generator(1)
+    ours, theirs = replace(free, free_P=False).init(generators[0]), free.init(generators[1])
+    assert ours.keys() == {"Q"}
+    assert torch.equal(ours["Q"], theirs["Q"])
+    assert torch.equal(*(torch.randn(3, generator=g) for g in generators))  # and the same prompts after it
+
+
+def test_the_configuration_of_the_free_model_is_as_it_was():
+    free = LinearTransformer(d=3, n_layer=2)
+    assert free.config == {"d": 3, "n_layer": 2, "n_head": 1, "attention": "linear", "init_std": 1e-4}
+    held = replace(free, free_P=False)
+    assert held.config == free.config | {"free_P": False}
+    assert LinearTransformer(**held.config) == held
+    assert LinearTransformer(**free.config) == free
+    assert (free.label, held.label) == ("linear-L2", "linear-L2-P0")
+    assert replace(held, n_head=3, attention="relu").label == "relu-L2-H3-P0"
+
+
+@pytest.mark.parametrize("call", ["predict", "loss"])
+@pytest.mark.parametrize(("free_P", "names"), [(True, "Q"), (True, "P"), (False, "PQ"), (False, "P"), (True, "PQR")])
+def test_parameters_are_those_of_the_model(call, free_P, names):
+    model, prompts = LinearTransformer(3, 2, free_P=free_P), LinearRegression(4, 3).sample(5, generator(0))
+    with pytest.raises(ValueError, match=rf"parameters \['{names[0]}'.*do not fit.*free_P={free_P}"):
+        getattr(model, call)({n: torch.zeros(2, 1, 3, 3) for n in names}, prompts)

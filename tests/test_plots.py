@@ -110,9 +110,9 @@ def test_a_trained_parameter_can_be_drawn():
     assert len(axes[0, 0].texts) == 6
 
 
-def test_matrices_leave_out_the_last_P():
-    P, Q = torch.rand(3, 1, 2, 2), torch.rand(3, 1, 2, 2)
-    plots.matrices(P, Q)
+def test_a_column_of_matrices_for_each_name():
+    P, Q = torch.rand(2, 2, 2), torch.rand(3, 2, 2)
+    plots.matrices({"Q": Q, "P": P})
     axes = np.array(plt.gcf().axes).reshape(3, 2)
     for layer in range(3):
         for ax, M in zip(axes[layer], (Q, P), strict=True):
@@ -121,20 +121,20 @@ def test_matrices_leave_out_the_last_P():
                 assert not numbers
                 assert not ax.axison
             else:
-                assert numbers == [f"{v:.2f}" for v in M[layer, 0].flatten().tolist()]
+                assert numbers == [f"{v:.2f}" for v in M[layer].flatten().tolist()]
                 assert f"_{layer}$" in ax.get_title()
 
 
-def test_distances_of_every_matrix_but_the_last_P():
-    """Means over the seeds of the distance, not the distance of the mean."""
+def test_distances_are_means_over_the_seeds():
+    """Of the distance, not the distance of the mean."""
     g = torch.Generator().manual_seed(0)
-    P, Q = (torch.randn(2, 6, 3, 1, 4, 4, generator=g) for _ in range(2))
+    P, Q = torch.randn(2, 6, 2, 4, 4, generator=g), torch.randn(2, 6, 3, 4, 4, generator=g)
     _, axes = plots.panels()
-    plots.distances(axes[0, 0], torch.arange(6), P, Q)
+    plots.distances(axes[0, 0], torch.arange(6), {"Q": Q, "P": P})
     drawn = {line.get_label(): line.get_ydata() for line in axes[0, 0].lines}
     assert sorted(drawn) == ["$P_0$", "$P_1$", "$Q_0$", "$Q_1$", "$Q_2$"]
     for name, y in drawn.items():
-        M = (P if name[1] == "P" else Q)[:, :, int(name[3]), 0]
+        M = (P if name[1] == "P" else Q)[:, :, int(name[3])]
         for t in range(6):
             distances = [
                 float((m - m.trace() / 4 * torch.eye(4)).square().sum().sqrt() / m.square().sum().sqrt())

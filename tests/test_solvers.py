@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lintf.model import LinearTransformer, Trained
-from lintf.prompts import LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import Gram, LinearRegression, Prompts, sample_ensemble
 from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent, squared_error
 
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
@@ -129,6 +129,23 @@ def test_leading_axes_are_ensemble_members(predictor):
     for e in range(2):
         alone = predictor.predict(Prompts(tokens.Z[e], tokens.y[e]))
         torch.testing.assert_close(together[e], alone, rtol=1e-11, atol=1e-12)
+
+
+def test_a_preconditioner_for_each_member():
+    """Their prompts have their own covariances; the step size is the best for all together."""
+    Sigmas = [SIGMA, ((0.5, 0.1, 0.0), (0.1, 0.4, 0.2), (0.0, 0.2, 3.0))]
+    tasks = [LinearRegression(7, 3, Sigma=Sigma) for Sigma in Sigmas]
+    generators = [torch.Generator().manual_seed(s) for s in (1, 2)]
+    batch = sample_ensemble(tasks, 200, generators, dtype=torch.float64)
+    Pi = torch.linalg.inv(torch.tensor(Sigmas, dtype=torch.float64))
+    best = best_gradient_descent(3, batch, Pi)
+    for e in range(2):
+        its = Gram(batch.S[e], batch.s[e], batch.x[e], batch.y[e], 7)
+        alone = GradientDescent(3, best.eta, Pi[e]).predict(its)
+        torch.testing.assert_close(best.predict(batch)[e], alone, rtol=1e-11, atol=1e-12)
+    grid = best.eta * np.linspace(0.9, 1.1, 201)
+    losses = [float(squared_error(GradientDescent(3, eta, Pi), batch).mean()) for eta in grid]
+    assert abs(int(np.argmin(losses)) - 100) <= 1
 
 
 @pytest.mark.parametrize("N", [2, 6])

@@ -20,8 +20,10 @@ import torch
 from lintf import store, train
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
+from lintf.prompts import Gram, LinearRegression, sample_ensemble
+from lintf.state import clip_gradients
 from lintf.train import Diverged, Training, fit
+from lintf.verify import reproduce, verify
 
 ROOT = Path(__file__).parents[1]
 MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)
@@ -34,12 +36,12 @@ def quiet(*args, **kwargs):
     return fit(*args, **{"stored": False, "progress": False, "device": "cpu"} | kwargs)
 
 
-def assert_same(a, b):
+def assert_same(a, b, names=frozenset("PQ")):
     """Bit for bit."""
     assert a.seeds == b.seeds
     assert torch.equal(a.steps, b.steps)
     assert torch.equal(a.loss, b.loss)
-    assert a.params.keys() == b.params.keys() == {"P", "Q"}
+    assert a.params.keys() == b.params.keys() == names
     for name in a.params:
         assert torch.equal(a.params[name], b.params[name])
 
@@ -174,6 +176,75 @@ def test_one_layer_trains_with_clipping(path, attention, clip_per):
     assert (history.params["P"][0] == history.params["P"][0, 0]).all()
 
 
+@pytest.mark.parametrize("training", [replace(BASE, clip=0.05, clip_per="matrix"), BASE], ids=["clipped", "free"])
+def test_P_held_at_zero(training):
+    """As resetting P to 0 after each step of the free model, whose clipping and Adam do not mix P and Q."""
+    model, seeds = replace(MODEL, n_head=2, n_layer=3, free_P=False), (4, 1)
+    history = quiet(model, TASK, training, seeds=seeds)
+    assert history.params.keys() == {"Q"}
+    assert history.final["Q"].shape == (2, 3, 2, 3, 3)
+    for e, seed in enumerate(seeds):
+        g, free = torch.Generator().manual_seed(seed), replace(model, free_P=True)
+        params = {n: p.requires_grad_() for n, p in free.init(g, torch.float64).items()}
+        optimizer = torch.optim.Adam(params.values(), lr=training.lr, betas=training.betas)
+        for step in range(training.max_iters + 1):
+            params["P"].data.zero_()
+            torch.testing.assert_close(history.params["Q"][e, step], params["Q"].detach(), rtol=1e-9, atol=1e-11)
+            batch = TASK.sample(training.B, g, dtype=torch.float64)
+            loss = free.loss(params, batch)
+            assert history.loss[e, step].item() == pytest.approx(loss.item(), rel=1e-9)
+            optimizer.zero_grad()
+            loss.backward()
+            if training.clip is not None:
+                grads = clipped({n: p.grad for n, p in params.items()}, training.clip, "matrix")
+                for n, p in params.items():
+                    p.grad = grads[n]
+            optimizer.step()
+    member = Member(model, TASK, training, 4)
+    assert Member.of(member.config) == member
+    assert member.path != Member(replace(model, free_P=True), TASK, training, 4).path
+    assert "-P0-" in member.path.name
+
+
+def test_P_held_at_zero_resumes_and_is_stored(runs, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    model, loss, left = replace(MODEL, free_P=False), LinearTransformer.loss, [9]
+
+    def interrupted(*args):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    whole = quiet(model, TASK, TRAINING, seeds=(0, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(LinearTransformer, "loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(model, TASK, TRAINING, seeds=(0, 3), stored=True)
+    assert_same(quiet(model, TASK, TRAINING, seeds=(0, 3), stored=True), whole, {"Q"})
+    assert_same(quiet(model, TASK, TRAINING, seeds=(0, 3), stored=True), whole, {"Q"})  # from the store
+    paths = list(store.runs())
+    assert all(verify(path).ok for path in paths)
+    assert [outcome.ok for outcome in reproduce(paths)] == [True, True]
+
+
+def test_clipping_bounds_the_norm_and_keeps_the_direction():
+    """Of one member's matrices, of all of a member together, and of zeros."""
+    g = torch.Generator().manual_seed(0)
+    grads = [torch.randn(4, 2, 3, 5, 5, generator=g, dtype=torch.float64) for _ in range(2)]
+    grads[0][1] *= 1e-3
+    grads[1][1] *= 1e-3
+    grads[0][2, 1] = 0
+    for per in ("member", "matrix"):
+        ours = [grad.clone() for grad in grads]
+        clip_gradients(ours, 0.7, per)
+        for e in range(4):
+            expected = clipped({"P": grads[0][e], "Q": grads[1][e]}, 0.7, per)
+            torch.testing.assert_close(ours[0][e], expected["P"], rtol=1e-12, atol=0)
+            torch.testing.assert_close(ours[1][e], expected["Q"], rtol=1e-12, atol=0)
+        assert all(torch.equal(o[1], grad[1]) for o, grad in zip(ours, grads, strict=True))  # below the bound
+
+
 def test_training_lowers_the_loss():
     history = quiet(MODEL, TASK, Training(lr=0.02, max_iters=300, B=200), seeds=(0, 1))
     assert (history.loss[:, -1] < 0.5 * history.loss[:, 0]).all()
@@ -228,6 +299,61 @@ def test_history_says_how_it_was_made():
         assert meta["members"] == 2
         assert meta["seconds"] > 0
         assert meta["versions"]["torch"] == torch.__version__
+
+
+# ---- the best of the recorded models
+
+
+def validation(shared, seeds=3):
+    if shared:
+        return TASK.sample(40, torch.Generator().manual_seed(99))
+    tasks = [replace(TASK, Sigma=SIGMA), *[TASK] * (seeds - 1)]
+    return sample_ensemble(tasks, 40, [torch.Generator().manual_seed(90 + s) for s in range(seeds)])
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared prompts", "prompts of each seed"])
+@pytest.mark.parametrize("model", [MODEL, replace(MODEL, free_P=False)], ids=["free", "P = 0"])
+def test_the_best_recorded_model_by_brute_force(model, shared):
+    """Training at a high rate goes up and down, so that the best model is not the last."""
+    history = quiet(model, TASK, replace(TRAINING, lr=0.3, max_iters=60), seeds=(0, 3, 5))
+    prompts, count = validation(shared), len(history.steps)
+    losses = torch.empty(3, count)
+    for e in range(3):
+        its = prompts if shared else Gram(prompts.S[e], prompts.s[e], prompts.x[e], prompts.y[e], prompts.N)
+        for t in range(count):
+            answers = model.predict({n: p[e, t] for n, p in history.params.items()}, its)
+            losses[e, t] = (answers - its.y).square().mean()
+    torch.testing.assert_close(history.losses(model, prompts), losses, rtol=1e-4, atol=0)
+    chosen = []
+    for last in (1, 2, 7, count):
+        torch.testing.assert_close(history.losses(model, prompts, last), losses[:, -last:], rtol=1e-4, atol=0)
+        best = history.best(model, prompts, last)
+        assert best.keys() == history.params.keys()
+        for e in range(3):
+            t = min(range(count - last, count), key=lambda t, e=e: losses[e, t].item())
+            chosen.append(t)
+            assert all(torch.equal(best[n][e], history.params[n][e, t]) for n in best)
+    assert len(set(chosen)) > 3
+    best = history.best(model, prompts, 1)
+    assert all(torch.equal(best[n], history.final[n]) for n in best)
+
+
+@pytest.mark.parametrize("attention", ["relu", "softmax"])
+def test_the_best_model_of_other_attentions(attention):
+    model = replace(MODEL, attention=attention)
+    history = quiet(model, TASK, replace(BASE, max_iters=8), seeds=(0, 1))
+    prompts = TASK.sample(30, torch.Generator().manual_seed(9), "tokens", torch.float64)
+    best, losses = history.best(model, prompts, 9), history.losses(model, prompts)
+    torch.testing.assert_close(model.loss(best, prompts), losses.min(1).values, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("last", [0, -1, 22, 2.0, "3", True])
+def test_the_best_is_of_recorded_models(last):
+    history = quiet(MODEL, TASK, replace(TRAINING, max_iters=20))
+    assert len(history.steps) == 21
+    for call in (history.best, history.losses):
+        with pytest.raises(ValueError, match=f"last must be an integer from 1 to 21, got {last!r}"):
+            call(MODEL, validation(True), last)
 
 
 # ---- seeds
@@ -317,6 +443,7 @@ def test_without_the_store_nothing_is_read_or_written(runs):
         {"model": replace(MODEL, init_std=0.2)},
         {"model": replace(MODEL, n_layer=3)},
         {"model": replace(MODEL, attention="relu")},
+        {"model": replace(MODEL, free_P=False)},
         {"task": replace(TASK, noise_std=0.1)},
         {"task": replace(TASK, mode="sphere")},
         {"task": replace(TASK, Sigma=SIGMA)},
@@ -325,6 +452,8 @@ def test_without_the_store_nothing_is_read_or_written(runs):
         {"training": replace(TRAINING, betas=(0.9, 0.99))},
         {"training": replace(TRAINING, clip=1.0)},
         {"training": replace(TRAINING, redraw_every=2)},
+        {"training": replace(TRAINING, redraw_every=None)},
+        {"training": replace(TRAINING, integrate=True)},
         {"training": replace(TRAINING, halve_every=10)},
         {"training": replace(TRAINING, record_every=8)},
         {"training": replace(TRAINING, dtype="float64")},
@@ -336,6 +465,23 @@ def test_without_the_store_nothing_is_read_or_written(runs):
 def test_all_that_changes_the_result_changes_the_name(change):
     fields = {"model": MODEL, "task": TASK, "training": TRAINING, "seed": 0}
     assert Member(**fields | change).path != Member(**fields).path
+
+
+@pytest.mark.parametrize(
+    ("training", "seed", "name"),
+    [
+        ({"lr": 0.001, "clip": 1000.0}, 1, "linear-L3-normal-N20-d5-adam-lr0.001-B4000-T10000-seed1-acb8c95527bc"),
+        (
+            {"lr": 0.02, "clip": 1.0, "alg": "sgd"},
+            2,
+            "linear-L3-normal-N20-d5-sgd-lr0.02-B4000-T10000-seed2-9ccb23f28122",
+        ),
+    ],
+)
+def test_fields_that_came_later_leave_old_names_as_they_are(training, seed, name):
+    """Of runs that were stored before there were integrate, free_P, inner_steps and history."""
+    training = Training(max_iters=10_000, B=4000, record_every=50, **training)
+    assert Member(LinearTransformer(), LinearRegression(), training, seed).path.stem == name
 
 
 def test_what_cannot_change_the_result_does_not_change_the_name():
@@ -407,7 +553,8 @@ CHILD = """
 import os, signal, time
 from lintf import train
 from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
+from lintf.prompts import Gram, LinearRegression, sample_ensemble
+from lintf.state import clip_gradients
 from lintf.train import Training
 loss, replace, saves = LinearTransformer.loss, os.replace, []
 def slowly(*args):
