@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import special
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import OptimizeResult, minimize, minimize_scalar
 
 from lintf.checks import check_int, check_real
 
@@ -122,11 +122,6 @@ def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
     thousand random ones are improved by a quasi-Newton method, in float64, and the best of those is it. rare: see
     spectrum; the optimum for prompts that can be met."""
     L, (t, weights) = check_int("n_layer", n_layer, 1, 4), spectrum(N, d, rare)
-
-    def log_loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, gradient = _loss_and_gradient(theta[:L], theta[L:], t, weights)
-        return np.log(loss), gradient / loss
-
     rng, starts = np.random.default_rng(0), []
     centre = np.log([*(0.4 * 3.3 ** np.arange(L)), *[0.5] * (L - 1)])  # the steps grow from layer to layer
     for _ in range(KEPT):
@@ -134,11 +129,17 @@ def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
         a, b = np.split(some.T[..., None], [L])  # (L, starts, 1), (L - 1, starts, 1)
         starts.append(some[(residual(a, b, t) ** 2 @ weights).argmin()])
     for steps, count in ((25, KEPT // 8), (1000, 1)):
-        options = {"gtol": 1e-8, "maxiter": steps}
-        found = [minimize(log_loss, start, jac=True, method="BFGS", options=options) for start in starts]
-        starts = [result.x for result in sorted(found, key=lambda result: result.fun)[:count]]
+        found = sorted((_downhill(start, L, t, weights, steps) for start in starts), key=lambda result: result.fun)
+        starts = [result.x for result in found[:count]]
     best = starts[0].tolist()
     return Isotropic(tuple(best[:L]), tuple(best[L:]), population_loss(best[:L], best[L:], N, d, rare))
+
+
+def local_optimum(a: Sequence[float], b: Sequence[float], N: int, d: int, rare: float = 0.0) -> Isotropic:
+    """The local optimum downhill from a (L,) and b (L - 1,)."""
+    best = _downhill(np.array([*a, *b]), len(a), *spectrum(N, d, rare), steps=1000).x.tolist()
+    a, b = best[: len(a)], best[len(a) :]
+    return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d, rare))
 
 
 @lru_cache(maxsize=64, typed=True)
@@ -180,6 +181,16 @@ def _layers(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> tuple[list
         if layer < len(a) - 1:
             ts.append(ts[-1] * (1 - step * b[layer] * ts[-1]) ** 2)
     return r, ts
+
+
+def _downhill(start: np.ndarray, L: int, t: np.ndarray, weights: np.ndarray, steps: int) -> OptimizeResult:
+    """At most so many quasi-Newton steps on the log loss."""
+
+    def log_loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = _loss_and_gradient(theta[:L], theta[L:], t, weights)
+        return np.log(loss), gradient / loss
+
+    return minimize(log_loss, start, jac=True, method="BFGS", options={"gtol": 1e-8, "maxiter": steps})
 
 
 def _loss_and_gradient(a: np.ndarray, b: np.ndarray, t: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:

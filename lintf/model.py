@@ -84,6 +84,14 @@ class LinearTransformer:
             return gram.mse(P, Q, prompts, backend)
         return (self.predict(params, prompts) - prompts.y).square().mean(-1)
 
+    def gradient(self, params: Params, prompts: Prompts | Gram) -> Params:
+        """Of the loss: for every ensemble member of the parameters or the prompts, its own."""
+        lead = torch.broadcast_shapes(params["Q"].shape[:-4], prompts.y.shape[:-1])
+        own = {n: p.detach().expand(*lead, *p.shape[-4:]).clone().requires_grad_() for n, p in params.items()}
+        loss = self.loss(own, prompts).sum()
+        found = torch.autograd.grad(loss, list(own.values()), allow_unused=True, materialize_grads=True)
+        return dict(zip(own, found, strict=True))
+
     def _fitting(self, params: Params, prompts: Prompts | Gram) -> tuple[Tensor, Tensor]:
         """P and Q, if they and the prompts fit this model."""
         if set(params) != ({"P", "Q"} if self.free_P else {"Q"}):

@@ -6,13 +6,14 @@ So Cov x = Sigma = U D^2 U^T and Cov w = Sigma^-1, and in the whitened coordinat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lintf.checks import check_int, check_real
-from lintf.prompts import LinearRegression
+from lintf.prompts import Gram, LinearRegression, sample_ensemble
 
 SCALES = (1.0, 1.0, 0.5, 0.25, 1.0)  # the paper's D
 
@@ -42,3 +43,30 @@ def whitened(Q: Tensor, UD: Tensor) -> Tensor:
     """(UD)^T Q (UD), the matrix Q (E, ..., d, d) as it acts on whitened covariates, for UD (E, d, d)."""
     UD = UD.to(Q).view(-1, *[1] * (Q.dim() - 3), *UD.shape[-2:])
     return UD.mT @ Q @ UD
+
+
+@dataclass(frozen=True, eq=False)
+class Rotated:
+    """The rotated laws of several seeds side by side, with N examples in a prompt."""
+
+    seeds: Sequence[int]
+    N: int = 20
+    scales: Sequence[float] = SCALES
+
+    def task(self, seed: int) -> LinearRegression:
+        return rotated_task(seed, self.N, self.scales)
+
+    @property
+    def UD(self) -> Tensor:
+        """(E, d, d), float64."""
+        return torch.stack([rotation(seed, self.scales) for seed in self.seeds])
+
+    @property
+    def precision(self) -> Tensor:
+        """Sigma^-1 (E, d, d), float64."""
+        return torch.linalg.inv(self.UD @ self.UD.mT)
+
+    def sample(self, B: int, seed: int, dtype: torch.dtype = torch.float32) -> Gram:
+        """B prompts of each law, each from a generator with this seed, which is not that of a training."""
+        generators = [torch.Generator().manual_seed(seed) for _ in self.seeds]
+        return sample_ensemble([self.task(s) for s in self.seeds], B, generators, dtype=dtype)

@@ -5,6 +5,7 @@ Each sees all N examples of a prompt, through S = X^T X and s = X^T y, and all p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +68,14 @@ def best_gradient_descent(steps: int, prompts: Prompts | Gram, preconditioner: T
 
     found = minimize_scalar(error, bounds=(0, largest), method="bounded", options={"xatol": 1e-5 * largest})
     return GradientDescent(steps, float(found.x), preconditioner)
+
+
+def best_of_grid(
+    steps: int, etas: Sequence[float], prompts: Prompts | Gram, preconditioner: Tensor | None = None
+) -> GradientDescent:
+    """Gradient descent with the best of the given step sizes on the prompts: a coarse tuning, to compare with."""
+    tried = [GradientDescent(steps, eta, preconditioner) for eta in etas]
+    return min(tried, key=lambda method: float(squared_error(method, prompts).mean()))
 
 
 @dataclass(frozen=True)

@@ -288,7 +288,10 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     result = build(tmp_path, "o/n")
     assert result.returncode == 0, result.stderr
     ledger = (tmp_path / "out" / "html" / "a_ledger.html").read_text()
-    assert "Claims: 3, of which 2 reproduced at the published scale and 1 at a smaller one. Pages: 2." in ledger
+    assert (
+        "Claims: 3, of which 2 reproduced at the published scale, 1 at a smaller one, and 0 not reproduced. Pages: 2."
+        in ledger
+    )
     for link in ("01_one.html#claim-one-loss", "02_two.html#claim-two-mean", "02_two.html#claim-two-tail"):
         assert f'href="notebooks/{link}"' in ledger
     for text in ("the loss is small", "the mean agrees", "the tail agrees", "5.3 (Fig. 1)", "5.2", "100 steps"):

@@ -17,7 +17,7 @@ from scipy import stats
 
 from lintf import gram, kernel
 from lintf.model import ATTENTION, LinearTransformer, Trained
-from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.prompts import Gram, LinearRegression, Prompts, sample_ensemble
 from lintf.solvers import GradientDescent
 from lintf.theory import distance_to_identity, gradient_descent_weights
 
@@ -572,3 +572,30 @@ def test_parameters_are_those_of_the_model(call, free_P, names):
     model, prompts = LinearTransformer(3, 2, free_P=free_P), LinearRegression(4, 3).sample(5, generator(0))
     with pytest.raises(ValueError, match=rf"parameters \['{names[0]}'.*do not fit.*free_P={free_P}"):
         getattr(model, call)({n: torch.zeros(2, 1, 3, 3) for n in names}, prompts)
+
+
+@pytest.mark.parametrize("form", ["gram", "tokens"])
+def test_gradients_of_members(form):
+    """Of each member of the prompts, from parameters that all share, against autograd one by one."""
+    model, task = LinearTransformer(d=3, n_layer=2, init_std=0.3), LinearRegression(N=6, d=3)
+    params = model.init(torch.Generator().manual_seed(0), torch.float64)
+    batches = sample_ensemble([task] * 4, 11, [torch.Generator().manual_seed(s) for s in range(4)], form, torch.float64)
+    found = model.gradient(params, batches)
+    for e in range(4):
+        alone = task.sample(11, torch.Generator().manual_seed(e), form, torch.float64)
+        leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
+        model.loss(leaves, alone).backward()
+        for name, p in leaves.items():
+            expected = torch.zeros_like(p) if p.grad is None else p.grad
+            torch.testing.assert_close(found[name][e], expected, rtol=1e-12, atol=1e-14)
+    assert not any(p.requires_grad for p in params.values())
+
+
+def test_gradient_of_what_does_not_matter_is_zero():
+    model, prompts = (
+        LinearTransformer(d=3, n_layer=1, init_std=0.3),
+        LinearRegression(N=6, d=3).sample(5, torch.Generator()),
+    )
+    found = model.gradient(model.init(torch.Generator()), prompts)
+    assert found["P"].abs().max() == 0
+    assert found["Q"].abs().max() > 0

@@ -9,7 +9,7 @@ import torch
 
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
-from lintf.rotation import SCALES, rotated_task, rotation, whitened
+from lintf.rotation import SCALES, Rotated, rotated_task, rotation, whitened
 from lintf.theory import isotropic_weights, mapped, one_layer_optimum
 
 F64 = torch.float64
@@ -157,3 +157,17 @@ def test_the_number_of_examples_is_checked():
     with pytest.raises(ValueError, match="N must be an integer >= 1, got 0"):
         rotated_task(0, 0)
     assert isinstance(rotated_task(0, 3), LinearRegression)
+
+
+def test_laws_side_by_side():
+    """Each member has its own law, and the prompts it would have alone."""
+    laws = Rotated([4, 7], N=6, scales=[1.0, 0.5, 2.0])
+    batch = laws.sample(11, 99, dtype=torch.float64)
+    for e, seed in enumerate(laws.seeds):
+        UD = rotation(seed, laws.scales)
+        torch.testing.assert_close(laws.UD[e], UD, rtol=0, atol=0)
+        torch.testing.assert_close(laws.precision[e] @ UD @ UD.mT, torch.eye(3, dtype=torch.float64))
+        assert laws.task(seed) == rotated_task(seed, 6, laws.scales)
+        alone = laws.task(seed).sample(11, torch.Generator().manual_seed(99), dtype=torch.float64)
+        torch.testing.assert_close(batch.S[e], alone.S, rtol=0, atol=0)
+        torch.testing.assert_close(batch.y[e], alone.y, rtol=0, atol=0)

@@ -8,7 +8,7 @@ import torch
 
 from lintf.model import LinearTransformer, Trained
 from lintf.prompts import Gram, LinearRegression, Prompts, sample_ensemble
-from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent, squared_error
+from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent, best_of_grid, squared_error
 
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 
@@ -185,3 +185,10 @@ def test_no_step_size_of_a_fine_grid_is_better(steps, preconditioned):
     losses = [float(squared_error(GradientDescent(steps, eta, Pi), gram).mean()) for eta in grid]
     assert float(squared_error(best, gram).mean()) <= min(losses) * (1 + 1e-9)
     assert abs(grid[int(np.argmin(losses))] - best.eta) <= grid[1]
+
+
+def test_the_best_of_a_grid():
+    prompts = LinearRegression(N=6, d=3).sample(500, torch.Generator().manual_seed(0), dtype=torch.float64)
+    etas = [0.01, 0.5, 0.09, 0.2]
+    losses = [float(squared_error(GradientDescent(2, eta), prompts).mean()) for eta in etas]
+    assert best_of_grid(2, etas, prompts).eta == etas[losses.index(min(losses))]
