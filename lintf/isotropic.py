@@ -36,7 +36,7 @@ def spectrum(N: int, d: int, rare: float = 0.0) -> tuple[np.ndarray, np.ndarray]
     """
     if check_real("rare", rare, 0.0) >= 1:
         raise ValueError(f"rare must be < 1, got {rare!r}")
-    nodes, weights = _wishart(check_int("N", N, 1), check_int("d", d, 1))
+    nodes, weights, _ = _wishart(check_int("N", N, 1), check_int("d", d, 1))
     met = d * np.cumsum(weights[::-1])[::-1] >= rare
     nodes, weights = nodes[met], weights[met]
     for array in (nodes, weights):
@@ -44,9 +44,15 @@ def spectrum(N: int, d: int, rare: float = 0.0) -> tuple[np.ndarray, np.ndarray]
     return nodes, weights
 
 
+def density(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points t > 0 and the density there of an eigenvalue of S / N. For N < d it integrates to N / d only."""
+    nodes, weights, spacing = _wishart(check_int("N", N, 1), check_int("d", d, 1))
+    return nodes[nodes > 0], weights[nodes > 0] / spacing
+
+
 @lru_cache(maxsize=64, typed=True)
-def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nodes and weights of all eigenvalues.
+def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nodes and weights of all eigenvalues, and how much of the axis each node > 0 stands for.
 
     The eigenvalues of a real Wishart matrix have the joint density prod |x_i - x_j| prod w(x_i), w = x^a e^(-x/2). Its
     integrals are Pfaffians (de Bruijn), and so is their generating function: with polynomials p_j below degree n and
@@ -81,12 +87,12 @@ def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     A = total.copy()
     A[:n, :n] /= 2
     rho = np.einsum("kj,jkpq->pq", np.linalg.inv(A), D) / 2 * du
-    nodes, weights = x.ravel() / N, rho.ravel() / d
+    nodes, weights, spacing = x.ravel() / N, rho.ravel() / d, (2 * u * du).ravel() / N
     if not abs(weights.sum() - n / d) < 1e-10:
         raise ValueError(f"the eigenvalues' density for N = {N} and d = {d} is lost to rounding: both are too large")
     if d > N:
         nodes, weights = np.append(0.0, nodes), np.append(1 - N / d, weights)
-    return nodes, weights
+    return nodes, weights, spacing
 
 
 def residual(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> np.ndarray:

@@ -69,7 +69,8 @@ def heatmap(ax: Axes, M: Tensor, title: str) -> None:
     """A small matrix with its numbers; blue is negative, red positive, white 0, each scaled to its largest entry."""
     M = M.detach().cpu().numpy()
     limit = 1.3 * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
-    numbers = np.char.replace(np.char.mod("%.2f", M), "-0.00", "0.00")
+    numbers = np.where(np.abs(M) < 100, np.char.mod("%.2f", M), np.char.mod("%.0f", M))  # what fits a cell
+    numbers = np.char.replace(numbers, "-0.00", "0.00")
     sns.heatmap(
         M,
         ax=ax,
@@ -107,4 +108,5 @@ def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
             label = NAMES[name].partition(" (paper")[0].replace("#", str(layer))
             band(ax, steps, distance_to_identity(matrices[:, :, layer]), label, linestyle=dash)
     ax.set(xlabel="training step", ylabel="distance to identity", yscale="log")
+    ax.set_ylim(bottom=ax.get_ylim()[0] / 4)  # room for the legend
     legend(ax, len(matrices), ncols=len(columns))

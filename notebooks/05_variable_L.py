@@ -103,7 +103,7 @@ rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a train
 limits = {L: isotropic.optimum(L, N, d, rare) for L in n_layers}
 
 
-def predictors(L):
+def competitors(L):
     """All methods of depth L."""
     limit = isotropic_weights(limits[L].a, limits[L].b, precision)
     return {
@@ -118,7 +118,7 @@ def predictors(L):
 # One number for each method, depth and seed is the mean squared error over the test prompts.
 
 # %%
-methods, losses = {L: predictors(L) for L in n_layers}, {}
+methods, losses = {L: competitors(L) for L in n_layers}, {}
 for name in methods[n_layers[0]]:
     means = [squared_error(methods[L][name], test).mean(1) for L in n_layers]
     losses[name] = torch.stack(means, 1)  # (seeds, depths)

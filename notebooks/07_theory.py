@@ -28,8 +28,6 @@
 # set does not.
 
 # %%
-import math
-
 import numpy as np
 import torch
 from lintf import isotropic, pages, plots, theory
@@ -56,10 +54,8 @@ Ns = [5, 20, 80]  # examples in a prompt, for one layer
 B = 4000  # prompts in the one batch of a one-layer training
 max_iters = 30  # steps of L-BFGS on it, of 4 iterations each
 n_layers = [1, 2, 3, 4]  # depths for which the optimum is computed, at most 4
-demo_steps = 10_000  # length of the training that the simple demonstration stored
-rotated_steps = (
-    100_000  # length of the training that the page on rotated covariates stored
-)
+demo_steps = 10_000  # length of the training in the simple demonstration
+rotated_steps = 100_000  # length of the training on the page on rotated covariates
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
@@ -227,8 +223,8 @@ cases = {
 }
 
 
-def gradient(model, theta, prompts):
-    """At the multiples theta = (a, b), or theta = a without P: of Q, and of all but the last P."""
+def at_multiples(model, theta, prompts):
+    """The gradient at theta = (a, b), or a without P: of Q, and of all but the last P."""
     b = theta[model.n_layer :] if model.free_P else [0.0] * (model.n_layer - 1)
     weights = theory.isotropic_weights(theta[: model.n_layer], b, precision)
     weights = weights if model.free_P else {"Q": weights["Q"]}
@@ -248,7 +244,7 @@ many = sample_ensemble([rotated] * 400, 1000, generators, dtype=torch.float64)
 scores = {}
 for name, (model, best) in cases.items():
     theta = best.a + best.b if model.free_P else best.a
-    g = torch.cat(gradient(model, theta, many), 1)  # (batches, matrices, d, d)
+    g = torch.cat(at_multiples(model, theta, many), 1)  # (batches, matrices, d, d)
     z = g.mean(0) / (g.std(0) / 400**0.5)
     scores[name] = float(z.abs().max())
     print(f"{name}: largest |z| {scores[name]:.1f}, rms {z.square().mean().sqrt():.2f}")
@@ -268,7 +264,7 @@ images = theory.mapped(theory.symmetrised(few), UD)
 
 def along(theta, model):
     """The derivatives of the loss on the images with respect to the multiples."""
-    of_Q, *of_P = gradient(model, theta, images)
+    of_Q, *of_P = at_multiples(model, theta, images)
     by_b = [g.diagonal(dim1=1, dim2=2).sum(1) for g in of_P]
     return torch.cat([-(of_Q * precision).sum((1, 2)), *by_b]).numpy()
 
@@ -278,7 +274,7 @@ residue = {}
 for name, (model, best) in cases.items():
     start = best.a + best.b if model.free_P else best.a
     theta = root(along, start, args=(model,), tol=1e-14).x
-    there, beside = (gradient(model, k * theta, images) for k in (1.0, 1.1))
+    there, beside = (at_multiples(model, k * theta, images) for k in (1.0, 1.1))
     residue[name] = float(torch.cat(there).abs().max() / torch.cat(beside).abs().max())
     print(f"{name}: {images.y.numel()} prompts, relative size {residue[name]:.0e}")
 
@@ -358,8 +354,8 @@ seen = max(1, rotated_steps // 100) * 20_000  # prompts in the training on rotat
 met = isotropic.optimum(3, 20, 5, rare=1 / seen)
 a, b = found["rotated"]
 loss = isotropic.population_loss(a, b, 20, 5, rare=1 / seen)
-print(f"learned: {np.round(a + b, 3)}, log loss {math.log(loss):.3f}")
-print(f"optimum: {np.round(met.a + met.b, 3)}, log loss {math.log(met.loss):.3f}")
+print(f"learned: {np.round(a + b, 3)}, log loss {np.log(loss):.3f}")
+print(f"optimum: {np.round(met.a + met.b, 3)}, log loss {np.log(met.loss):.3f}")
 
 # %% [markdown]
 # Nothing did. The optimum for the prompts that can be met is what Adam found, to one percent. Its log loss of $-7.3$ is also the
@@ -374,7 +370,7 @@ print(f"optimum: {np.round(met.a + met.b, 3)}, log loss {math.log(met.loss):.3f}
 # %%
 t, w = isotropic.spectrum(20, 5)
 low, high = np.interp([0.005, 0.995], np.cumsum(w), t)
-t, density = t[t < 7], (w / np.gradient(t))[t < 7]
+t, rho = (v[:320] for v in isotropic.density(20, 5))  # up to t = 7
 
 # %% [markdown]
 # The curves of the picture, all at the same $t$:
@@ -395,7 +391,7 @@ curves = {
 _, ((top,), (bottom,)) = plots.panels(2, height=3.3, sharex=True)
 for name, r in curves.items():
     top.plot(t, r, label=name)
-    bottom.plot(t, 5 * density * r**2)
+    bottom.plot(t, 5 * rho * r**2)
 for edge in (low, high):
     top.axvline(edge, color="0.4", linestyle=":", linewidth=1)
 rarest = isotropic.spectrum(20, 5, rare=1 / seen)[0].max()

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from scipy import special
+from scipy import special, stats
 from scipy.optimize import minimize
 
 from lintf import isotropic
@@ -378,3 +378,19 @@ def test_chebyshev_has_the_smallest_maximum(degree):
         assert np.abs(np.prod(1 - t[:, None] / roots, 1)).max() > size
         near = np.polynomial.Polynomial([0.0, *rng.normal(0, 1e-3 * size, degree)])  # 0 at 0
         assert np.abs(ours + near(t)).max() > size * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("N", "d"), [(20, 5), (7, 4), (3, 5), (6, 1)])
+def test_density_is_that_of_the_eigenvalues(N, d):
+    """Against a histogram of drawn ones, within 5 standard errors; in one dimension against chi^2."""
+    t, rho = isotropic.density(N, d)
+    X = np.random.default_rng(0).normal(size=(20_000, N, d))
+    drawn = np.linalg.eigvalsh(X.transpose(0, 2, 1) @ X / N)[:, -min(N, d) :].ravel()
+    edges = np.quantile(drawn, [0.2, 0.5, 0.8])
+    for low, high in itertools.pairwise(edges):
+        fine = np.linspace(low, high, 2001)
+        share = np.trapezoid(np.interp(fine, t, rho), fine) * d / min(N, d)
+        error = (0.3 * 0.7 * min(N, d) / len(drawn)) ** 0.5  # eigenvalues of one matrix are not independent
+        assert abs(((drawn > low) & (drawn < high)).mean() - share) < 5 * error + 1e-3
+    if d == 1:
+        np.testing.assert_allclose(rho, N * stats.chi2.pdf(N * t, N), rtol=1e-8, atol=1e-100)

@@ -77,6 +77,12 @@ def test_a_heatmap_shows_its_numbers():
     assert axes[0, 0].get_title() == "$B_0$"
 
 
+def test_large_numbers_fit_their_cell():
+    _, axes = plots.panels(1)
+    plots.heatmap(axes[0, 0], torch.tensor([[-120.05, 99.994], [0.0, -0.001]]), "")
+    assert [t.get_text() for t in axes[0, 0].texts] == ["-120", "99.99", "0.00", "0.00"]
+
+
 def colours(ax):
     """Of the cells in reading order, as (r, g, b)."""
     mesh = ax.collections[0]
