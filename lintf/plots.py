@@ -60,9 +60,11 @@ def band(ax: Axes, x: Tensor, ys: Tensor, label: str, **kwargs: object) -> None:
         ax.fill_between(x, ys.min(0), ys.max(0), color=line.get_color(), alpha=0.25, linewidth=0)
 
 
-def legend(ax: Axes, seeds: int, **kwargs: object) -> None:
-    """A legend that names the band."""
-    ax.legend(title=f"line: mean, band: range of {seeds} seeds" if seeds > 1 else None, title_fontsize=8, **kwargs)
+def legend(ax: Axes, seeds: int = 1, title: str | None = None, **kwargs: object) -> None:
+    """A legend that names the band, or has the given title where there are no bands."""
+    if seeds > 1:
+        title = f"line: mean, band: range of {seeds} seeds"
+    ax.legend(title=title, title_fontsize=8, **kwargs)
 
 
 def heatmap(ax: Axes, M: Tensor, title: str) -> None:

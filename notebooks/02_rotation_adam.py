@@ -217,6 +217,9 @@ ax.set(xlabel="training step", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xscale="symlog", xlim=(100, None), ylim=(None, 100))
 plots.legend(ax, len(seeds), fontsize=8)
 
+# %% [markdown]
+# The factor that the covariates cost, with either recipe:
+
 # %%
 here, there = (
     needed[f"{recipe}, rotated"] / max(1, needed[f"{recipe}, identity"])

@@ -165,9 +165,9 @@ for seed, a in zip(seeds, steps, strict=True):
 over_time = run.params["Q"][:, :, :, 0]  # (seeds, steps, layers, d, d)
 _, ((ax,),) = plots.panels(height=3.6)
 columns = {"whitened Q": whitened(over_time, UD), "Q": over_time}
-plots.distances(ax, run.steps, columns)
 far = float(distance_to_identity(precision).mean())
 ax.axhline(far, color="0.4", linestyle=":")
+plots.distances(ax, run.steps, columns)
 
 # %% [markdown]
 # ## Claims

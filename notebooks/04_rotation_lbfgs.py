@@ -104,7 +104,7 @@ for e, seed in enumerate(seeds):
     (line,) = ax.plot(run.steps, losses[e], label=f"seed {seed}")
     ax.plot(run.steps, run.loss[e], "--", color=line.get_color())
 ax.set(xlabel="optimiser step", ylabel="loss (mean squared error)", yscale="log")
-ax.legend(title="solid: test, dashed: training", title_fontsize=8)
+plots.legend(ax, title="solid: test, dashed: training")
 
 # %% [markdown]
 # After some hundred steps nothing moves any more, since the method stops when an iteration changes the loss by less than

@@ -183,7 +183,7 @@ for i, name in enumerate(
         label = name if share == 0.5 else None
         ax.plot(Ns, e[:, int(share * e.shape[1])], dash, color=f"C{i}", label=label)
 ax.set(xlabel="examples $N$", ylabel="squared error", yscale="log", xticks=Ns)
-ax.legend(title="solid: median, dashed: 99 percent", title_fontsize=8, fontsize=8)
+plots.legend(ax, title="solid: median, dashed: 99 percent", fontsize=8)
 
 # %% [markdown]
 # Now the picture is simple. In the median the transformer is the best of the methods with three steps for every $N$, and so it is for

@@ -134,7 +134,7 @@ for (name, Q), marker in zip(trained.items(), "ox", strict=True):
     ax.plot(closed.flatten(), Q.flatten(), marker, ms=4, ls="", label=name)
 ax.axline((0, 0), slope=1, color="0.4", linewidth=0.8)
 ax.set(xlabel="entry of $Q$, closed form", ylabel="entry of $Q$, trained")
-ax.legend()
+plots.legend(ax)
 
 # %% [markdown]
 # The trained layer is the closed form up to the accidents of its batch, and those shrink several times when weights and
@@ -399,7 +399,7 @@ bottom.axvline(rarest, color="0.4", linestyle="--", linewidth=1)
 top.set(ylim=(-0.5, 1.05), ylabel="error left, $r(t)$")
 bottom.set(yscale="log", ylim=(1e-9, 3), ylabel="contribution to the loss")
 bottom.set(xlabel="eigenvalue $t$ of $S / N$")
-top.legend(fontsize=8)
+plots.legend(top, fontsize=8)
 
 # %% [markdown]
 # Gradient descent spends its degree badly: one root, three times. Chebyshev's cubic spreads the roots and keeps the error
