@@ -98,7 +98,7 @@ for N, law in laws.items():
 # %%
 rare = min(0.1, 1 / (B * max_iters))  # one in all prompts of a training
 limits = {N: isotropic.optimum(n_layer, N, d, rare) for N in Ns}
-print({N: round(limit.loss, 4) for N, limit in limits.items()})
+print([round(limit.loss, 4) for limit in limits.values()])
 
 # %% [markdown]
 # These are the losses of the limit line, in expectation. With few examples they are far from zero: a network of three
