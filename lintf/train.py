@@ -52,7 +52,7 @@ class History:
     def best(self, model: LinearTransformer, prompts: Prompts | Gram, last: int) -> Params:
         """name -> (E, ...): for each seed the one of the last so many recorded models with the smallest loss on
         validation prompts."""
-        chosen = self.losses(model, prompts, check_int("last", last, 1)).argmin(1) - last
+        chosen = self.losses(model, prompts, check_int("last", last, 1, len(self.steps))).argmin(1) - last
         return {n: torch.stack([p[e, t] for e, t in enumerate(chosen.tolist())]) for n, p in self.params.items()}
 
 
