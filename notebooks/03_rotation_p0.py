@@ -148,7 +148,7 @@ plots.matrices({"Q": Q[0], "whitened Q": whitened(Q, UD)[0]})
 # %% [markdown]
 # The diagonals on the right are the step sizes, and they are the predicted ones. The network has put them in an order of
 # its own: the middle step, the short one, and the long one last. For the finished algorithm any order is as good, since the
-# layers commute, and yet all five seeds choose this one. It must be the easiest to reach from small random matrices:
+# layers commute, and yet all five seeds choose this one. Presumably it is the easiest to reach from small random matrices:
 
 # %%
 steps = -whitened(Q, UD).diagonal(dim1=-2, dim2=-1).mean(-1)  # (seeds, layers)

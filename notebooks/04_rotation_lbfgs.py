@@ -107,8 +107,8 @@ ax.set(xlabel="optimiser step", ylabel="loss (mean squared error)", yscale="log"
 plots.legend(ax, title="solid: test, dashed: training")
 
 # %% [markdown]
-# After some hundred steps nothing moves any more, since the method stops when an iteration changes the loss by less than
-# $10^{-9}$. But not all seeds have arrived at the same place.
+# After some hundred steps nothing moves any more, since the method stands still where the slope along its direction is
+# below $10^{-9}$. But not all seeds have arrived at the same place.
 #
 # ## The learned matrices
 
@@ -122,9 +122,8 @@ for e, seed in enumerate(seeds):
 # %% [markdown]
 # Two seeds have the algorithm that Adam finds on rotated prompts. The other has the algorithm of the simple
 # demonstration: a first step twice as long, and less shrinkage after it. The theory page shows that both are local optima
-# of the same form $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$. Which of the two a training reaches is decided early.
-# On rotated prompts Adam reached the better one with all its seeds, and with its smaller steps in the simple demonstration
-# the worse one, also with all.
+# of the same form $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$. On rotated prompts Adam reached the better one with all
+# its seeds, and with the smaller steps of the simple demonstration the other one, also with all.
 #
 # The better one has the smaller training loss. On the test set the gap is wider still, because of a few rare prompts; the
 # second exercise looks for them. Here are the two algorithms, each in its whitened coordinates. The first one takes a
@@ -202,8 +201,8 @@ claim(
 
 # %% [markdown]
 # For "from step 500 on" we look for the first step after which the median test loss stays within a quarter of its last
-# value. As for the matrices, the paper shows that they approach multiples of the identity. Ours do, up to what one
-# batch allows.
+# value. As for the matrices, theory wants multiples of the identity in expectation. Ours are that up to what one batch
+# allows.
 
 # %%
 away = (losses.median(0).values.log() - math.log(test_end)).abs() > math.log(1.25)
@@ -221,8 +220,8 @@ ends = torch.cat([distance_to_identity(M).flatten() for M in (Q, P)])
 claim(
     "rotation-lbfgs-identity",
     "All matrices, Q whitened, end near multiples of the identity",
-    source,
-    published="distances fall towards 0",
+    "2306.00297, on critical points",
+    published="multiples of the identity",
     measured=f"distances {ends.min():.2f} to {ends.max():.2f}",
     holds=float(ends.max()) < 0.2,
 )

@@ -394,3 +394,56 @@ def test_density_is_that_of_the_eigenvalues(N, d):
         assert abs(((drawn > low) & (drawn < high)).mean() - share) < 5 * error + 1e-3
     if d == 1:
         np.testing.assert_allclose(rho, N * stats.chi2.pdf(N * t, N), rtol=1e-8, atol=1e-100)
+
+
+# ---- rare eigenvalues
+
+
+def test_rare_eigenvalues_are_left_out():
+    """The largest ones, of which fewer than `rare` are expected in a prompt; drawn ones agree."""
+    whole_t, whole_w = isotropic.spectrum(20, 5)
+    t, w = isotropic.spectrum(20, 5, rare=1e-4)
+    np.testing.assert_array_equal(t, whole_t[: len(t)])
+    np.testing.assert_array_equal(w, whole_w[: len(t)])
+    assert 5 * whole_w[len(t) :].sum() < 1e-4 <= 5 * whole_w[len(t) - 1 :].sum()
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(100_000, 20, 5))
+    largest = np.linalg.eigvalsh(X.transpose(0, 2, 1) @ X / 20)[:, -1]
+    assert (largest > t[-1]).sum() <= 10 + 5 * 10**0.5  # 10 expected
+
+
+def test_the_loss_on_prompts_that_are_met():
+    """At multiples with a heavy tail, a mean over drawn prompts is that without the rarest, not the expectation."""
+    a, b = (0.378, 2.397, 9.564), (0.905, 0.565)
+    prompts = LinearRegression(N=20, d=5).sample(400_000, torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = LinearTransformer(d=5, n_layer=3)
+    errors = (model.predict(isotropic_weights(a, b, torch.eye(5, dtype=torch.float64)), prompts) - prompts.y).square()
+    met = isotropic.population_loss(a, b, 20, 5, rare=1 / 400_000)
+    assert abs(float(errors.mean()) - met) < 5 * float(errors.std()) / 400_000**0.5
+    assert isotropic.population_loss(a, b, 20, 5) > 30 * met
+
+
+def test_the_optimum_for_prompts_that_are_met():
+    everywhere, met = isotropic.optimum(3, 20, 5), isotropic.optimum(3, 20, 5, rare=1e-6)
+    assert met.loss < 0.8 * everywhere.loss
+    assert met.loss <= isotropic.population_loss(everywhere.a, everywhere.b, 20, 5, rare=1e-6)
+    assert isotropic.population_loss(met.a, met.b, 20, 5) > everywhere.loss
+
+
+@pytest.mark.parametrize("rare", [-1e-3, 1.0, 2, math.nan, None, "0"])
+def test_a_share_that_is_none(rare):
+    with pytest.raises(ValueError, match="rare must be"):
+        isotropic.spectrum(20, 5, rare)
+
+
+def test_the_local_optimum_downhill():
+    """Near its start, with a zero gradient by central differences, and not the global one."""
+    start = [0.71, 2.63, 7.11, 0.35, 0.35]
+    found = isotropic.local_optimum(start[:3], start[3:], 20, 5)
+    theta = np.array(found.a + found.b)
+    assert np.abs(theta / start - 1).max() < 0.05
+    for i in range(5):
+        step = 1e-5 * theta[i] * np.eye(5)[i]
+        up, down = (math.log(isotropic.population_loss(v[:3], v[3:], 20, 5)) for v in (theta + step, theta - step))
+        assert abs(up - down) / 2e-5 < 1e-5
+    assert found.loss > 1.1 * isotropic.optimum(3, 20, 5).loss
