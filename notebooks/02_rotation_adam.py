@@ -316,7 +316,7 @@ wrong = squared_error(own, other)
 print(
     f"own law {losses[0, -1]:.1e}, another: median {wrong.median():.1e}, mean {wrong.mean():.1e}"
 )
-assert wrong.mean() > losses[0, -1]
+assert wrong.median() > 100 * losses[0, -1] or max_iters < 10_000  # untrained: no use
 
 # %% [markdown]
 # **Exercise 2.** Replace every matrix by its prediction with the learned multiples, $-a_\ell \Sigma^{-1}$ and $b_\ell I$. What do
