@@ -69,6 +69,18 @@ stride = max(1, max_iters // 200)
 recipe = Training(max_iters=max_iters, record_every=stride, **common)
 
 # %% [markdown]
+# ## The limit
+#
+# The **limit line** is the optimum among all $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$: the form that the paper proves critical. It
+# is a problem in $2L - 1$ numbers, solved in double precision on the theory page. One choice is to be made. In deep
+# networks the expected loss is ruled by prompts so rare that no training meets one. We leave them out: the limit is the best for prompts that
+# occur once in as many as the training draws. It is scored on the test prompts, like all others.
+
+# %%
+rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a training
+limits = {L: isotropic.optimum(L, N, d, rare) for L in n_layers}
+
+# %% [markdown]
 # ## Training
 #
 # The batch is replaced after 100 steps, and even late in the training a batch with a rare prompt can throw a network off
@@ -91,18 +103,9 @@ precision = laws.precision.float()  # (seeds, d, d)
 # **Gradient descent** takes $L$ steps $w \leftarrow w + \eta\, X^\top (y - X w)$ from $w = 0$, **preconditioned** gradient descent
 # $w \leftarrow w + \eta\, \Sigma^{-1} X^\top (y - X w)$. Each gets, for each $L$, the $\eta$ that is best on the validation prompts,
 # found by scalar minimisation rather than from a grid.
-#
-# The **limit line** is the optimum among all $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$: the form that the paper proves critical. It
-# is a problem in $2L - 1$ numbers, solved in double precision on the theory page. One choice is to be made. In deep
-# networks the expected loss is ruled by prompts so rare that no training meets one. We leave them out: the limit is the best for prompts that
-# occur once in as many as the training draws. It is scored on the test prompts, like all others.
 
 
 # %%
-rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a training
-limits = {L: isotropic.optimum(L, N, d, rare) for L in n_layers}
-
-
 def competitors(L):
     """All methods of depth L."""
     limit = isotropic_weights(limits[L].a, limits[L].b, precision)
@@ -169,7 +172,7 @@ for L, limit in limits.items():
 # %%
 steps = [0.008, 0.01, 0.02, 0.04, 0.08, 0.16]
 grids = {"GD": steps, "preconditioned GD": [0.001, 0.002, 0.004, *steps]}
-fewer = Rotated(seeds, N - 1, scales)
+fewer = Rotated(seeds, max(1, N - 1), scales)
 tune, other = fewer.sample(5000, 999), fewer.sample(5000, 97)
 for name, grid in grids.items():
     Pi = precision if name == "preconditioned GD" else None

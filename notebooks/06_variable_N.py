@@ -72,6 +72,20 @@ common |= {"max_iters": max_iters, "halve_every": halve_every}
 common |= {"record_every": max(1, max_iters // 80)}
 
 # %% [markdown]
+# ## The limit
+#
+# For the limit line of the figure nothing has to be trained. It is the optimum of the form $Q_\ell = -a_\ell \Sigma^{-1}$,
+# $P_\ell = b_\ell I$ for each $N$, for prompts that occur once in as many as the training draws; the theory page says more.
+
+# %%
+rare = min(0.1, 1 / (B * max_iters))  # one in all prompts of a training
+limits = {N: isotropic.optimum(n_layer, N, d, rare) for N in Ns}
+print([round(limit.loss, 4) for limit in limits.values()])
+
+# %% [markdown]
+# With few examples these losses are far from zero: a network of three layers cannot make much of two equations for five
+# unknowns, and neither can anything else.
+#
 # ## Training
 #
 # The bound on the gradient is so tight that nearly every step has the length that the learning rate sets. As on the page
@@ -87,22 +101,12 @@ for N, law in laws.items():
 # ## The competitors
 #
 # Gradient descent with three steps, plain and preconditioned with $\Sigma^{-1}$, gets for each $N$ the step size that is best on the
-# validation prompts. The limit line is the optimum of the form $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$ for
-# this $N$, for prompts that occur once in as many as the training draws.
+# validation prompts.
 #
 # Least squares takes as many steps as it needs: among all $w$ that fit the examples it takes the one of smallest norm, in the
 # whitened coordinates. For $N < d$ this is the best that any method can do, since $w$ is Gaussian there, and the loss is $d - N$ in expectation. From
 # $N = d$ on, it knows $w$.
 
-
-# %%
-rare = min(0.1, 1 / (B * max_iters))  # one in all prompts of a training
-limits = {N: isotropic.optimum(n_layer, N, d, rare) for N in Ns}
-print([round(limit.loss, 4) for limit in limits.values()])
-
-# %% [markdown]
-# These are the losses of the limit line, in expectation. With few examples they are far from zero: a network of three
-# layers cannot make much of two equations for five unknowns, and neither can anything else.
 
 # %%
 
