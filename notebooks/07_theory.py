@@ -180,7 +180,7 @@ for step in (0, demo_steps // 10, demo_steps // 2, demo_steps):
 
 # %% [markdown]
 # At the start the variance falls by a factor of two hundred, far more than the $d^2 = 25$ that the average costs. Later the
-# gain is no larger than the cost, and in the total it is small: now rare matrices $S$ rule the gradient, and no average over
+# gain is mostly smaller than the cost, and in the total it is small throughout: now rare matrices $S$ rule the gradient, and no average over
 # $w$ and $x_q$ touches those. The median entry gains again towards the end, as the matrices come near the family, but it is
 # the total that slows a training down. So averaging pays for shallow models and for first steps, and sampling stays the default.
 #
@@ -342,8 +342,8 @@ for name, (a, b) in found.items():
 # %% [markdown]
 # The demonstration is at a local optimum, to about one percent. Nothing in its covariates makes it so: with the recipe of
 # the rotated page, prompts with identity covariance lead to the other optimum, too. On rotated prompts the training went
-# towards the global optimum, but past it, and its loss in expectation is sixty times what every test set shows. Did
-# something go wrong?
+# towards the global optimum, but past it, and its loss in expectation is some seventy times what every test set shows.
+# Did something go wrong?
 #
 # ## What no test set shows
 #

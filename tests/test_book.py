@@ -254,12 +254,12 @@ def notebook(*sources: str, outputs: list | None = None) -> nbformat.NotebookNod
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
-def glued(key: str, statement: str, scale: str | None = None) -> nbformat.NotebookNode:
+def glued(key: str, statement: str, scale: str | None = None, why: str | None = None) -> nbformat.NotebookNode:
     """The output that a claim leaves in a notebook."""
     fields = {"key": key, "statement": statement, "source": "Fig. 1", "published": "5.3", "measured": "5.2"}
     metadata = {
         "scrapbook": {"name": key, "mime_prefix": ""},
-        "lintf_claim": fields | {"holds": True, "scale": scale},
+        "lintf_claim": fields | {"holds": why is None, "scale": scale, "why": why},
     }
     return nbformat.v4.new_output("display_data", data={"text/plain": statement}, metadata=metadata)
 
@@ -284,17 +284,18 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     one = notebook("claim('one-loss', ...)", outputs=[glued("one-loss", "the loss is small")])
     both = [glued("two-mean", "the mean agrees"), glued("two-tail", "the tail agrees", "100 steps")]
     two = notebook("claims.claim('two-mean', ...)\nclaim('two-tail', ...)", outputs=both)
-    small_book(tmp_path, {"01_one": one, "02_two": two}, "off")
+    three = notebook("claim('three-lost', ...)", outputs=[glued("three-lost", "it is lost", why="Nobody knows.")])
+    small_book(tmp_path, {"01_one": one, "02_two": two, "03_three": three}, "off")
     result = build(tmp_path, "o/n")
     assert result.returncode == 0, result.stderr
     ledger = (tmp_path / "out" / "html" / "a_ledger.html").read_text()
     assert (
-        "Claims: 3, of which 2 reproduced at the published scale, 1 at a smaller one, and 0 not reproduced. Pages: 2."
+        "Claims: 4, of which 2 reproduced at the published scale, 1 at a smaller one, and 1 not reproduced. Pages: 3."
         in ledger
     )
     for link in ("01_one.html#claim-one-loss", "02_two.html#claim-two-mean", "02_two.html#claim-two-tail"):
         assert f'href="notebooks/{link}"' in ledger
-    for text in ("the loss is small", "the mean agrees", "the tail agrees", "5.3 (Fig. 1)", "5.2", "100 steps"):
+    for text in ("the loss is small", "the mean agrees", "the tail agrees", "5.3 (Fig. 1)", "5.2", "100 steps", ": Nobody knows."):
         assert text in ledger
     page = (tmp_path / "out" / "html" / "notebooks" / "02_two.html").read_text()
     assert "https://colab.research.google.com/github/o/n/blob/main/notebooks/02_two.ipynb" in page

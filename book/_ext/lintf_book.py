@@ -192,7 +192,8 @@ def claim_table(rows: list[dict], uri: str) -> nodes.table:
         link = nodes.reference("", row["statement"], refuri=f"{uri}#claim-{row['key']}", internal=True)
         verdict = nodes.inline("", "reproduced", classes=["lintf-verdict-reproduced"])
         if not row["holds"]:
-            verdict = nodes.inline("", f"not reproduced: {row['why']}", classes=["lintf-verdict-failed"])
+            words = nodes.inline("", "not reproduced", classes=["lintf-verdict-failed"])
+            verdict = nodes.inline("", "", words, nodes.Text(f": {row['why']}"))
         elif row["scale"] is not None:
             verdict = nodes.inline("", f"smaller scale: {row['scale']}", classes=["lintf-verdict-smaller"])
         published = f"{row['published']} ({row['source']})"
