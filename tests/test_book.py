@@ -295,8 +295,9 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     )
     for link in ("01_one.html#claim-one-loss", "02_two.html#claim-two-mean", "02_two.html#claim-two-tail"):
         assert f'href="notebooks/{link}"' in ledger
-    for text in ("the loss is small", "the mean agrees", "the tail agrees", "5.3 (Fig. 1)", "5.2", "100 steps", ": Nobody knows."):
+    for text in ("the loss is small", "the mean agrees", "the tail agrees", "5.3 (Fig. 1)", "5.2", "100 steps"):
         assert text in ledger
+    assert ": Nobody knows." in ledger
     page = (tmp_path / "out" / "html" / "notebooks" / "02_two.html").read_text()
     assert "https://colab.research.google.com/github/o/n/blob/main/notebooks/02_two.ipynb" in page
     assert "https://mybinder.org/v2/gh/o/n/main?urlpath=lab/tree/notebooks/02_two.ipynb" in page
