@@ -81,8 +81,10 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # and $g'$,
 #
 # $$
-# x = U D\, g, \qquad w = U D^{-1} g', \qquad \Sigma = \operatorname{Cov}(x) = U D^2 U^\top, \qquad
-# \operatorname{Cov}(w) = \Sigma^{-1} .
+# \begin{aligned}
+# x &= U D\, g, & \Sigma = \operatorname{Cov}(x) &= U D^2 U^\top, \\
+# w &= U D^{-1} g', & \operatorname{Cov}(w) &= \Sigma^{-1} .
+# \end{aligned}
 # $$
 #
 # The answer is $w^\top x = g'^\top g$, as if nothing had been turned or stretched. So the problem is no harder than that of

@@ -84,7 +84,10 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # multiplies the error by $1 - a_\ell t$, so that after all layers it has shrunk by
 #
 # $$
-# r(t) = \prod_{\ell} (1 - a_\ell\, t), \qquad \text{population loss} = \mathbb E \sum_{i=1}^d r(t_i)^2 .
+# \begin{aligned}
+# r(t) &= \prod_{\ell} (1 - a_\ell\, t), \\
+# \text{population loss} &= \mathbb E \sum_{i=1}^d r(t_i)^2 .
+# \end{aligned}
 # $$
 #
 # The condition $r(0) = 1$ says that no method learns anything about a direction that no example has. Among all

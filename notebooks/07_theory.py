@@ -287,8 +287,10 @@ for name, (model, best) in cases.items():
 # way. A layer multiplies the error in its direction by $1 - a_\ell t$ and changes the eigenvalue:
 #
 # $$
-# r \leftarrow r\, (1 - a_\ell\, t), \qquad t \leftarrow t\, (1 - a_\ell b_\ell\, t)^2, \qquad
-# \text{loss} = \mathbb E \sum_{i=1}^d r_L(t_i)^2 .
+# \begin{aligned}
+# r &\leftarrow r\, (1 - a_\ell\, t), & t &\leftarrow t\, (1 - a_\ell b_\ell\, t)^2, \\
+# \text{loss} &= \mathbb E \sum_{i=1}^d r_L(t_i)^2 .
+# \end{aligned}
 # $$
 #
 # After $L$ layers $r_L$ is a polynomial of degree $(3^L - 1)/2$ in the original $t$. The density of the eigenvalues of a
