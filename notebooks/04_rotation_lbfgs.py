@@ -21,8 +21,8 @@
 #
 # **What the paper says.** The code of Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) repeats the rotated
 # experiment with L-BFGS, a quasi-Newton method. It needs a few hundred steps: the training loss settles at
-# $6.087 \cdot 10^{-4}$ and the test loss near $8.5 \cdot 10^{-4}$ from step 500 on, and the matrices again become multiples of the
-# identity in the whitened coordinates.
+# $6.087 \cdot 10^{-4}$, and the test loss near $8.5 \cdot 10^{-4}$ from step 500 on. By the paper's theory, the matrices should
+# again be multiples of the identity in the whitened coordinates.
 #
 # We repeat it at the same scale, and find that what L-BFGS gains in speed it pays for in two ways. The page on rotated covariates has
 # everything that you need to read this one.
@@ -126,9 +126,8 @@ for e, seed in enumerate(seeds):
 # its seeds, and with the smaller steps of the simple demonstration the other one, also with all.
 #
 # The better one has the smaller training loss. On the test set the gap is wider still, because of a few rare prompts; the
-# second exercise looks for them. Here are the two algorithms, each in its whitened coordinates. The first one takes a
-# cautious middle way, with moderate steps and little shrinkage, while the second starts with a short step and lets $P_0$ do
-# most of the work.
+# second exercise looks for them. Here are the two algorithms, each in its whitened coordinates. The first one takes moderate
+# steps with moderate shrinkage after each, while the second starts with a short step and lets $P_0$ do most of the work.
 
 # %% mystnb={"figure": {"caption": "The learned matrices, whitened, after 2000 steps of L-BFGS: of the first seed. Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-lbfgs-first"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with a dominant constant diagonal: Q0 about minus 0.77, Q1 about minus 2.8, Q2 about minus 7.5, P0 and P1 about 0.35. The entries beside the diagonals reach a tenth of it."}}
 plots.matrices({"whitened Q": Q[0], "P": P[0]})
@@ -266,8 +265,8 @@ assert share > 0.3 or max_iters < 500  # in short trainings no prompt is rare ye
 # - It arrives at a local optimum: one of our three seeds ends with the algorithm of the simple demonstration, the other
 #   two with the one that Adam finds on rotated prompts. Which of the two a seed finds is an accident of its start and of
 #   its batch.
-# - On one fixed batch the matrices keep some of its accidents. They are ten times further from the identity than with
-#   fresh batches, and putting exact multiples in their place improves the test loss of every seed.
+# - On one fixed batch the matrices keep some of its accidents. They are several times further from the identity than
+#   with fresh batches, and putting exact multiples in their place improves the test loss of every seed.
 #
 # %% [markdown]
 # ## References

@@ -150,12 +150,12 @@ plots.legend(ax, len(seeds), fontsize=8)
 
 # %% [markdown]
 # From ten examples on the figure is the paper's: the transformer is an order of magnitude and more below its competitors
-# with three steps, and gains with every example. Least squares is no competitor there, since it solves the problem exactly,
+# with three steps, and gains as examples are added. Least squares is no competitor there, since it solves the problem exactly,
 # at the price of an inverse. All methods with three steps are bound to be approximate.
 #
-# With two examples nobody is good, and the three-step methods come close to least squares, the best that can be done. At four to eight
-# examples something else happens. The transformer's mean rises, at six examples to
-# thirty, twenty times above preconditioned gradient descent, and its seeds are far apart. Has it not learned anything?
+# With two examples nobody is good, and the three-step methods come close to least squares, the best that can be done. At
+# four to eight examples something else happens. The transformer's mean rises, at six examples to thirty, twenty times
+# above preconditioned gradient descent, and its seeds are far apart. Has it not learned anything?
 #
 # ## What a mean hides
 #
@@ -169,9 +169,8 @@ for N, e in zip(Ns, stacked["transformer"].flatten(1), strict=True):
     )
 
 # %% [markdown]
-# At six examples one prompt in a thousand carries 99 percent of the mean, and the median is six hundred times smaller. Even at
-# twenty, a quarter of the mean is theirs. The
-# prediction is a polynomial of degree 13 in $S$, so the squared error is one of degree 26. With few examples the largest
+# At six examples one prompt in a thousand carries 99 percent of the mean, and the median is six hundred times smaller.
+# Even at twenty, a quarter of the mean is theirs. The prediction is a polynomial of degree 13 in $S$, so the squared error is one of degree 26. With few examples the largest
 # eigenvalue of $S / N$ varies widely: it can be three or five times its typical value. A polynomial that is small where
 # the eigenvalues usually lie explodes there. A mean of such a quantity says how large the worst prompt of the sample happened to be.
 #
