@@ -20,10 +20,10 @@
 # was the only natural answer. What does the transformer learn when some directions are stretched and the axes are
 # turned?
 #
-# **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) predict a *preconditioner*: where $x$ has
-# covariance $\Sigma$, the weights should be $Q_\ell = -a_\ell \Sigma^{-1}$ and $P_\ell = b_\ell I$. They train three layers for
-# 100,000 steps, and their code remarks that Adam needs about 100 times more steps to converge than with identity
-# covariance.
+# **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) predict a *preconditioner*: where $x$
+# has covariance $\Sigma$, the weights should be $Q_\ell = -a_\ell \Sigma^{-1}$ and $P_\ell = b_\ell I$. They train
+# three layers for 100,000 steps, and their code remarks that Adam needs about 100 times more steps to converge than
+# with identity covariance.
 #
 # We repeat the training at its full scale, look at the matrices, and measure that factor. You should have read the simple
 # demonstration first; nothing else is needed.
@@ -77,8 +77,8 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # %% [markdown]
 # ## Rotated prompts
 #
-# Each seed draws an orthogonal matrix $U$. With $D = \operatorname{diag}(1, 1, \tfrac12, \tfrac14, 1)$ and standard normal $g$
-# and $g'$,
+# Each seed draws an orthogonal matrix $U$. With $D = \operatorname{diag}(1, 1, \tfrac12, \tfrac14, 1)$ and standard
+# normal $g$ and $g'$,
 #
 # $$
 # \begin{aligned}
@@ -87,9 +87,9 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # \end{aligned}
 # $$
 #
-# The answer is $w^\top x = g'^\top g$, as if nothing had been turned or stretched. So the problem is no harder than that of
-# the simple demonstration, for someone who knows the right coordinates $g = (UD)^{-1} x$. The transformer does not know
-# them. It sees $x$, whose covariance is far from round:
+# The answer is $w^\top x = g'^\top g$, as if nothing had been turned or stretched. So the problem is no harder than
+# that of the simple demonstration, for someone who knows the right coordinates $g = (UD)^{-1} x$. The transformer does
+# not know them. It sees $x$, whose covariance is far from round:
 
 # %%
 Sigma = laws.UD @ laws.UD.mT  # (seeds, d, d)
@@ -98,26 +98,26 @@ print("Sigma of the first seed:\n", Sigma[0].numpy().round(2))
 
 # %% [markdown]
 # A matrix $Q$ acts on two covariates through $x^\top Q\, x'$. In the coordinates $g$ this reads
-# $g^\top \bigl[ (UD)^\top Q\, (UD) \bigr]\, g'$. If the prediction is right, $(UD)^\top Q_\ell\, (UD) = -a_\ell I$ is a multiple of the
-# identity, while $Q_\ell$ itself is not. A matrix $P$ maps covariates to covariates, and becomes $(UD)^{-1} P\, (UD)$. A multiple
-# of the identity stays what it is under this, so $P_\ell$ should be one as it stands. From here on *whitened* means: seen in the
-# coordinates $g$, in which the covariates have identity covariance.
+# $g^\top \bigl[ (UD)^\top Q\, (UD) \bigr]\, g'$. If the prediction is right, $(UD)^\top Q_\ell\, (UD) = -a_\ell I$ is a
+# multiple of the identity, while $Q_\ell$ itself is not. A matrix $P$ maps covariates to covariates, and becomes
+# $(UD)^{-1} P\, (UD)$. A multiple of the identity stays what it is under this, so $P_\ell$ should be one as it stands.
+# From here on *whitened* means: seen in the coordinates $g$, in which the covariates have identity covariance.
 #
 # ## Training
 #
-# A batch is used for 100 steps and then replaced. The gradient of each matrix is clipped on its own, to a norm of 0.01. Early in
-# the training nearly all gradients are larger, so the bound takes away their size and keeps their direction. That is what
-# makes such a large learning rate possible: the $Q_\ell$ have far to go, to entries beyond 100, while a single rare prompt can
-# have a gradient of any size. All three seeds train side by side, each on its own law.
+# A batch is used for 100 steps and then replaced. The gradient of each matrix is clipped on its own, to a norm of 0.01.
+# Early in the training nearly all gradients are larger, so the bound takes away their size and keeps their direction.
+# That is what makes such a large learning rate possible: the $Q_\ell$ have far to go, to entries beyond 100, while a
+# single rare prompt can have a gradient of any size. All three seeds train side by side, each on its own law.
 
 # %%
 run = fit(model, laws.task, recipe, seeds, device=device)
 
 # %% [markdown]
 # Every seed is tested on 20,000 prompts of its own law. For comparison, we take gradient descent of as many steps,
-# preconditioned with $\Sigma^{-1}$ and with the step size that is best on another 20,000 prompts. And we take the best network
-# of the predicted form, which the page on theory computes: the optimum of $a_\ell$ and $b_\ell$, for prompts that are not so rare that a training of
-# this length would never meet one.
+# preconditioned with $\Sigma^{-1}$ and with the step size that is best on another 20,000 prompts. And we take the best
+# network of the predicted form, which the page on theory computes: the optimum of $a_\ell$ and $b_\ell$, for prompts
+# that are not so rare that a training of this length would never meet one.
 
 # %%
 test, precision = laws.sample(20_000, 99), laws.precision.float()
@@ -144,8 +144,8 @@ plots.legend(ax, len(seeds))
 
 # %% [markdown]
 # The transformer ends a factor of four hundred below preconditioned gradient descent of the same depth, which is given
-# $\Sigma$ and a tuned step. It ends on the dotted line: nothing of its form does better. A few hundred steps are enough to pass
-# gradient descent, and some two thousand to come within a factor of two of the end.
+# $\Sigma$ and a tuned step. It ends on the dotted line: nothing of its form does better. A few hundred steps are enough
+# to pass gradient descent, and some two thousand to come within a factor of two of the end.
 #
 # ## The learned matrices
 #
@@ -163,19 +163,19 @@ plots.matrices({"Q": Q[0, -1], "P": P[0, -1]})
 plots.matrices({"whitened Q": white[0, -1]})
 
 # %% [markdown]
-# So each layer takes a gradient step with the preconditioner $a_\ell \Sigma^{-1} / N$, and between the steps $P_\ell$ shrinks the
-# directions in which the examples of *this* prompt are large. The two have different sources. $\Sigma^{-1}$ is knowledge about the
-# law of all prompts, learned once and stored in the weights. The shrinking is computed anew in every prompt, from its own
-# examples. The preconditioner makes the average prompt round; the shrinking corrects for the accidents of the twenty
-# examples at hand.
+# So each layer takes a gradient step with the preconditioner $a_\ell \Sigma^{-1} / N$, and between the steps $P_\ell$
+# shrinks the directions in which the examples of *this* prompt are large. The two have different sources. $\Sigma^{-1}$
+# is knowledge about the law of all prompts, learned once and stored in the weights. The shrinking is computed anew in
+# every prompt, from its own examples. The preconditioner makes the average prompt round; the shrinking corrects for the
+# accidents of the twenty examples at hand.
 
 # %% mystnb={"figure": {"caption": "Distance to a multiple of the identity during training, for Q whitened and for P as it stands (dashed), three seeds.", "name": "fig-rotation-adam-distance"}, "image": {"alt": "Five falling curves. All start near 0.9 and end between 0.004 and 0.04; the first layer's Q ends highest."}}
 _, ((ax,),) = plots.panels(height=3.6)
 plots.distances(ax, run.steps, {"whitened Q": white, "P": P})
 
 # %% [markdown]
-# All distances fall by a factor of twenty or more, while noise keeps them up in the first half. Each halving of the learning rate
-# takes away some of the noise, until the rate is too small to move anything.
+# All distances fall by a factor of twenty or more, while noise keeps them up in the first half. Each halving of the
+# learning rate takes away some of the noise, until the rate is too small to move anything.
 #
 # ## A hundred times more steps?
 #
@@ -199,9 +199,9 @@ trainings = {
 runs = {name: fit(model, *how, seeds, device=device) for name, how in trainings.items()}
 
 # %% [markdown]
-# Each is scored on prompts of its own law, and steps are counted until the test loss is below $1.3 \cdot 10^{-3}$, where the
-# demonstration ended in the paper. This is a fair mark for both laws: whitened, they are the same problem, with the same
-# losses to be had. We take the mean over the seeds.
+# Each is scored on prompts of its own law, and steps are counted until the test loss is below $1.3 \cdot 10^{-3}$,
+# where the demonstration ended in the paper. This is a fair mark for both laws: whitened, they are the same problem,
+# with the same losses to be had. We take the mean over the seeds.
 
 # %%
 plain = identity.sample(20_000, torch.Generator().manual_seed(99))
@@ -234,10 +234,11 @@ here, there = (
 print(f"rotated over identity: {here:.1f} with this recipe, {there:.1f} with the other")
 
 # %% [markdown]
-# It is not a hundred with either recipe. What the factor is, the distance decides. Adam moves an entry by about the learning
-# rate in a step, and $Q_\ell = -a_\ell \Sigma^{-1}$ has entries up to 16 times larger than $-a_\ell I$, because the smallest variance
-# is $1/16$. At the demonstration's small rate this way has to be walked. At this page's rate it is a matter of a few hundred steps, and
-# what takes time afterwards, the halving of the rate, is the same for both laws.
+# It is not a hundred with either recipe. What the factor is, the distance decides. Adam moves an entry by about the
+# learning rate in a step, and $Q_\ell = -a_\ell \Sigma^{-1}$ has entries up to 16 times larger than $-a_\ell I$,
+# because the smallest variance is $1/16$. At the demonstration's small rate this way has to be walked. At this page's
+# rate it is a matter of a few hundred steps, and what takes time afterwards, the halving of the rate, is the same for
+# both laws.
 #
 # ## Claims
 #
@@ -260,8 +261,8 @@ claim(
 )
 
 # %% [markdown]
-# The paper prints diagonals of the whitened matrices with two digits or three. Between the five entries of a diagonal and the three seeds ours vary by
-# one percent, and we allow two between the means.
+# The paper prints diagonals of the whitened matrices with two digits or three. Between the five entries of a diagonal
+# and the three seeds ours vary by one percent, and we allow two between the means.
 
 # %%
 diagonals = (
@@ -312,8 +313,8 @@ claim(
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1.** Give the first seed's transformer the prompts of another seed, whose covariates are stretched just as much, but
-# along other axes. How bad does it get, and why is it worse than predicting nothing?
+# **Exercise 1.** Give the first seed's transformer the prompts of another seed, whose covariates are stretched just as
+# much, but along other axes. How bad does it get, and why is it worse than predicting nothing?
 
 # %% tags=["hide-cell"]
 other = laws.task(max(seeds) + 1).sample(20_000, torch.Generator().manual_seed(99))
@@ -325,8 +326,8 @@ print(
 assert wrong.median() > 100 * losses[0, -1] or max_iters < 10_000  # untrained: no use
 
 # %% [markdown]
-# **Exercise 2.** Replace every matrix by its prediction with the learned multiples, $-a_\ell \Sigma^{-1}$ and $b_\ell I$. What do
-# the small deviations of the learned matrices contribute to the test loss?
+# **Exercise 2.** Replace every matrix by its prediction with the learned multiples, $-a_\ell \Sigma^{-1}$ and
+# $b_\ell I$. What do the small deviations of the learned matrices contribute to the test loss?
 
 # %% tags=["hide-cell"]
 a, b = (M[0, -1].diagonal(dim1=-2, dim2=-1).mean(-1) for M in (-white, P))

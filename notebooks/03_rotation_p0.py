@@ -16,12 +16,12 @@
 # %% [markdown]
 # # Without P: preconditioned gradient descent
 #
-# **Question.** On rotated prompts the transformer stores a preconditioner in $Q_\ell$ and reshapes the covariates with $P_\ell$
-# between its steps. What is left of the algorithm when $P$ is taken away?
+# **Question.** On rotated prompts the transformer stores a preconditioner in $Q_\ell$ and reshapes the covariates with
+# $P_\ell$ between its steps. What is left of the algorithm when $P$ is taken away?
 #
 # **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) prove that with $P_\ell = 0$ the points
-# $Q_\ell = -a_\ell \Sigma^{-1}$ are critical points of the loss. That is exactly preconditioned gradient descent, with one
-# step size $a_\ell$ for each layer. They train three layers with $P$ held at zero, and see that $Q_\ell$ becomes a
+# $Q_\ell = -a_\ell \Sigma^{-1}$ are critical points of the loss. That is exactly preconditioned gradient descent, with
+# one step size $a_\ell$ for each layer. They train three layers with $P$ held at zero, and see that $Q_\ell$ becomes a
 # multiple of the identity in the whitened coordinates, but not as it stands.
 #
 # We repeat this at full scale. And since without $P$ the best step sizes can be worked out exactly, we can check the
@@ -91,11 +91,12 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # $$
 #
 # The condition $r(0) = 1$ says that no method learns anything about a direction that no example has. Among all
-# polynomials of degree $L$ with this condition, the best one is a classical object. For any $p$ of lower degree, moving $r$
-# to $r + \varepsilon\, t\, p$ must not help, and so $\mathbb E \sum_i r(t_i)\, t_i\, p(t_i) = 0$. That is: the best $r$ is
-# the orthogonal polynomial of degree $L$ for the density of the eigenvalues times $t$. Its roots are positive, and the step
-# sizes are their inverses, in any order, since the layers commute. The same polynomials stand behind the conjugate gradient
-# method, which finds them anew for each matrix; here they are fixed once, for the average over all prompts.
+# polynomials of degree $L$ with this condition, the best one is a classical object. For any $p$ of lower degree, moving
+# $r$ to $r + \varepsilon\, t\, p$ must not help, and so $\mathbb E \sum_i r(t_i)\, t_i\, p(t_i) = 0$. That is: the best
+# $r$ is the orthogonal polynomial of degree $L$ for the density of the eigenvalues times $t$. Its roots are positive,
+# and the step sizes are their inverses, in any order, since the layers commute. The same polynomials stand behind the
+# conjugate gradient method, which finds them anew for each matrix; here they are fixed once, for the average over all
+# prompts.
 #
 # $S$ is a Wishart matrix, the density of its eigenvalues is known exactly, and so are the roots:
 
@@ -115,8 +116,8 @@ print(f"best equal steps: {equal.a[0]:.3f}  loss {equal.loss:.4f}")
 run = fit(model, laws.task, recipe, seeds, device=device)
 
 # %% [markdown]
-# We test on 20,000 prompts of each seed's own law. Beside the exact numbers goes gradient descent with $\Sigma^{-1}$ and equal
-# steps, tuned on other prompts the way one would without any theory.
+# We test on 20,000 prompts of each seed's own law. Beside the exact numbers goes gradient descent with $\Sigma^{-1}$
+# and equal steps, tuned on other prompts the way one would without any theory.
 
 # %%
 test, UD = laws.sample(20_000, 99), laws.UD  # UD: (seeds, d, d)
@@ -136,8 +137,8 @@ ax.set(yscale="log", xscale="symlog", xlim=(10, None))
 plots.legend(ax, len(seeds))
 
 # %% [markdown]
-# The transformer settles on the dotted line: it finds the best three steps there are, and nothing else could be found with
-# $P = 0$ in this form. No seed stands out.
+# The transformer settles on the dotted line: it finds the best three steps there are, and nothing else could be found
+# with $P = 0$ in this form. No seed stands out.
 #
 # ## The learned matrices
 #
@@ -149,9 +150,10 @@ Q = run.final["Q"][:, :, 0]  # (seeds, layers, d, d)
 plots.matrices({"Q": Q[0], "whitened Q": whitened(Q, UD)[0]})
 
 # %% [markdown]
-# The diagonals on the right are the step sizes, and they are the predicted ones. The network has put them in an order of
-# its own: the middle step, the short one, and the long one last. For the finished algorithm any order is as good, since the
-# layers commute, and yet all five seeds choose this one. Presumably it is the easiest to reach from small random matrices:
+# The diagonals on the right are the step sizes, and they are the predicted ones. The network has put them in an order
+# of its own: the middle step, the short one, and the long one last. For the finished algorithm any order is as good,
+# since the layers commute, and yet all five seeds choose this one. Presumably it is the easiest to reach from small
+# random matrices:
 
 # %%
 steps = -whitened(Q, UD).diagonal(dim1=-2, dim2=-1).mean(-1)  # (seeds, layers)
@@ -161,8 +163,8 @@ for seed, a in zip(seeds, steps, strict=True):
 # %% [markdown]
 # ## How close to the identity?
 #
-# The distance of $\Sigma^{-1}$ itself from a multiple of the identity is a fixed number, and this is where the $Q_\ell$ as they stand
-# should go, if their whitened forms go to zero.
+# The distance of $\Sigma^{-1}$ itself from a multiple of the identity is a fixed number, and this is where the $Q_\ell$
+# as they stand should go, if their whitened forms go to zero.
 
 # %% mystnb={"figure": {"caption": "Distance to a multiple of the identity during training with P = 0, of Q as it stands (dashed) and in the whitened coordinates, five seeds. Dotted: the distance of the inverse covariance.", "name": "fig-rotation-p0-distance"}, "image": {"alt": "Three curves of the whitened matrices fall from near 0.9 to about 0.01. The three curves of the matrices as they stand settle on a dotted line at 0.78."}}
 over_time = run.params["Q"][:, :, :, 0]  # (seeds, steps, layers, d, d)
@@ -199,9 +201,9 @@ claim(
 )
 
 # %% [markdown]
-# Theory and experiment agree on the steps themselves, whose order is free. The learned diagonals vary by about 0.005 between entries and
-# seeds, because the learning rate never quite reaches zero; we allow 2 percent. The loss is a mean over prompts, so it
-# may differ from the exact one by three standard errors.
+# Theory and experiment agree on the steps themselves, whose order is free. The learned diagonals vary by about 0.005
+# between entries and seeds, because the learning rate never quite reaches zero; we allow 2 percent. The loss is a mean
+# over prompts, so it may differ from the exact one by three standard errors.
 
 # %%
 expected = torch.tensor(exact.a)
@@ -229,8 +231,8 @@ claim(
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1.** Put the steps in another order, by exchanging the layers of the trained model. What happens to the predictions, and why would
-# that be different with a free $P$?
+# **Exercise 1.** Put the steps in another order, by exchanging the layers of the trained model. What happens to the
+# predictions, and why would that be different with a free $P$?
 
 # %% tags=["hide-cell"]
 turned = Trained(model, {"Q": run.final["Q"].flip(1)}).predict(test)

@@ -21,11 +21,11 @@
 #
 # **What the paper says.** The code of Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) repeats the rotated
 # experiment with L-BFGS, a quasi-Newton method. It needs a few hundred steps: the training loss settles at
-# $6.087 \cdot 10^{-4}$, and the test loss near $8.5 \cdot 10^{-4}$ from step 500 on. By the paper's theory, the matrices should
-# again be multiples of the identity in the whitened coordinates.
+# $6.087 \cdot 10^{-4}$, and the test loss near $8.5 \cdot 10^{-4}$ from step 500 on. By the paper's theory, the
+# matrices should again be multiples of the identity in the whitened coordinates.
 #
-# We repeat it at the same scale, and find that what L-BFGS gains in speed it pays for in two ways. The page on rotated covariates has
-# everything that you need to read this one.
+# We repeat it at the same scale, and find that what L-BFGS gains in speed it pays for in two ways. The page on rotated
+# covariates has everything that you need to read this one.
 
 # %%
 import math
@@ -76,13 +76,13 @@ recipe = Training(max_iters=max_iters, record_every=stride, **how)
 # ## One batch for ever
 #
 # L-BFGS collects the differences of successive gradients $y_k = \nabla f(\theta_{k+1}) - \nabla f(\theta_k)$ and of the
-# parameters $s_k = \theta_{k+1} - \theta_k$. From the last 600 pairs it builds a matrix $H$ with $H y_k = s_k$, an estimate of the
-# inverse Hessian, and moves along $-H \nabla f$. With the exact inverse this would be Newton's method. There is no line
-# search: a fixed tenth of the step is taken, four times, and that is one optimiser step.
+# parameters $s_k = \theta_{k+1} - \theta_k$. From the last 600 pairs it builds a matrix $H$ with $H y_k = s_k$, an
+# estimate of the inverse Hessian, and moves along $-H \nabla f$. With the exact inverse this would be Newton's method.
+# There is no line search: a fixed tenth of the step is taken, four times, and that is one optimiser step.
 #
-# Such differences only mean something if $f$ is the same function each time. So there is a single batch of 20,000 prompts,
-# and every seed has an optimiser of its own. The 150 parameters of a model are few against the 600 pairs, so that the
-# curvature can be known in every direction.
+# Such differences only mean something if $f$ is the same function each time. So there is a single batch of 20,000
+# prompts, and every seed has an optimiser of its own. The 150 parameters of a model are few against the 600 pairs, so
+# that the curvature can be known in every direction.
 
 # %%
 run = fit(model, laws.task, recipe, seeds, device=device)
@@ -121,13 +121,14 @@ for e, seed in enumerate(seeds):
 
 # %% [markdown]
 # Two seeds have the algorithm that Adam finds on rotated prompts. The other has the algorithm of the simple
-# demonstration: a first step twice as long, and less shrinkage after it. The theory page shows that both are local optima
-# of the same form $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$. On rotated prompts Adam reached the better one with all
-# its seeds, and with the smaller steps of the simple demonstration the other one, also with all.
+# demonstration: a first step twice as long, and less shrinkage after it. The theory page shows that both are local
+# optima of the same form $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$. On rotated prompts Adam reached the
+# better one with all its seeds, and with the smaller steps of the simple demonstration the other one, also with all.
 #
-# The better one has the smaller training loss. On the test set the gap is wider still, because of a few rare prompts; the
-# second exercise looks for them. Here are the two algorithms, each in its whitened coordinates. The first one takes moderate
-# steps with moderate shrinkage after each, while the second starts with a short step and lets $P_0$ do most of the work.
+# The better one has the smaller training loss. On the test set the gap is wider still, because of a few rare prompts;
+# the second exercise looks for them. Here are the two algorithms, each in its whitened coordinates. The first one takes
+# moderate steps with moderate shrinkage after each, while the second starts with a short step and lets $P_0$ do most of
+# the work.
 
 # %% mystnb={"figure": {"caption": "The learned matrices, whitened, after 2000 steps of L-BFGS: of the first seed. Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-lbfgs-first"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with a dominant constant diagonal: Q0 about minus 0.77, Q1 about minus 2.8, Q2 about minus 7.5, P0 and P1 about 0.35. The entries beside the diagonals reach a tenth of it."}}
 plots.matrices({"whitened Q": Q[0], "P": P[0]})
@@ -137,8 +138,8 @@ plots.matrices({"whitened Q": Q[-1], "P": P[-1]})
 
 # %% [markdown]
 # All are near multiples of the identity, but not as near as Adam's. The rest is the other price, that of the fixed
-# batch: its prompts are not quite isotropic even in whitened coordinates, and the matrices follow them. Adam saw a thousand
-# batches of the same size.
+# batch: its prompts are not quite isotropic even in whitened coordinates, and the matrices follow them. Adam saw a
+# thousand batches of the same size.
 
 # %% mystnb={"figure": {"caption": "Distance to a multiple of the identity during training with L-BFGS, for P as it is (dashed) and for Q in the whitened coordinates, three seeds.", "name": "fig-rotation-lbfgs-distance"}, "image": {"alt": "Five curves on a logarithmic axis fall within 500 steps and then stay constant between 0.03 and 0.13."}}
 columns = {
@@ -152,8 +153,8 @@ plots.distances(ax, run.steps, columns)
 # ## How much of it is the batch?
 #
 # To tell the algorithm from the accidents of one batch, we replace every matrix by its mean diagonal: the same $a_\ell$
-# and $b_\ell$, and exact multiples of the identity. If the entries beside the diagonal had something to say about the law of
-# the prompts, this would make the test loss worse. If they are accidents, it makes it better.
+# and $b_\ell$, and exact multiples of the identity. If the entries beside the diagonal had something to say about the
+# law of the prompts, this would make the test loss worse. If they are accidents, it makes it better.
 
 # %%
 a, b = (M.diagonal(dim1=-2, dim2=-1).mean(-1) for M in (-Q, P))  # (seeds, layers)
@@ -169,10 +170,10 @@ for e, seed in enumerate(seeds):
 # %% [markdown]
 # ## Claims
 #
-# The loss depends on the batch. The test loss of one and the same model varies by a tenth or more from one set of 20,000
-# prompts to another, as thirty of them show. We allow three times that spread, in the logarithm, between the published
-# number and the median of our seeds. Their seeds are not ours, and neither are their batches, so that nothing closer can be
-# asked for.
+# The loss depends on the batch. The test loss of one and the same model varies by a tenth or more from one set of
+# 20,000 prompts to another, as thirty of them show. We allow three times that spread, in the logarithm, between the
+# published number and the median of our seeds. Their seeds are not ours, and neither are their batches, so that nothing
+# closer can be asked for.
 
 # %%
 others = torch.stack(

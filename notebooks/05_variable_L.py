@@ -16,13 +16,13 @@
 # %% [markdown]
 # # How much is a layer worth?
 #
-# **Question.** Three layers beat three steps of gradient descent by far. How does the advantage grow with depth, and how close does
-# training come to the best that such a network can do?
+# **Question.** Three layers beat three steps of gradient descent by far. How does the advantage grow with depth, and
+# how close does training come to the best that such a network can do?
 #
 # **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) train one to four layers on rotated
 # prompts and compare each with as many steps of gradient descent, plain and preconditioned. The logarithm of the loss
-# falls with depth, and at equal depth the transformer is below preconditioned gradient descent, which is below plain gradient
-# descent.
+# falls with depth, and at equal depth the transformer is below preconditioned gradient descent, which is below plain
+# gradient descent.
 #
 # We repeat the trainings at full scale, and compare with more care: every method sees all $N$ examples, every step size
 # is optimised, and all are scored on the same prompts. The optimum of the form that theory predicts is the limit line.
@@ -71,10 +71,11 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # %% [markdown]
 # ## The limit
 #
-# The **limit line** is the optimum among all $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$: the form that the paper proves critical. It
-# is a problem in $2L - 1$ numbers, solved in double precision on the theory page. One choice is to be made. In deep
-# networks the expected loss is ruled by prompts so rare that no training meets one. We leave them out: the limit is the best for prompts that
-# occur once in as many as the training draws. It is scored on the test prompts, like all others.
+# The **limit line** is the optimum among all $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$: the form that the
+# paper proves critical. It is a problem in $2L - 1$ numbers, solved in double precision on the theory page. One choice
+# is to be made. In deep networks the expected loss is ruled by prompts so rare that no training meets one. We leave
+# them out: the limit is the best for prompts that occur once in as many as the training draws. It is scored on the test
+# prompts, like all others.
 
 # %%
 rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a training
@@ -100,9 +101,9 @@ precision = laws.precision.float()  # (seeds, d, d)
 # %% [markdown]
 # ## The competitors
 #
-# **Gradient descent** takes $L$ steps $w \leftarrow w + \eta\, X^\top (y - X w)$ from $w = 0$, **preconditioned** gradient descent
-# $w \leftarrow w + \eta\, \Sigma^{-1} X^\top (y - X w)$. Each gets, for each $L$, the $\eta$ that is best on the validation prompts,
-# found by scalar minimisation rather than from a grid.
+# **Gradient descent** takes $L$ steps $w \leftarrow w + \eta\, X^\top (y - X w)$ from $w = 0$, **preconditioned**
+# gradient descent $w \leftarrow w + \eta\, \Sigma^{-1} X^\top (y - X w)$. Each gets, for each $L$, the $\eta$ that is
+# best on the validation prompts, found by scalar minimisation rather than from a grid.
 
 
 # %%
@@ -138,15 +139,17 @@ ax.set(yscale="log", xticks=n_layers)
 plots.legend(ax, len(seeds), fontsize=8)
 
 # %% [markdown]
-# With one layer nothing but one step is possible, and the transformer makes it: it coincides with preconditioned gradient
-# descent. From then on every layer multiplies the advantage. Two layers are a factor of nine below two steps, three layers a hundred,
-# four layers more than five hundred. The reason is the degree of the polynomial: $L$ steps of gradient descent are a polynomial of degree $L$ in
-# $S$, while with $P_\ell$ each layer cubes, and the degree is $(3^L - 1) / 2$, that is 1, 4, 13 and 40.
+# With one layer nothing but one step is possible, and the transformer makes it: it coincides with preconditioned
+# gradient descent. From then on every layer multiplies the advantage. Two layers are a factor of nine below two steps,
+# three layers a hundred, four layers more than five hundred. The reason is the degree of the polynomial: $L$ steps of
+# gradient descent are a polynomial of degree $L$ in $S$, while with $P_\ell$ each layer cubes, and the degree is
+# $(3^L - 1) / 2$, that is 1, 4, 13 and 40.
 #
-# The limit line says how much more there would be to gain. With two layers training is there. With three it stops a factor
-# of four above, and with four a factor of several hundred. Not that it has converged to anything worse: it has run out of
-# steps. Adam moves no entry by much more than the learning rate in one step, so it can go no further than the sum of all
-# learning rates, whereas the optimum lies at $Q_\ell = -a_\ell \Sigma^{-1}$ with entries up to $16\, a_\ell$:
+# The limit line says how much more there would be to gain. With two layers training is there. With three it stops a
+# factor of four above, and with four a factor of several hundred. Not that it has converged to anything worse: it has
+# run out of steps. Adam moves no entry by much more than the learning rate in one step, so it can go no further than
+# the sum of all learning rates, whereas the optimum lies at $Q_\ell = -a_\ell \Sigma^{-1}$ with entries up to
+# $16\, a_\ell$:
 
 # %%
 reach = sum(recipe.rate(step) for step in range(max_iters))
@@ -157,17 +160,17 @@ for L, limit in limits.items():
 
 # %% [markdown]
 # Three layers would need about twice as far as they can go, and four layers five times. The page on rotated covariates
-# trains three layers five times longer at a ten times larger rate, and there the limit is reached. So what this figure shows
-# beyond two layers is a race between depth and patience, and a longer training would show a steeper curve.
+# trains three layers five times longer at a ten times larger rate, and there the limit is reached. So what this figure
+# shows beyond two layers is a race between depth and patience, and a longer training would show a steeper curve.
 #
-# At four layers the points of the best of its form lie below the crosses, since 100,000 test prompts are still too few: the
-# loss of a polynomial of degree 40 is a mean over rare events even when the rarest are left out.
+# At four layers the points of the best of its form lie below the crosses, since 100,000 test prompts are still too few:
+# the loss of a polynomial of degree 40 is a mean over rare events even when the rarest are left out.
 #
 # ## What an unfair comparison would have said
 #
-# In the original code the baselines leave out one example (they see $N - 1$ of $N$), choose the step from a coarse grid on the
-# prompts of one seed, and are scored on other prompts than the transformer. How much does that matter? We play it through with the
-# original grids and 5000 prompts.
+# In the original code the baselines leave out one example (they see $N - 1$ of $N$), choose the step from a coarse grid
+# on the prompts of one seed, and are scored on other prompts than the transformer. How much does that matter? We play
+# it through with the original grids and 5000 prompts.
 
 # %%
 steps = [0.008, 0.01, 0.02, 0.04, 0.08, 0.16]
@@ -181,15 +184,15 @@ for name, grid in grids.items():
         print(f"{name}, L = {L}: {fair:.3f}, unfair {poor:.3f} ({poor / fair:.2f})")
 
 # %% [markdown]
-# The unfair baselines are worse, the more so the more steps they take: by a few percent for gradient descent, by up to a
-# half for the preconditioned one, whose best step lies between two points of the grid. That is small beside the factors in
-# the figure, and the paper's conclusion does not hang on it.
+# The unfair baselines are worse, the more so the more steps they take: by a few percent for gradient descent, by up to
+# a half for the preconditioned one, whose best step lies between two points of the grid. That is small beside the
+# factors in the figure, and the paper's conclusion does not hang on it.
 #
 # ## Claims
 #
-# The paper shows the order of the curves, and that they fall. We ask it of every seed. Where there is one layer, the transformer and
-# preconditioned gradient descent are the same algorithm, and theory gives its loss: $d - N d / (N + d + 1)$ for one step of the
-# best size.
+# The paper shows the order of the curves, and that they fall. We ask it of every seed. Where there is one layer, the
+# transformer and preconditioned gradient descent are the same algorithm, and theory gives its loss:
+# $d - N d / (N + d + 1)$ for one step of the best size.
 
 # %%
 source = "2306.00297, figure and code for variable L"
@@ -214,8 +217,8 @@ claim(
 )
 
 # %% [markdown]
-# The loss of one layer we hold against its exact value, within three standard errors of the mean over all test prompts. The
-# last claim is about our own limit line: two trained layers must be within ten percent of it, with every seed.
+# The loss of one layer we hold against its exact value, within three standard errors of the mean over all test prompts.
+# The last claim is about our own limit line: two trained layers must be within ten percent of it, with every seed.
 
 # %%
 one, two = (n_layers.index(L) if L in n_layers else 0 for L in (1, 2))
@@ -243,7 +246,8 @@ claim(
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1.** How many steps of preconditioned gradient descent, with the best step size, are as good as two trained layers?
+# **Exercise 1.** How many steps of preconditioned gradient descent, with the best step size, are as good as two trained
+# layers?
 
 # %% tags=["hide-cell"]
 target, steps = float(curve[:, two].mean()), 1
@@ -256,8 +260,8 @@ print(f"{steps} steps reach {target:.3f}")
 assert steps > n_layers[two] or max_iters < 10_000  # an untrained one is worth nothing
 
 # %% [markdown]
-# **Exercise 2.** Let the fair competitor choose a different size for every step (`isotropic.best_polynomial`). How much of the gap
-# to the transformer does that close?
+# **Exercise 2.** Let the fair competitor choose a different size for every step (`isotropic.best_polynomial`). How much
+# of the gap to the transformer does that close?
 
 # %% tags=["hide-cell"]
 for L in n_layers:

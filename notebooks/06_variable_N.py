@@ -20,11 +20,11 @@
 # transformer do with fewer examples, down to two, where no method can know the answer?
 #
 # **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) train three layers for each context
-# length $N = 2, 4, \dots, 20$ on rotated prompts. Of the methods with three steps, the transformer is best: below preconditioned
-# gradient descent, which is below plain gradient descent. Least squares goes beside them.
+# length $N = 2, 4, \dots, 20$ on rotated prompts. Of the methods with three steps, the transformer is best: below
+# preconditioned gradient descent, which is below plain gradient descent. Least squares goes beside them.
 #
-# We repeat the ten trainings at full scale, with a fair comparison, and then look more closely at small $N$. There a mean over prompts turns out to
-# say little about any one of them.
+# We repeat the ten trainings at full scale, with a fair comparison, and then look more closely at small $N$. There a
+# mean over prompts turns out to say little about any one of them.
 
 # %%
 import torch
@@ -74,8 +74,9 @@ common |= {"record_every": max(1, max_iters // 80)}
 # %% [markdown]
 # ## The limit
 #
-# For the limit line of the figure nothing has to be trained. It is the optimum of the form $Q_\ell = -a_\ell \Sigma^{-1}$,
-# $P_\ell = b_\ell I$ for each $N$, for prompts that occur once in as many as the training draws; the theory page says more.
+# For the limit line of the figure nothing has to be trained. It is the optimum of the form
+# $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$ for each $N$, for prompts that occur once in as many as the
+# training draws; the theory page says more.
 
 # %%
 rare = min(0.1, 1 / (B * max_iters))  # one in all prompts of a training
@@ -100,12 +101,12 @@ for N, law in laws.items():
 # %% [markdown]
 # ## The competitors
 #
-# Gradient descent with three steps, plain and preconditioned with $\Sigma^{-1}$, gets for each $N$ the step size that is best on the
-# validation prompts.
+# Gradient descent with three steps, plain and preconditioned with $\Sigma^{-1}$, gets for each $N$ the step size that
+# is best on the validation prompts.
 #
-# Least squares takes as many steps as it needs: among all $w$ that fit the examples it takes the one of smallest norm, in the
-# whitened coordinates. For $N < d$ this is the best that any method can do, since $w$ is Gaussian there, and the loss is $d - N$ in expectation. From
-# $N = d$ on, it knows $w$.
+# Least squares takes as many steps as it needs: among all $w$ that fit the examples it takes the one of smallest norm,
+# in the whitened coordinates. For $N < d$ this is the best that any method can do, since $w$ is Gaussian there, and the
+# loss is $d - N$ in expectation. From $N = d$ on, it knows $w$.
 
 
 # %%
@@ -149,9 +150,9 @@ ax.set(xlabel="examples $N$", ylabel="mean squared error", yscale="log", xticks=
 plots.legend(ax, len(seeds), fontsize=8)
 
 # %% [markdown]
-# From ten examples on the figure is the paper's: the transformer is an order of magnitude and more below its competitors
-# with three steps, and gains as examples are added. Least squares is no competitor there, since it solves the problem exactly,
-# at the price of an inverse. All methods with three steps are bound to be approximate.
+# From ten examples on the figure is the paper's: the transformer is an order of magnitude and more below its
+# competitors with three steps, and gains as examples are added. Least squares is no competitor there, since it solves
+# the problem exactly, at the price of an inverse. All methods with three steps are bound to be approximate.
 #
 # With two examples nobody is good, and the three-step methods come close to least squares, the best that can be done. At
 # four to eight examples something else happens. The transformer's mean rises, at six examples to thirty, twenty times
@@ -170,9 +171,10 @@ for N, e in zip(Ns, stacked["transformer"].flatten(1), strict=True):
 
 # %% [markdown]
 # At six examples one prompt in a thousand carries 99 percent of the mean, and the median is six hundred times smaller.
-# Even at twenty, a quarter of the mean is theirs. The prediction is a polynomial of degree 13 in $S$, so the squared error is one of degree 26. With few examples the largest
-# eigenvalue of $S / N$ varies widely: it can be three or five times its typical value. A polynomial that is small where
-# the eigenvalues usually lie explodes there. A mean of such a quantity says how large the worst prompt of the sample happened to be.
+# Even at twenty, a quarter of the mean is theirs. The prediction is a polynomial of degree 13 in $S$, so the squared
+# error is one of degree 26. With few examples the largest eigenvalue of $S / N$ varies widely: it can be three or five
+# times its typical value. A polynomial that is small where the eigenvalues usually lie explodes there. A mean of such a
+# quantity says how large the worst prompt of the sample happened to be.
 #
 # Quantiles say what a prompt has to expect.
 
@@ -189,10 +191,10 @@ ax.set(xlabel="examples $N$", ylabel="squared error", yscale="log", xticks=Ns)
 plots.legend(ax, title="solid: median, dashed: 99 percent", fontsize=8)
 
 # %% [markdown]
-# Now the picture is simple. In the median the transformer is the best of the methods with three steps for every $N$, and so it is for
-# 99 prompts in a hundred. It has learned a fast method with a heavy tail. The best of its form was computed from the
-# expectation and so knows the tail. It is better in the median and in the tail: these trainings, of 8000 short steps, have
-# not come to their end.
+# Now the picture is simple. In the median the transformer is the best of the methods with three steps for every $N$,
+# and so it is for 99 prompts in a hundred. It has learned a fast method with a heavy tail. The best of its form was
+# computed from the expectation and so knows the tail. It is better in the median and in the tail: these trainings, of
+# 8000 short steps, have not come to their end.
 #
 # ## What an unfair comparison would have said
 #
@@ -212,9 +214,10 @@ for N in Ns:
         print(f"N = {N:2}, {name}: {errors[N][name].mean():.2f}, unfair {e.mean():.2f}")
 
 # %% [markdown]
-# Gradient descent looks a tenth to a half worse than it is, most at ten examples, where its best step lies between two points
-# of the grid. Least squares loses one dimension: with one example left out it errs by 4 instead of 3 at $N = 2$, and by 2
-# instead of 1 at $N = 4$. From six examples on, five are still enough. Neither changes the order of the curves.
+# Gradient descent looks a tenth to a half worse than it is, most at ten examples, where its best step lies between two
+# points of the grid. Least squares loses one dimension: with one example left out it errs by 4 instead of 3 at $N = 2$,
+# and by 2 instead of 1 at $N = 4$. From six examples on, five are still enough. Neither changes the order of the
+# curves.
 #
 # ## Claims
 #
@@ -299,8 +302,8 @@ claim(
 # ## Exercises
 #
 # **Exercise 1.** Take the prompt with the largest error at six examples. How large is the largest eigenvalue of its
-# whitened $S / N$, how large is it usually, and how many of the 40,000 test prompts of that seed have one as large? Compare
-# with the polynomials in the figure of the theory page.
+# whitened $S / N$, how large is it usually, and how many of the 40,000 test prompts of that seed have one as large?
+# Compare with the polynomials in the figure of the theory page.
 
 # %% tags=["hide-cell"]
 N = min(Ns, key=lambda n: abs(n - 6))
@@ -314,8 +317,8 @@ assert largest[worst] > largest.median()
 
 # %% [markdown]
 # **Exercise 2.** Use the matrices that were trained with 20 examples on prompts with 10, and the other way round. Which
-# way is it safe, in the median and in the mean? The matrices know $\Sigma$ and a law of the eigenvalues of $S / N$; which of
-# the two changes with $N$?
+# way is it safe, in the median and in the mean? The matrices know $\Sigma$ and a law of the eigenvalues of $S / N$;
+# which of the two changes with $N$?
 
 # %% tags=["hide-cell"]
 short, long = min(Ns, key=lambda n: abs(n - 10)), max(Ns)

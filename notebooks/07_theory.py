@@ -23,9 +23,9 @@
 # form. For several layers they prove that certain multiples of $\Sigma^{-1}$ and of the identity are critical points of
 # the loss, without saying which multiples.
 #
-# This page checks all of it, and then goes further: the best multiples are a small optimisation problem that can be solved
-# to many digits. It gives the numbers that the previous pages could only measure. It also shows what the loss on a test
-# set does not.
+# This page checks all of it, and then goes further: the best multiples are a small optimisation problem that can be
+# solved to many digits. It gives the numbers that the previous pages could only measure. It also shows what the loss on
+# a test set does not.
 
 # %%
 import numpy as np
@@ -77,11 +77,11 @@ UD, precision = (getattr(Rotated([0], N, scales), k)[0] for k in ("UD", "precisi
 # $$
 #
 # For $\Sigma_w = I$ this is the paper's Theorem 1. For $\Sigma_w = \Sigma^{-1}$, the rotated prompts, it is
-# $-\tfrac{N}{N + 1 + d} \Sigma^{-1}$: the preconditioner of the previous pages. The factor $N / (N+1+d)$ is caution, since
-# with few examples $S / N$ is a poor estimate of $\Sigma$.
+# $-\tfrac{N}{N + 1 + d} \Sigma^{-1}$: the preconditioner of the previous pages. The factor $N / (N+1+d)$ is caution,
+# since with few examples $S / N$ is a poor estimate of $\Sigma$.
 #
-# We train one layer on five laws, which we take as five seeds: round covariates, those of the rotated prompts, and another
-# spectrum of standard deviations, $0.7^k$; the stretched ones with both laws of $w$. One batch and L-BFGS
+# We train one layer on five laws, which we take as five seeds: round covariates, those of the rotated prompts, and
+# another spectrum of standard deviations, $0.7^k$; the stretched ones with both laws of $w$. One batch and L-BFGS
 # suffice.
 
 
@@ -109,16 +109,16 @@ def one_layer(exactly):
 
 
 # %% [markdown]
-# A batch of prompts is random in three ways: through the examples, through $w$, and through the query. The last two can be
-# averaged out exactly. The model's error is $x_q^\top R\, w$ with a matrix $R$ that depends on $S$ alone, and so, with
-# $\Sigma = C C^\top$ and $\Sigma_w = C_w C_w^\top$,
+# A batch of prompts is random in three ways: through the examples, through $w$, and through the query. The last two can
+# be averaged out exactly. The model's error is $x_q^\top R\, w$ with a matrix $R$ that depends on $S$ alone, and so,
+# with $\Sigma = C C^\top$ and $\Sigma_w = C_w C_w^\top$,
 #
 # $$
 # \mathbb E_{x_q, w} \bigl( x_q^\top R\, w \bigr)^2 = \lVert C^\top R\, C_w \rVert_F^2 .
 # $$
 #
-# This is a sum over $d^2$ pairs of a query and weights: the columns of $C$ and those of $C_w$. Put into prompts, they give an
-# estimator of the same loss in which only the examples are left to chance, for $d^2$ times the prompts.
+# This is a sum over $d^2$ pairs of a query and weights: the columns of $C$ and those of $C_w$. Put into prompts, they
+# give an estimator of the same loss in which only the examples are left to chance, for $d^2$ times the prompts.
 # `Training(integrate=True)` uses it. We train both ways and compare with the closed form.
 
 # %%
@@ -156,8 +156,8 @@ how |= {"record_every": max(1, demo_steps // 200)}
 demo_run = fit(demo, LinearRegression(), Training(**how), range(3), device=device)
 
 # %% [markdown]
-# The statistics of 50,000 prompts are cut into 500 batches. A gradient is taken on each of them, once as they are and once with
-# weights and query averaged out, and we compare the variances over the batches, entry by entry.
+# The statistics of 50,000 prompts are cut into 500 batches. A gradient is taken on each of them, once as they are and
+# once with weights and query averaged out, and we compare the variances over the batches, entry by entry.
 
 # %%
 pool = LinearRegression().sample(50_000, torch.Generator().manual_seed(5))
@@ -179,16 +179,17 @@ for step in (0, demo_steps // 10, demo_steps // 2, demo_steps):
     )
 
 # %% [markdown]
-# At the start the variance falls by a factor of two hundred, far more than the $d^2 = 25$ that the average costs. Later the
-# gain is mostly smaller than the cost, and in the total it is small throughout: now rare matrices $S$ rule the gradient, and no average over
-# $w$ and $x_q$ touches those. The median entry gains again towards the end, as the matrices come near the family, but it is
-# the total that slows a training down. So averaging pays for shallow models and for first steps, and sampling stays the default.
+# At the start the variance falls by a factor of two hundred, far more than the $d^2 = 25$ that the average costs. Later
+# the gain is mostly smaller than the cost, and in the total it is small throughout: now rare matrices $S$ rule the
+# gradient, and no average over $w$ and $x_q$ touches those. The median entry gains again towards the end, as the
+# matrices come near the family, but it is the total that slows a training down. So averaging pays for shallow models
+# and for first steps, and sampling stays the default.
 #
 # ## Layers are steps
 #
-# $L$ layers with $P_\ell = 0$ and $Q_\ell = -\eta N\, \Pi$ should be $L$ steps of gradient descent with preconditioner $\Pi$,
-# exactly: the labels that a layer passes on are the residuals of the current guess. In double precision, on rotated
-# prompts:
+# $L$ layers with $P_\ell = 0$ and $Q_\ell = -\eta N\, \Pi$ should be $L$ steps of gradient descent with preconditioner
+# $\Pi$, exactly: the labels that a layer passes on are the residuals of the current guess. In double precision, on
+# rotated prompts:
 
 # %%
 prompts = rotated.sample(1000, torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -203,17 +204,17 @@ print(f"1 to 6 layers, plain and preconditioned: largest relative gap {worst:.0e
 # %% [markdown]
 # ## Critical points
 #
-# The paper proves two statements about several layers on rotated prompts. Among models with $P_\ell = 0$ there are critical
-# points of the form $Q_\ell = -a_\ell \Sigma^{-1}$. Among all models there are critical points $Q_\ell = -a_\ell \Sigma^{-1}$,
-# $P_\ell = b_\ell I$.
+# The paper proves two statements about several layers on rotated prompts. Among models with $P_\ell = 0$ there are
+# critical points of the form $Q_\ell = -a_\ell \Sigma^{-1}$. Among all models there are critical points
+# $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$.
 #
 # The reason is symmetry. In whitened coordinates the law of the prompts does not change under rotations. Where all
-# matrices are multiples of the identity, the expected gradient does not change either, so it is a multiple of the identity
-# itself. It has no component but along the family, and vanishes where the best multiples are chosen.
+# matrices are multiples of the identity, the expected gradient does not change either, so it is a multiple of the
+# identity itself. It has no component but along the family, and vanishes where the best multiples are chosen.
 #
-# We check this twice. First on random prompts: at the optimum of the family, the mean gradient over 400 batches must be zero
-# within its standard errors. We take three layers for $P = 0$. With $P$ we take two, where no rare prompts blow up the standard
-# errors.
+# We check this twice. First on random prompts: at the optimum of the family, the mean gradient over 400 batches must be
+# zero within its standard errors. We take three layers for $P = 0$. With $P$ we take two, where no rare prompts blow up
+# the standard errors.
 
 # %%
 cases = {
@@ -237,8 +238,8 @@ def at_multiples(model, theta, prompts):
 
 
 # %% [markdown]
-# Each entry of the mean gradient, in units of its standard error, is a $z$. If the expectation is zero these numbers look like
-# noise, with a root mean square of 1, and none of the 75 is far beyond 3.
+# Each entry of the mean gradient, in units of its standard error, is a $z$. If the expectation is zero these numbers
+# look like noise, with a root mean square of 1, and none of the 75 is far beyond 3.
 
 # %%
 generators = [torch.Generator().manual_seed(s) for s in range(400)]
@@ -252,10 +253,10 @@ for name, (model, best) in cases.items():
     print(f"{name}: largest |z| {scores[name]:.1f}, rms {z.square().mean().sqrt():.2f}")
 
 # %% [markdown]
-# Second, without chance. Instead of all rotations, the $2^d\, d!$ signed permutations of the axes suffice for the argument: a
-# matrix that none of them changes is a multiple of the identity. So we take twenty prompts, add all their images in
-# whitened coordinates, and solve for the best multiples on exactly these. The gradient must then vanish to rounding in
-# every entry.
+# Second, without chance. Instead of all rotations, the $2^d\, d!$ signed permutations of the axes suffice for the
+# argument: a matrix that none of them changes is a multiple of the identity. So we take twenty prompts, add all their
+# images in whitened coordinates, and solve for the best multiples on exactly these. The gradient must then vanish to
+# rounding in every entry.
 
 # %%
 few = LinearRegression(N=N, d=d).sample(
@@ -283,8 +284,8 @@ for name, (model, best) in cases.items():
 # %% [markdown]
 # ## Which multiples?
 #
-# In whitened coordinates every matrix of the family commutes with $S$, so that each eigenvalue $t$ of $S / N$ goes its own
-# way. A layer multiplies the error in its direction by $1 - a_\ell t$ and changes the eigenvalue:
+# In whitened coordinates every matrix of the family commutes with $S$, so that each eigenvalue $t$ of $S / N$ goes its
+# own way. A layer multiplies the error in its direction by $1 - a_\ell t$ and changes the eigenvalue:
 #
 # $$
 # \begin{aligned}
@@ -293,11 +294,11 @@ for name, (model, best) in cases.items():
 # \end{aligned}
 # $$
 #
-# After $L$ layers $r_L$ is a polynomial of degree $(3^L - 1)/2$ in the original $t$. The density of the eigenvalues of a
-# Wishart matrix is known in closed form, so the loss is an integral in one variable, and its minimum a problem in $2L - 1$
-# numbers. It has many local minima, since layers can share the work in several ways, and is searched from thousands of
-# starts. Beside it we print what is possible with $P_\ell = 0$, where the degree is only $L$: the best polynomial of that
-# degree, from the page without $P$, and the best one with equal steps, which is gradient descent.
+# After $L$ layers $r_L$ is a polynomial of degree $(3^L - 1)/2$ in the original $t$. The density of the eigenvalues of
+# a Wishart matrix is known in closed form, so the loss is an integral in one variable, and its minimum a problem in
+# $2L - 1$ numbers. It has many local minima, since layers can share the work in several ways, and is searched from
+# thousands of starts. Beside it we print what is possible with $P_\ell = 0$, where the degree is only $L$: the best
+# polynomial of that degree, from the page without $P$, and the best one with equal steps, which is gradient descent.
 
 # %%
 for L in n_layers:
@@ -312,8 +313,8 @@ for L in n_layers:
 # ## What training finds
 #
 # First the simple demonstration. Next to its result there is a local minimum of this problem, which we find by going
-# downhill from it. Then the rotated prompts, and here comes a surprise: at the learned multiples the loss in expectation is
-# not small at all.
+# downhill from it. Then the rotated prompts, and here comes a surprise: at the learned multiples the loss in
+# expectation is not small at all.
 
 # %%
 how = {"lr": 0.1, "B": 20_000, "betas": (0.99, 0.9), "clip": 0.01, "clip_per": "matrix"}
@@ -349,9 +350,10 @@ for name, (a, b) in found.items():
 #
 # ## What no test set shows
 #
-# The expectation contains prompts that nobody will meet. A polynomial of degree 13 grows without mercy outside the interval
-# in which it was made small, so that a direction with $t = 5.5$ costs $10^{8}$. There is one such in $3 \cdot 10^{10}$
-# prompts, and the training saw $2 \cdot 10^7$. Let us leave out of the integral what is rarer than one in so many, and optimise again:
+# The expectation contains prompts that nobody will meet. A polynomial of degree 13 grows without mercy outside the
+# interval in which it was made small, so that a direction with $t = 5.5$ costs $10^{8}$. There is one such in
+# $3 \cdot 10^{10}$ prompts, and the training saw $2 \cdot 10^7$. Let us leave out of the integral what is rarer than
+# one in so many, and optimise again:
 
 # %%
 seen = max(1, rotated_steps // 100) * 20_000  # prompts in the training on rotated ones
@@ -362,14 +364,14 @@ print(f"learned: {np.round(a + b, 3)}, log loss {np.log(loss):.3f}")
 print(f"optimum: {np.round(met.a + met.b, 3)}, log loss {np.log(met.loss):.3f}")
 
 # %% [markdown]
-# Nothing did. The optimum for the prompts that can be met is what Adam found, to one percent. Its log loss of $-7.3$ is also the
-# one that test sets of 20,000 prompts show. Training is not minimising the expectation, and could not: it minimises a mean
-# over the prompts that it meets, and beyond them the network does what it likes.
+# Nothing did. The optimum for the prompts that can be met is what Adam found, to one percent. Its log loss of $-7.3$ is
+# also the one that test sets of 20,000 prompts show. Training is not minimising the expectation, and could not: it
+# minimises a mean over the prompts that it meets, and beyond them the network does what it likes.
 #
 # One picture has all of it. On top are the polynomials. The bottom panel shows what each $t$ contributes to the loss,
 # $d\, \rho(t)\, r(t)^2$ with the density $\rho$ of the eigenvalues, so that the area under a curve is the loss. For
-# comparison there are Chebyshev's polynomials, which the classical theory of iterative methods would choose. Their value at 0 is 1,
-# and in an interval around the eigenvalues their largest deviation from 0 is as small as it can be.
+# comparison there are Chebyshev's polynomials, which the classical theory of iterative methods would choose. Their
+# value at 0 is 1, and in an interval around the eigenvalues their largest deviation from 0 is as small as it can be.
 
 # %%
 t, w = isotropic.spectrum(20, 5)
@@ -406,17 +408,17 @@ bottom.set(xlabel="eigenvalue $t$ of $S / N$")
 plots.legend(top, fontsize=8)
 
 # %% [markdown]
-# Gradient descent spends its degree badly: one root, three times. Chebyshev's cubic spreads the roots and keeps the error
-# level over the interval. The transformer beats it by far, because its own degree is 13. What it does with that degree is
-# another matter: the 13 roots come from 5 numbers, and a Chebyshev polynomial of degree 13 is more exact on top of the density. But it
-# also weighs differently: it is most exact where the eigenvalues are dense, less so where they are rare, and beyond the
-# dashed line, where it has hardly ever seen one, it does not care at all. The optimum for all prompts has to care. It
-# buys its tame tail with errors a little larger in the middle.
+# Gradient descent spends its degree badly: one root, three times. Chebyshev's cubic spreads the roots and keeps the
+# error level over the interval. The transformer beats it by far, because its own degree is 13. What it does with that
+# degree is another matter: the 13 roots come from 5 numbers, and a Chebyshev polynomial of degree 13 is more exact on
+# top of the density. But it also weighs differently: it is most exact where the eigenvalues are dense, less so where
+# they are rare, and beyond the dashed line, where it has hardly ever seen one, it does not care at all. The optimum for
+# all prompts has to care. It buys its tame tail with errors a little larger in the middle.
 #
 # ## Claims
 #
-# The closed form has to be met up to the sampling error of one batch, which is what separates the two estimators above. We
-# allow two percent for the better one.
+# The closed form has to be met up to the sampling error of one batch, which is what separates the two estimators above.
+# We allow two percent for the better one.
 
 # %%
 source = "2306.00297"
@@ -471,8 +473,8 @@ claim(
 )
 
 # %% [markdown]
-# The last two claims are beyond what theory was known to say: the published diagonals, computed without any training. They
-# are printed with two digits or three, so we allow two percent.
+# The last two claims are beyond what theory was known to say: the published diagonals, computed without any training.
+# They are printed with two digits or three, so we allow two percent.
 
 # %%
 a, b = exact["demonstration"].a, exact["demonstration"].b
@@ -514,8 +516,8 @@ for n in (2, 5, 20, 80):
 print("for 0.01 in five dimensions: N + 6 = 3000, so 2994 examples")
 
 # %% [markdown]
-# **Exercise 2.** Score the two optima, for all prompts and for those that can be met, on 400,000 prompts. On how many prompts is each
-# the better one, and which has the smaller mean?
+# **Exercise 2.** Score the two optima, for all prompts and for those that can be met, on 400,000 prompts. On how many
+# prompts is each the better one, and which has the smaller mean?
 
 # %% tags=["hide-cell"]
 pool = LinearRegression().sample(400_000, torch.Generator().manual_seed(6))
