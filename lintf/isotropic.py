@@ -38,10 +38,7 @@ def spectrum(N: int, d: int, rare: float = 0.0) -> tuple[np.ndarray, np.ndarray]
         raise ValueError(f"rare must be < 1, got {rare!r}")
     nodes, weights, _ = _wishart(check_int("N", N, 1), check_int("d", d, 1))
     met = d * np.cumsum(weights[::-1])[::-1] >= rare
-    nodes, weights = nodes[met], weights[met]
-    for array in (nodes, weights):
-        array.flags.writeable = False  # they are cached
-    return nodes, weights
+    return nodes[met], weights[met]
 
 
 def density(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +68,10 @@ def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     primitives = [np.polynomial.Legendre(c).integ(lbnd=-1)(z) for c in np.eye(ORDER)]
     up_to = np.stack(primitives, 1) @ np.linalg.inv(np.polynomial.legendre.legvander(z, ORDER - 1))  # int_-1^z_i f
     gamma = special.gammaln(a + 1 + np.arange(n))
-    density = 2 * np.exp((2 * a + 1) * np.log(u) - x / 2 - gamma[0] - (a + 1) * np.log(2))
+    law = 2 * np.exp((2 * a + 1) * np.log(u) - x / 2 - gamma[0] - (a + 1) * np.log(2))
     norms = np.exp((gamma - special.gammaln(1 + np.arange(n)) - gamma[0]) / 2)
     p = np.stack([special.eval_genlaguerre(j, a, x / 2) / norms[j] for j in range(n)])  # (n, PANELS, ORDER)
-    f = p * density
+    f = p * law
     whole = (f * du).sum(-1)  # (n, PANELS)
     before = np.cumsum(whole, 1) - whole
     below = before[..., None] + (f @ up_to.T) * half
@@ -141,11 +138,11 @@ def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
     return Isotropic(tuple(best[:L]), tuple(best[L:]), population_loss(best[:L], best[L:], N, d, rare))
 
 
-def local_optimum(a: Sequence[float], b: Sequence[float], N: int, d: int, rare: float = 0.0) -> Isotropic:
+def local_optimum(a: Sequence[float], b: Sequence[float], N: int, d: int) -> Isotropic:
     """The local optimum downhill from a (L,) and b (L - 1,)."""
-    best = _downhill(np.array([*a, *b]), len(a), *spectrum(N, d, rare), steps=1000).x.tolist()
+    best = _downhill(np.array([*a, *b]), len(a), *spectrum(N, d), steps=1000).x.tolist()
     a, b = best[: len(a)], best[len(a) :]
-    return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d, rare))
+    return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d))
 
 
 @lru_cache(maxsize=64, typed=True)

@@ -228,8 +228,8 @@ plots.legend(ax, len(seeds), fontsize=8)
 
 # %%
 here, there = (
-    needed[f"{recipe}, rotated"] / max(1, needed[f"{recipe}, identity"])
-    for recipe in ("this recipe", "demo recipe")
+    needed[f"{which} recipe, rotated"] / max(1, needed[f"{which} recipe, identity"])
+    for which in ("this", "demo")
 )
 print(f"rotated over identity: {here:.1f} with this recipe, {there:.1f} with the other")
 

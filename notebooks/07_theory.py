@@ -62,8 +62,8 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 pages.check_parameters()
 plots.style()
 d, eye = len(scales), torch.eye(len(scales), dtype=torch.float64)
-rotated = rotated_task(0, N, scales)
-UD, precision = (getattr(Rotated([0], N, scales), k)[0] for k in ("UD", "precision"))
+laws = Rotated([0], N, scales)
+rotated, UD, precision = laws.task(0), laws.UD[0], laws.precision[0]
 
 # %% [markdown]
 # ## One layer
