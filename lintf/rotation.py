@@ -47,11 +47,18 @@ def whitened(Q: Tensor, UD: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Rotated:
-    """The rotated laws of several seeds side by side, with N examples in a prompt."""
+    """The rotated laws of several seeds side by side, with N examples in a prompt. Raises ValueError for what none of
+    the laws, or of their seeds, can be."""
 
     seeds: Sequence[int]
     N: int = 20
     scales: Sequence[float] = SCALES
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seeds, str) or not isinstance(self.seeds, Sequence) or not self.seeds:
+            raise ValueError(f"seeds must be a list of at least one integer, got {self.seeds!r}")
+        for seed in self.seeds:
+            self.task(seed)
 
     def task(self, seed: int) -> LinearRegression:
         return rotated_task(seed, self.N, self.scales)

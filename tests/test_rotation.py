@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -171,3 +172,20 @@ def test_laws_side_by_side():
         alone = laws.task(seed).sample(11, torch.Generator().manual_seed(99), dtype=torch.float64)
         torch.testing.assert_close(batch.S[e], alone.S, rtol=0, atol=0)
         torch.testing.assert_close(batch.y[e], alone.y, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seeds": []}, "seeds must be a list of at least one integer, got []"),
+        ({"seeds": "01"}, "seeds must be a list of at least one integer, got '01'"),
+        ({"seeds": 3}, "seeds must be a list of at least one integer, got 3"),
+        ({"seeds": [0, -1]}, "seed must be an integer >= 0, got -1"),
+        ({"N": 0}, "N must be an integer >= 1, got 0"),
+        ({"scales": [1.0, 0.0]}, "scales[1] must be a finite number > 0, got 0.0"),
+    ],
+    ids=str,
+)
+def test_wrong_laws_are_refused_before_anything_is_drawn(wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Rotated(**{"seeds": [0]} | wrong)
