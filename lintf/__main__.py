@@ -53,7 +53,8 @@ def _list(paths: list[Path]) -> int:
         meta = store.load(path).meta
         size = path.stat().st_size / 1000
         trained = f"{meta['seconds']:.0f} s for {meta['members']} seeds on {meta['device']}, {meta['path']}"
-        print(f"{path.name}: {size:.0f} kB, {trained}")
+        gone = f", diverged at step {meta['diverged']}" if "diverged" in meta else ""
+        print(f"{path.name}: {size:.0f} kB, {trained}{gone}")
     print(f"{len(paths)} runs, {sum(path.stat().st_size for path in paths) / 1e6:.2f} MB")
     return 0
 

@@ -38,17 +38,17 @@ def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
         out = out + (c * x).sum(-2)
         if layer == L - 1:
             return out
-        u = s + _apply(S, c)
+        u = s + apply(S, c)
         if layer == L - 2:
             v = torch.stack((u, x.expand_as(u)), -2)  # (..., d, 2, B)
-            t = _left(Q_l.mT, v.unsqueeze(-4))  # (..., H, d, 2, B)
+            t = left(Q_l.mT, v.unsqueeze(-4))  # (..., H, d, 2, B)
             m = (S.unsqueeze(-4).unsqueeze(-2) * t.unsqueeze(-4)).sum(-3)  # S t
-            s, x = (v + _left(P_l, m).sum(-4)).unbind(-2)
+            s, x = (v + left(P_l, m).sum(-4)).unbind(-2)
         else:
-            QS = _left(Q_l, S.unsqueeze(-4))  # (..., H, d, d, B)
+            QS = left(Q_l, S.unsqueeze(-4))  # (..., H, d, d, B)
             A = identity + (P_l.unsqueeze(-3) @ QS).sum(-4).transpose(-3, -2)  # I + M, by M^T = Q S P^T
-            s, x = _apply(A, u), _apply(A, x)
-            S = _product(_product(A, S), A.transpose(-3, -2))
+            s, x = apply(A, u), apply(A, x)
+            S = product(product(A, S), A.transpose(-3, -2))
     return out
 
 
@@ -98,12 +98,12 @@ def _broadcast(P: Tensor, Q: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Gram]:
     return P, Q, gram
 
 
-def _apply(M: Tensor, v: Tensor) -> Tensor:
+def apply(M: Tensor, v: Tensor) -> Tensor:
     """M v, prompt by prompt: (..., d, d, B), (..., d, B) -> (..., d, B)."""
     return (M * v.unsqueeze(-3)).sum(-2)
 
 
-def _product(M: Tensor, K: Tensor) -> Tensor:
+def product(M: Tensor, K: Tensor) -> Tensor:
     """M K, prompt by prompt, as a sum of d outer products: no temporary is larger than the result."""
     pairs = [(m.unsqueeze(-2), k.unsqueeze(-3)) for m, k in zip(M.unbind(-2), K.unbind(-3), strict=True)]
     out = pairs[0][0] * pairs[0][1]
@@ -112,6 +112,6 @@ def _product(M: Tensor, K: Tensor) -> Tensor:
     return out
 
 
-def _left(W: Tensor, v: Tensor) -> Tensor:
+def left(W: Tensor, v: Tensor) -> Tensor:
     """W v for weights W (..., d, d) that all prompts share and v (..., d, k, B)."""
     return (W @ v.flatten(-2)).unflatten(-1, v.shape[-2:])

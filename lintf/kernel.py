@@ -1,8 +1,9 @@
-"""The compiled CPU code of the fast path: kernel.cpp (loss and gradient) and draw.cpp (prompts).
+"""The compiled CPU code of the fast path: kernel.cpp (loss and gradient), draw.cpp (prompts) and lines.cpp (the loss
+along lines).
 
 It is built on first use with whatever C++ compiler is there, and is an accelerator only: `unavailable` says why it
-cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py and randoms.py then take their plain PyTorch path,
-with the same numbers up to rounding. LINTF_KERNEL=off switches it off.
+cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py, randoms.py then take their plain PyTorch path, and
+landscape.py too, with the same numbers up to rounding. LINTF_KERNEL=off switches it off.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SOURCES = [Path(__file__).with_name(name) for name in ("kernel.cpp", "draw.cpp", "lanes.h")]
+SOURCES = {"kernel": ("kernel.cpp", "draw.cpp"), "lines": ("lines.cpp",)}  # of each library
+HEADERS = ("lanes.h", "recursion.h")
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
 MAX_D = 32  # the unrolled code grows as d^2
 
 
-def unavailable(d: int, dtype: torch.dtype, device: str = "cpu") -> str | None:
+def unavailable(d: int, dtype: torch.dtype, device: str = "cpu", library: str = "kernel") -> str | None:
     """None where there is compiled code for this d, dtype and type of device, else the reason why not, in words."""
     if device != "cpu":
         return f"the device is {device}"
@@ -39,8 +41,8 @@ def unavailable(d: int, dtype: torch.dtype, device: str = "cpu") -> str | None:
         return f"d = {d} > {MAX_D}"
     if os.environ.get("LINTF_KERNEL", "on") == "off":
         return "LINTF_KERNEL=off"
-    library = _library(d)
-    return library if isinstance(library, str) else None
+    built = _library(d, library)
+    return built if isinstance(built, str) else None
 
 
 def loss_and_grad(
@@ -56,8 +58,9 @@ def loss_and_grad(
     P, Q = P.detach().contiguous(), (Q.detach() / N).contiguous()
     data = [t.contiguous() for t in (S, s, x, y)]
     shapes = [(*([] if shared else lead), *shape) for shape in ((d, d, B), (d, B), (d, B), (B,))]
-    if [(t.dtype, *t.shape) for t in (*data, Q)] != [(P.dtype, *shape) for shape in (*shapes, P.shape)]:
-        raise ValueError("shapes or dtypes do not fit together")  # what follows reads raw memory
+    given = [(t.dtype, t.device.type, *t.shape) for t in (*data, Q)]
+    if given != [(P.dtype, "cpu", *shape) for shape in (*shapes, P.shape)]:
+        raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
     library, weights = _library(d), L * H * d * d
     chunks = -(-B // library.chunk_size())
     parts = torch.empty(E, chunks, 1 + 2 * weights * grad, dtype=torch.float64)  # sums over chunks of prompts
@@ -69,6 +72,32 @@ def loss_and_grad(
         return mean[:, 0].reshape(lead), empty, empty
     gP, gQ = mean[:, 1:].reshape(*lead, 2, L, H, d, d).unbind(-5)
     return mean[:, 0].reshape(lead), gP, gQ / N
+
+
+def lines(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int) -> Tensor:
+    """The loss along the lines P + t dP, Q + t dQ: (..., K, 3), its value and its first and second derivative at t = 0,
+    in float64.
+
+    P, Q: (..., L, H, d, d); dP, dQ: (K, L, H, d, d), the same for all of them, or (..., K, L, H, d, d). The statistics
+    have the leading axes of P, or none.
+    """
+    *lead, L, H, d, _ = P.shape
+    K, B, E = dP.shape[-5], y.shape[-1], P[..., 0, 0, 0, 0].numel()
+    shared_data, shared_lines = S.dim() == 3, dP.dim() == 5
+    weights = [t.detach().contiguous() for t in (P, Q / N, dP, dQ / N)]
+    data = [t.contiguous() for t in (S, s, x, y)]
+    shapes = [(*([] if shared_data else lead), *shape) for shape in ((d, d, B), (d, B), (d, B), (B,))]
+    line = (*([] if shared_lines else lead), K, L, H, d, d)
+    given = [(t.dtype, t.device.type, *t.shape) for t in (*data, *weights[1:])]
+    if given != [(P.dtype, "cpu", *shape) for shape in (*shapes, P.shape, line, line)]:
+        raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
+    library = _library(d, "lines")
+    chunks = -(-B // library.chunk_size())
+    parts = torch.empty(E, K, chunks, 3, dtype=torch.float64)
+    run = library.lines_f32 if P.dtype == torch.float32 else library.lines_f64
+    sizes = (E, K, L, H, B, shared_data, shared_lines, torch.get_num_threads())
+    run(*sizes, *map(Tensor.data_ptr, (*weights, *data, parts)))
+    return (parts.sum(2) / B).view(*lead, K, 3)
 
 
 def normals(words: np.ndarray, d: int) -> Tensor:
@@ -114,23 +143,24 @@ def keep_freed_memory() -> None:
 
 
 @cache
-def _library(d: int) -> ctypes.CDLL | str:
-    """The kernel for this d, built if need be and kept in the user's cache; a string says why there is none."""
+def _library(d: int, name: str = "kernel") -> ctypes.CDLL | str:
+    """A library for this d, built if need be and kept in the user's cache; a string says why there is none."""
     named = shlex.split(os.environ.get("CXX", ""))
     compiler = named or [name for name in ("c++", "g++", "clang++") if shutil.which(name)][:1]
     if not compiler or not shutil.which(compiler[0]):
         return f"no C++ compiler found{f' under CXX={named[0]}' if named else ''}"
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
-        sources = [path.read_text() for path in SOURCES]
-        key = hashlib.sha256(repr((sources, FLAGS, d, _processor(), version)).encode()).hexdigest()[:16]
+        sources = [Path(__file__).with_name(source) for source in SOURCES[name]]
+        texts = [path.read_text() for path in (*sources, *map(Path(__file__).with_name, HEADERS))]
+        key = hashlib.sha256(repr((texts, FLAGS, d, _processor(), version)).encode()).hexdigest()[:16]
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
-        target = folder / f"kernel-d{d}-{key}.so"
+        target = folder / f"{name}-d{d}-{key}.so"
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as tmp:  # built aside, then moved: never half a library
-                built = Path(tmp) / "kernel.so"
-                command = [*compiler, *FLAGS, f"-DDIM={d}", *map(str, SOURCES[:2]), "-o", str(built)]
+                built = Path(tmp) / "built.so"
+                command = [*compiler, *FLAGS, f"-DDIM={d}", *map(str, sources), "-o", str(built)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     return f"{compiler[0]} failed on the kernel: {done.stderr.strip()[-500:]}"
@@ -138,12 +168,18 @@ def _library(d: int) -> ctypes.CDLL | str:
         library = ctypes.CDLL(str(target))
     except (OSError, RuntimeError) as error:  # not runnable, cache not writable, no home
         return f"{error}"
-    size, real, pointer = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
-    library.run_f32.argtypes = library.run_f64.argtypes = [size] * 4 + [ctypes.c_int] * 3 + [pointer] * 7
-    library.normals_f32.argtypes = [size, size, ctypes.c_int, pointer, pointer]
-    library.gram_f32.argtypes = [size] * 5 + [ctypes.c_int, real, real] + [pointer] * 9
-    for function in (library.run_f32, library.run_f64, library.normals_f32, library.gram_f32):
-        function.restype = None
+    size, flag, real, pointer = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
+    signatures = {
+        "run_f32": [size] * 4 + [flag] * 3 + [pointer] * 7,
+        "run_f64": [size] * 4 + [flag] * 3 + [pointer] * 7,
+        "normals_f32": [size, size, flag, pointer, pointer],
+        "gram_f32": [size] * 5 + [flag, real, real] + [pointer] * 9,
+        "lines_f32": [size] * 5 + [flag] * 3 + [pointer] * 9,
+        "lines_f64": [size] * 5 + [flag] * 3 + [pointer] * 9,
+    }
+    for function, types in signatures.items():
+        if (name == "lines") == function.startswith("lines"):
+            getattr(library, function).argtypes, getattr(library, function).restype = types, None
     library.chunk_size.restype = size
     return library
 

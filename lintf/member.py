@@ -2,31 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from lintf import store
 from lintf.checks import check_int, settle
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
+from lintf.model import LinearTransformer, Params
+from lintf.nonlinear import MLPTransformer, NonlinearRegression
+from lintf.prompts import Gram, LinearRegression, Prompts
 from lintf.settings import Training
+
+MODELS, TASKS = (LinearTransformer, MLPTransformer), (LinearRegression, NonlinearRegression)
+KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
+
+
+class Task(Protocol):
+    """The law of the prompts: a frozen dataclass. Tasks that differ in nothing but the fields `may_differ` can be drawn
+    side by side."""
+
+    may_differ: ClassVar[tuple[str, ...]]
+    N: int
+    d: int
+
+    @property
+    def label(self) -> str: ...
+
+    @staticmethod
+    def draw(
+        tasks: Sequence[Task], B: int, rngs: Sequence[np.random.SFC64], form: str, dtype: torch.dtype
+    ) -> Gram | Prompts: ...
+
+
+class Model(Protocol):
+    """What `fit` trains: a frozen dataclass, a pure function of its parameters. `form` is that of its prompts."""
+
+    d: int
+    form: str
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def config(self) -> dict: ...
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]: ...
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype) -> Params: ...
+
+    def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Member:
     """Raises ValueError where the four do not fit together."""
 
-    model: LinearTransformer
-    task: LinearRegression
+    model: Model
+    task: Task
     training: Training
     seed: int
 
     def __post_init__(self) -> None:
         settle(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
+        for name, kinds in (("model", MODELS), ("task", TASKS)):
+            if type(getattr(self, name)) not in kinds:
+                names = ", ".join(kind.__name__ for kind in kinds)
+                raise ValueError(f"{name} must be one of {names}, got {getattr(self, name)!r}")
         if self.model.d != self.task.d:
             raise ValueError(f"model with d = {self.model.d} and task with d = {self.task.d} do not fit")
-        if self.training.integrate and (self.model.form != "gram" or self.task.noise_std):
-            raise ValueError("integrate needs linear attention and noise_std = 0")
+        linear = self.model.form == "gram" and isinstance(self.task, LinearRegression)
+        if self.model.form == "gram" and not linear:
+            names = type(self.model).__name__, type(self.task).__name__
+            raise ValueError(f"{names[0]} and {names[1]} do not fit: it trains on statistics, which these prompts lack")
+        if self.training.integrate and not (linear and self.task.noise_std == 0):
+            raise ValueError("integrate needs a LinearTransformer with linear attention, and noise_std = 0")
 
     @property
     def config(self) -> dict:
@@ -46,10 +101,9 @@ class Member:
     @staticmethod
     def of(config: dict) -> Member:
         """The inverse of `config`."""
-        kinds = {kind.__name__: kind for kind in (LinearTransformer, LinearRegression)}
 
-        def build(fields: dict) -> LinearTransformer | LinearRegression:
+        def build(fields: dict) -> Model | Task:
             fields = dict(fields)
-            return kinds[fields.pop("kind")](**fields)
+            return KINDS[fields.pop("kind")](**fields)
 
         return Member(build(config["model"]), build(config["task"]), Training(**config["training"]), config["seed"])

@@ -60,13 +60,19 @@ class LinearTransformer:
         return {name: value for name, value in asdict(self).items() if name != "free_P" or not value}
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the parameters of one member."""
+        shape = (self.n_layer, self.n_head, self.d, self.d)
+        return {"P": shape, "Q": shape} if self.free_P else {"Q": shape}
+
+    @property
     def form(self) -> str:
         """The form of prompts it is trained on: statistics where they suffice."""
         return "gram" if self.attention == "linear" else "tokens"
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        shape = (2, self.n_layer, self.n_head, self.d, self.d)
-        P, Q = self.init_std * torch.randn(shape, generator=generator, dtype=dtype)
+        shape = self.n_layer, self.n_head, self.d, self.d
+        P, Q = self.init_std * torch.randn((2, *shape), generator=generator, dtype=dtype)
         return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
 
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
@@ -84,21 +90,13 @@ class LinearTransformer:
             return gram.mse(P, Q, prompts, backend)
         return (self.predict(params, prompts) - prompts.y).square().mean(-1)
 
-    def gradient(self, params: Params, prompts: Prompts | Gram) -> Params:
-        """Of the loss: for every ensemble member of the parameters or the prompts, its own."""
-        lead = torch.broadcast_shapes(params["Q"].shape[:-4], prompts.y.shape[:-1])
-        own = {n: p.detach().expand(*lead, *p.shape[-4:]).clone().requires_grad_() for n, p in params.items()}
-        loss = self.loss(own, prompts).sum()
-        found = torch.autograd.grad(loss, list(own.values()), allow_unused=True, materialize_grads=True)
-        return dict(zip(own, found, strict=True))
-
     def _fitting(self, params: Params, prompts: Prompts | Gram) -> tuple[Tensor, Tensor]:
         """P and Q, if they and the prompts fit this model."""
-        if set(params) != ({"P", "Q"} if self.free_P else {"Q"}):
+        if set(params) != set(self.shapes):
             raise ValueError(f"parameters {sorted(params)} do not fit {self}")
         Q = params["Q"]
         P = params["P"] if self.free_P else torch.zeros_like(Q)
-        if P.shape[-4:] != (self.n_layer, self.n_head, self.d, self.d) or Q.shape != P.shape:
+        if P.shape[-4:] != self.shapes["Q"] or Q.shape != P.shape:
             raise ValueError(f"parameters of shapes {tuple(P.shape)}, {tuple(Q.shape)} do not fit {self}")
         if prompts.d != self.d:
             raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,6 +51,19 @@ def panels(
     return plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **kwargs)
 
 
+def grid(names: Sequence[str], width: float = 2.5, height: float = 2.4, **labels: object) -> dict[str, Axes]:
+    """Small panels, two in a row, one for each name, which is its title: name -> axes. The labels are for `Axes.set`;
+    only the outer panels name their axes."""
+    _, axes = panels(-(-len(names) // 2), 2, width=width, height=height)
+    for i, ax in enumerate(axes.flat):
+        if i >= len(names):
+            ax.set_axis_off()
+            continue
+        inner = {"xlabel": i < len(names) - 2, "ylabel": i % 2 == 1}
+        ax.set(title=names[i], **{k: v for k, v in labels.items() if not inner.get(k)})
+    return dict(zip(names, axes.flat, strict=False))
+
+
 def band(ax: Axes, x: Tensor, ys: Tensor, label: str, **kwargs: object) -> None:
     """The one error band of the book, for ys (seeds, T): the line is the mean over the seeds, the band runs from the
     smallest to the largest of them. `legend` says so."""
@@ -65,6 +78,14 @@ def legend(ax: Axes, seeds: int = 1, title: str | None = None, **kwargs: object)
     if seeds > 1:
         title = f"line: mean, band: range of {seeds} seeds"
     ax.legend(title=title, title_fontsize=8, **kwargs)
+
+
+def shared_legend(ax: Axes, seeds: int = 1, title: str | None = None, ncols: int = 2) -> None:
+    """The legend of one panel, below all of them: for panels too small to hold one."""
+    if seeds > 1:
+        title = f"line: mean, band: range of {seeds} seeds"
+    place = {"loc": "outside lower center", "ncols": ncols}
+    ax.figure.legend(*ax.get_legend_handles_labels(), title=title, title_fontsize=8, fontsize=8, **place)
 
 
 def heatmap(ax: Axes, M: Tensor, title: str) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from lintf import kernel, randoms
 from lintf.checks import check_choice, check_int, check_real, settle
+
+if TYPE_CHECKING:
+    from lintf.member import Task
 
 MODES = ("normal", "sphere", "gamma")
 FORMS = ("tokens", "gram")
@@ -95,6 +99,8 @@ class LinearRegression:
     Modes: Ahn et al., arXiv 2310.01082; Sigma and Sigma_w: arXiv 2306.00297.
     """
 
+    may_differ: ClassVar[tuple[str, ...]] = ("Sigma", "Sigma_w")
+
     N: int = 20
     d: int = 5
     mode: str = "normal"
@@ -122,16 +128,39 @@ class LinearRegression:
             return Gram(batch.S[0], batch.s[0], batch.x[0], batch.y[0], batch.N)
         return Prompts(batch.Z[0], batch.y[0])
 
+    @staticmethod
+    def draw(
+        tasks: Sequence[LinearRegression],
+        B: int,
+        rngs: Sequence[np.random.SFC64],
+        form: str,
+        dtype: torch.dtype,
+    ) -> Gram | Prompts:
+        """What sample_ensemble does, once its input is checked."""
+        task = tasks[0]
+        root, root_w = (roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
+        if task.mode == "normal" and form == "gram":
+            return _wishart(task, B, rngs, root, root_w, dtype)
+        A, x, w, noise = _examples(task, B, rngs, dtype)
+        A, x, w = _coloured(A, x, w, root, root_w)
+        if form == "gram":
+            return _statistics(A, x, w, noise, task.N, lower=False)
+        y, Y = (w * x).sum(-2), (w.unsqueeze(-2) * A).sum(-3) + noise  # (E, B), (E, N, B)
+        context = torch.cat((A, Y.unsqueeze(-3)), -3)  # (E, d+1, N, B)
+        query = torch.cat((x, torch.zeros_like(y).unsqueeze(-2)), -2)  # (E, d+1, B)
+        Z = torch.cat((context, query.unsqueeze(-2)), -2)  # (E, d+1, N+1, B)
+        return Prompts(Z.permute(0, 3, 2, 1).contiguous(), y)
+
 
 def sample_ensemble(
-    tasks: Sequence[LinearRegression],
+    tasks: Sequence[Task],
     B: int,
     generators: Sequence[torch.Generator],
     form: str = "gram",
     dtype: torch.dtype = torch.float32,
 ) -> Gram | Prompts:
     """B prompts for each member e from tasks[e] and generators[e], stacked along a leading axis: member e gets what
-    it would get alone. The tasks may differ in Sigma and Sigma_w only."""
+    it would get alone. The tasks may differ in the fields that their kind allows, such as Sigma and Sigma_w."""
     B = check_int("B", B, 1)
     check_choice("form", form, FORMS)
     if dtype not in (torch.float32, torch.float64):
@@ -139,27 +168,15 @@ def sample_ensemble(
     if not tasks or len(tasks) != len(generators):
         raise ValueError(f"there must be one generator for each task, got {len(generators)} for {len(tasks)}")
     check_ensemble(tasks)
-    task = tasks[0]
-    root, root_w = (roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
-    rngs = [randoms.rng(g) for g in generators]
-    if task.mode == "normal" and form == "gram":
-        return _wishart(task, B, rngs, root, root_w, dtype)
-    A, x, w, noise = _examples(task, B, rngs, dtype)
-    A, x, w = _coloured(A, x, w, root, root_w)
-    if form == "gram":
-        return _statistics(A, x, w, noise, task.N, lower=False)
-    y, Y = (w * x).sum(-2), (w.unsqueeze(-2) * A).sum(-3) + noise  # (E, B), (E, N, B)
-    context = torch.cat((A, Y.unsqueeze(-3)), -3)  # (E, d+1, N, B)
-    query = torch.cat((x, torch.zeros_like(y).unsqueeze(-2)), -2)  # (E, d+1, B)
-    Z = torch.cat((context, query.unsqueeze(-2)), -2)  # (E, d+1, N+1, B)
-    return Prompts(Z.permute(0, 3, 2, 1).contiguous(), y)
+    return tasks[0].draw(tasks, B, [randoms.rng(g) for g in generators], form, dtype)
 
 
-def check_ensemble(tasks: Sequence[LinearRegression]) -> None:
+def check_ensemble(tasks: Sequence[Task]) -> None:
     """Raises ValueError for tasks that cannot be drawn side by side."""
-    plain = [replace(task, Sigma=None, Sigma_w=None) for task in tasks]
-    if any(other != plain[0] for other in plain):
-        raise ValueError(f"tasks of one ensemble may differ in Sigma and Sigma_w only, got {plain}")
+    free = tasks[0].may_differ
+    fixed = [(type(task), {k: v for k, v in vars(task).items() if k not in free}) for task in tasks]
+    if any(other != fixed[0] for other in fixed):
+        raise ValueError(f"tasks of one ensemble may differ in {' and '.join(free)} only, got {list(tasks)}")
 
 
 def _examples(

@@ -100,12 +100,13 @@ class State:
 
 
 def clip_gradients(grads: list[Tensor], limit: float, per: str) -> None:
-    """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of each matrix."""
+    """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of each
+    matrix (and vector)."""
     if per == "matrix":
-        norms = [torch.linalg.matrix_norm(g, keepdim=True) for g in grads]
+        norms = [torch.linalg.vector_norm(g, dim=tuple(range(1, g.dim()))[-2:], keepdim=True) for g in grads]
     else:
-        squares = sum(g.flatten(1).square().sum(1) for g in grads)
-        norms = [squares.sqrt().view(-1, *[1] * (g.dim() - 1)) for g in grads]
+        squares = sum(g.flatten(1).double().square().sum(1) for g in grads)  # float32 would depend on who is beside
+        norms = [squares.sqrt().to(g.dtype).view(-1, *[1] * (g.dim() - 1)) for g in grads]
     for g, norm in zip(grads, norms, strict=True):
         g.mul_((limit / norm).clamp(max=1))  # a zero norm gives min(inf, 1)
 

@@ -17,9 +17,9 @@ from lintf import kernel, store
 from lintf.checkpoint import Checkpoint
 from lintf.checks import check_int
 from lintf.integrate import integrate
-from lintf.member import Member
+from lintf.member import Member, Model, Task
 from lintf.model import LinearTransformer, Params
-from lintf.prompts import Gram, LinearRegression, Prompts, check_ensemble, sample_ensemble
+from lintf.prompts import Gram, Prompts, check_ensemble, sample_ensemble
 from lintf.settings import DTYPES, Training
 from lintf.state import State
 
@@ -42,14 +42,23 @@ class History:
         """name -> (E, ...): the parameters after the last recorded step."""
         return {name: p[:, -1] for name, p in self.params.items()}
 
-    def losses(self, model: LinearTransformer, prompts: Prompts | Gram, last: int | None = None) -> Tensor:
+    def at(self, steps: Sequence[int]) -> Params:
+        """name -> (E, len(steps), ...): the parameters at recorded steps. Raises ValueError for one not recorded."""
+        recorded = self.steps.tolist()
+        missing = [step for step in steps if step not in recorded]
+        if missing:
+            raise ValueError(f"steps must be recorded ones, got {missing}; recorded are {recorded}")
+        places = [recorded.index(step) for step in steps]
+        return {name: p[:, places] for name, p in self.params.items()}
+
+    def losses(self, model: Model, prompts: Prompts | Gram, last: int | None = None) -> Tensor:
         """(E, T): the loss of every recorded model, or of the last so many, on prompts that all seeds share or that
         have the seeds' axis."""
         steps = range(len(self.steps))
         steps = steps if last is None else steps[-check_int("last", last, 1, len(steps)) :]
         return torch.stack([model.loss({n: p[:, t] for n, p in self.params.items()}, prompts) for t in steps], 1)
 
-    def best(self, model: LinearTransformer, prompts: Prompts | Gram, last: int) -> Params:
+    def best(self, model: Model, prompts: Prompts | Gram, last: int) -> Params:
         """name -> (E, ...): for each seed the one of the last so many recorded models with the smallest loss on
         validation prompts."""
         chosen = self.losses(model, prompts, check_int("last", last, 1, len(self.steps))).argmin(1) - last
@@ -57,7 +66,8 @@ class History:
 
 
 class Diverged(RuntimeError):
-    """The loss was no longer finite. `history` is what had been recorded."""
+    """The loss was no longer finite. `history` is what had been recorded: of all seeds that were trained side by side,
+    or of this one alone where the run comes from runs/."""
 
     def __init__(self, step: int, seed: int, lr: float, history: History) -> None:
         super().__init__(f"training diverged: non-finite loss at step {step}, seed {seed}, learning rate {lr:g}")
@@ -65,8 +75,8 @@ class Diverged(RuntimeError):
 
 
 def fit(
-    model: LinearTransformer,
-    task: LinearRegression | Callable[[int], LinearRegression],
+    model: Model,
+    task: Task | Callable[[int], Task],
     training: Training,
     seeds: Sequence[int] = (0,),
     *,
@@ -79,13 +89,14 @@ def fit(
     task: the law of the prompts, or a function from the seed to it. Seed s draws its parameters and then its prompts
     from its own generator, so it gives the same trajectory alone and among others. device: "auto" is the GPU if there
     is one. With `stored=False` nothing is looked up or saved. Interrupted runs resume from their last checkpoint.
-    Raises ValueError for wrong input, Diverged for a non-finite loss, StoreError for a damaged file in runs/.
+    Raises ValueError for wrong input, Diverged for a non-finite loss, StoreError for a damaged file in runs/. A run
+    that diverged is stored too, as far as it got, and raises Diverged again when it is asked for.
     """
-    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        raise ValueError(f"seeds must be a list of integers, got {seeds!r}")
-    seeds, where, members = tuple(seeds), _device(device), {}
+    if isinstance(task, type):
+        raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task!r}")
+    seeds, where, members = check_seeds(seeds), _device(device), {}
     for s in seeds:
-        member = Member(model, task if isinstance(task, LinearRegression) else task(s), training, s)
+        member = Member(model, task(s) if callable(task) else task, training, s)
         members[member.seed] = member
     if not members or len(members) < len(seeds):
         raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
@@ -97,10 +108,23 @@ def fit(
     if found and progress:
         took = time.perf_counter() - start
         print(f"{len(found)} of {len(seeds)} runs loaded from {store.folder().name}/ in {took:.2f} s")
+    for s, record in found.items():
+        if "diverged" in record.meta:
+            step = record.meta["diverged"]
+            raise Diverged(step, s, training.rate(step), _history([record], (s,)))
     missing = [m for s, m in members.items() if s not in found]
     if missing:
         checkpoint = Checkpoint([m.config for m in missing]) if stored else None
-        trained = _train(missing, where, checkpoint, progress)
+        try:
+            trained = _train(missing, where, checkpoint, progress)
+        except Diverged as error:
+            if checkpoint:
+                try:
+                    store.save(members[error.seed].path, _diverged(members[error.seed], error))
+                except OSError as problem:
+                    checkpoint.warn(problem)
+                checkpoint.remove()
+            raise
         found |= {m.seed: record for m, record in zip(missing, trained, strict=True)}
         if checkpoint:
             try:
@@ -110,6 +134,12 @@ def fit(
                 checkpoint.warn(error)
             checkpoint.remove()
     return _history([found[s] for s in seeds], seeds)
+
+
+def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds must be a list of integers, got {seeds!r}")
+    return tuple(seeds)
 
 
 def _train(
@@ -130,7 +160,7 @@ def _train(
 
     def records() -> list[store.Record]:
         steps, stacked = torch.tensor(recorded[: len(state.losses)]), state.recorded()
-        meta = _meta(state.params["Q"], model, len(members), spent + time.perf_counter() - start)
+        meta = _meta(next(iter(state.params.values())), model, len(members), spent + time.perf_counter() - start)
         return [
             store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
             for e, m in enumerate(members)
@@ -155,8 +185,6 @@ def _train(
             if step == recorded[len(state.losses)]:
                 state.record(loss)
             if not all(map(math.isfinite, values)):
-                if checkpoint:
-                    checkpoint.remove()
                 seed = next(s for s, value in zip(seeds, values, strict=True) if not math.isfinite(value))
                 raise Diverged(step, seed, training.rate(step), _history(records(), tuple(seeds)))
             if step == training.max_iters:
@@ -170,22 +198,29 @@ def _train(
     return records()
 
 
-def _path(model: LinearTransformer, Q: Tensor) -> str:
-    """Which code the training goes through."""
+def _path(model: Model, p: Tensor) -> str:
+    """Which code the training goes through, for parameters such as p."""
     if model.form == "tokens":
-        return "token space"
-    return "plain PyTorch" if kernel.unavailable(Q.shape[-1], Q.dtype, Q.device.type) else "compiled kernel"
+        return "token space" if isinstance(model, LinearTransformer) else "plain PyTorch"
+    return "plain PyTorch" if kernel.unavailable(model.d, p.dtype, p.device.type) else "compiled kernel"
 
 
-def _meta(Q: Tensor, model: LinearTransformer, members: int, seconds: float) -> dict:
+def _meta(p: Tensor, model: Model, members: int, seconds: float) -> dict:
     return {
-        "device": str(Q.device) if Q.device.type == "cpu" else torch.cuda.get_device_name(Q.device),
-        "path": _path(model, Q),
+        "device": str(p.device) if p.device.type == "cpu" else torch.cuda.get_device_name(p.device),
+        "path": _path(model, p),
         "seconds": round(seconds, 3),  # wall time of all members trained together
         "members": members,
         "threads": torch.get_num_threads(),
         "versions": {"lintf": lintf.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }
+
+
+def _diverged(member: Member, error: Diverged) -> store.Record:
+    e = error.history.seeds.index(member.seed)
+    tensors = {"steps": error.history.steps, "loss": error.history.loss[e]}
+    tensors |= {name: p[e] for name, p in error.history.params.items()}
+    return store.Record(member.config, tensors, error.history.meta[e] | {"diverged": error.step})
 
 
 def _history(records: list[store.Record], seeds: tuple[int, ...]) -> History:

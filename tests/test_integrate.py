@@ -244,6 +244,8 @@ def test_stored_integrated_runs_are_checked(runs):
     ],
 )
 def test_integrate_needs_linear_attention_and_no_noise(model, task):
-    with pytest.raises(ValueError, match="integrate needs linear attention and noise_std = 0"):
+    with pytest.raises(
+        ValueError, match="integrate needs a LinearTransformer with linear attention, and noise_std = 0"
+    ):
         quiet(model, task, TRAINING)
     quiet(model, task, replace(TRAINING, integrate=False, max_iters=1))

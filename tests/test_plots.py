@@ -35,6 +35,20 @@ def test_panels_have_the_size_asked_for():
     assert plots.panels(1)[1].shape == (1, 1)
 
 
+@pytest.mark.parametrize("names", ["a", "ab", "abc", "abcd", "abcde"])
+def test_a_grid_has_a_titled_panel_for_each_name(names):
+    """Two in a row; a panel below or to the left names the axis for it."""
+    axes = plots.grid(list(names), width=2.0, height=1.5, xlabel="step", ylabel="loss", yscale="log")
+    rows = (len(names) + 1) // 2
+    assert tuple(plt.gcf().get_size_inches()) == (4.0, 1.5 * rows)
+    assert list(axes) == list(names)
+    assert [ax.axison for ax in plt.gcf().axes] == [True] * len(names) + [False] * (2 * rows - len(names))
+    for i, (name, ax) in enumerate(axes.items()):
+        assert (ax.get_title(), ax.get_yscale()) == (name, "log")
+        assert ax.get_xlabel() == ("step" if i + 2 >= len(names) else "")
+        assert ax.get_ylabel() == ("loss" if i % 2 == 0 else "")
+
+
 def test_a_band_is_the_mean_and_range_over_the_seeds():
     _, axes = plots.panels(1)
     ax, x, values = axes[0, 0], torch.arange(7) * 3, ys(4)
@@ -58,6 +72,48 @@ def test_the_legend_names_the_band():
     plots.legend(axes[0, 0], 3)
     assert axes[0, 0].get_legend().get_title().get_text() == "line: mean, band: range of 3 seeds"
     assert [t.get_text() for t in axes[0, 0].get_legend().get_texts()] == ["Adam"]
+
+
+def test_a_shared_legend_is_that_of_one_panel():
+    """And names the band as the legend of one panel does."""
+    figure, axes = plots.panels(2, 2, width=2.5, height=2.4)
+    for label in ("SGD", "Adam"):
+        plots.band(axes[0, 0], range(7), ys(3), label)
+    plots.band(axes[1, 1], range(7), ys(3), "another")
+    plots.shared_legend(axes[0, 0], 3)
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["SGD", "Adam"]
+    assert [h.get_color() for h in legend.legend_handles] == [line.get_color() for line in axes[0, 0].lines]
+    assert legend.get_title().get_text() == "line: mean, band: range of 3 seeds"
+    assert all(ax.get_legend() is None for ax in axes.flat)
+
+
+def test_a_shared_legend_without_bands_has_the_title_given():
+    for title in (None, "depth"):
+        figure, axes = plots.panels(1, 2)
+        plots.band(axes[0, 0], range(7), ys(1), "Adam")
+        plots.shared_legend(axes[0, 0], title=title)
+        shown = figure.legends[0].get_title()
+        assert (shown.get_text(), shown.get_visible()) == (title or "", title is not None)
+
+
+@pytest.mark.parametrize("ncols", [1, 2, 4])
+def test_a_shared_legend_stands_below_all_panels(ncols):
+    """Within the figure, in so many columns, and none of them hides an axis label."""
+    plots.style()
+    figure, axes = plots.panels(2, 2, width=2.5, height=2.4)
+    for ax in axes.flat:
+        for label in "abcd":
+            plots.band(ax, range(7), ys(3), label)
+        ax.set(xlabel="training step", ylabel="loss")
+    plots.shared_legend(axes[0, 0], 3, ncols=ncols)
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert figure.bbox.y0 <= box.y0 < box.y1 <= min(ax.get_tightbbox().y0 for ax in axes.flat)
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert (box.x0 + box.x1) / 2 == pytest.approx(figure.bbox.width / 2, rel=0.01)
+    lefts = {round(t.get_window_extent().x0) for t in figure.legends[0].get_texts()}
+    assert len(lefts) == ncols
 
 
 def test_one_seed_has_a_line_and_no_band():

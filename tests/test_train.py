@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -689,18 +689,17 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
     assert not history.loss[1, -1].isfinite()
     assert history.loss[0, -1].isfinite()
     assert history.params["Q"].shape[:2] == history.loss.shape
-    assert not list(runs.glob("**/*.safetensors"))
+    assert list(runs.rglob("*.safetensors")) == [Member(MODEL, TASK, training, 8).path]  # and no checkpoint
+    with pytest.raises(Diverged) as caught:
+        quiet(MODEL, TASK, training, seeds=(8,), stored=True)
+    again = caught.value
+    assert (again.step, again.seed, again.lr, str(again)) == (error.step, 8, error.lr, str(error))
 
 
-def test_huge_losses_that_are_finite_are_no_divergence():
+def test_huge_losses_that_are_finite_are_no_divergence(monkeypatch):
     """2e38 + 2e38 is beyond float32, but neither loss is."""
-
-    @dataclass(frozen=True)
-    class Huge(LinearTransformer):
-        def loss(self, params, prompts):
-            return params["Q"].sum((1, 2, 3, 4)) * 0 + 2e38
-
-    history = quiet(Huge(3, 2), TASK, Training(lr=0.01, max_iters=2, B=3), seeds=(0, 1))
+    monkeypatch.setattr(LinearTransformer, "loss", lambda self, params, _: params["Q"].sum((1, 2, 3, 4)) * 0 + 2e38)
+    history = quiet(MODEL, TASK, Training(lr=0.01, max_iters=2, B=3), seeds=(0, 1))
     assert (history.loss == 2e38).all()
 
 

@@ -1,0 +1,196 @@
+"""The loss landscape around a model: gradients and their noise, condition number, directional smoothness.
+
+Functions of (model, parameters, prompts) for any model of this package. Leading axes of the parameters, such as those
+of a training's snapshots, are measured at once. Derivatives are exact up to rounding; second ones come from compiled
+code for linear transformers on statistics (lines.cpp), else from torch.func.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+from torch.func import grad, grad_and_value, jvp, vmap
+
+from lintf import kernel
+from lintf.checks import check_choice, check_int
+from lintf.gram import BACKENDS
+from lintf.member import Model, Task
+from lintf.model import LinearTransformer, Params
+from lintf.prompts import Gram, Prompts, sample_ensemble
+
+CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
+DIRECTIONS = 32  # second derivatives that torch.func computes at once
+
+
+def gradient(model: Model, params: Params, prompts: Prompts | Gram) -> Params:
+    """Of the loss: for every ensemble member of the parameters or the prompts, its own."""
+    lead = torch.broadcast_shapes(_lead(model, params), prompts.y.shape[:-1])
+    own = {n: p.detach().expand(*lead, *model.shapes[n]).clone().requires_grad_() for n, p in params.items()}
+    with torch.enable_grad():
+        loss = model.loss(own, prompts).sum()
+    found = torch.autograd.grad(loss, list(own.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(own, found, strict=True))
+
+
+def gradient_noise(
+    model: Model, params: Params, task: Task, B: int, n: int, generator: torch.Generator, reference: int = 100_000
+) -> Tensor:
+    """(n, size): the vectors g_B - g, for the gradients g_B on n batches of B fresh prompts and the mean gradient g,
+    estimated by the one on `reference` other prompts. The parameters have no leading axes here; their entries come in
+    order. They and the generator live on the CPU."""
+    if _lead(model, params):
+        raise ValueError(f"params must have no leading axes for the gradient noise, got {_shapes(params)}")
+    B, n, reference = check_int("B", B, 1), check_int("n", n, 1), check_int("reference", reference, 1)
+    dtype, at_once = next(iter(params.values())).dtype, max(1, CHUNK // B)
+
+    def gradients(batches: int, size: int) -> Tensor:
+        """(batches, all parameters), on batches of that size"""
+        drawn = sample_ensemble([task], batches * size, [generator], model.form, dtype)
+        found = gradient(model, params, _split(drawn, batches))
+        return torch.cat([g.flatten(1) for g in found.values()], 1)
+
+    parts = [min(CHUNK, reference - first) for first in range(0, reference, CHUNK)]
+    g = (sum(size * gradients(1, size)[0].double() for size in parts) / reference).to(dtype)
+    counts = [min(at_once, n - first) for first in range(0, n, at_once)]
+    return torch.cat([gradients(count, B) - g for count in counts])
+
+
+def hessian_diagonal(model: Model, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:
+    """(..., n): d^2 loss / d theta_i^2 for each of the n entries of the parameters (..., shape), in their order. The
+    prompts have no leading axes: all parameters share them.
+
+    backend: "kernel" is the compiled code (raises RuntimeError where it cannot be had), "plain" is torch.func, "auto"
+    takes the kernel where it can.
+    """
+    lead, flat = _flat(model, params, prompts)
+    if _compiled(model, flat, prompts, backend):
+        size = sum(p[0].numel() for p in flat.values())
+        rows = torch.eye(size, dtype=flat["Q"].dtype).split([p[0].numel() for p in flat.values()], 1)
+        directions = {n: row.view(size, *p.shape[1:]) for (n, p), row in zip(flat.items(), rows, strict=True)}
+        return _lines(flat, directions, prompts)[2].view(*lead, size)
+    rows = [_plain_diagonal(model, {n: p[e] for n, p in flat.items()}, prompts) for e in range(math.prod(lead))]
+    return torch.stack(rows).view(*lead, -1)
+
+
+def condition_number(diagonal: Tensor) -> Tensor:
+    """(...): the largest |entry| of Hessian diagonals (..., n) over the median one (the lower of the two in the middle
+    for an even n). The robust condition number of arXiv 2310.01082, whose median counts all parameters, also those of
+    the last P, which are 0."""
+    return diagonal.abs().amax(-1) / diagonal.abs().median(-1).values
+
+
+def along(
+    model: Model, params: Params, directions: Params, prompts: Prompts | Gram, backend: str = "auto"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(...) each: loss, slope and curvature, that is the value and the first and second derivative of
+    t -> loss(params + t direction) at t = 0. Parameters and directions are (..., shape); backend as above."""
+    lead, flat = _flat(model, params, prompts)
+    if _shapes(params) != _shapes(directions):
+        raise ValueError(f"directions must have the parameters' shapes {_shapes(params)}, got {_shapes(directions)}")
+    if any(directions[n].dtype != p.dtype for n, p in params.items()):
+        raise ValueError(
+            f"directions must have the dtypes of the parameters, got {[v.dtype for v in directions.values()]}"
+        )
+    directions = {n: directions[n].detach().reshape(flat[n].shape) for n in flat}
+    if _compiled(model, flat, prompts, backend):
+        found = _lines(flat, {n: v.unsqueeze(1) for n, v in directions.items()}, prompts)
+        return tuple(part.view(lead) for part in found)
+
+    def one(p: Params, v: Params) -> tuple[Tensor, Tensor, Tensor]:
+        slopes = grad_and_value(lambda q: model.loss(q, prompts, "plain"))
+        (gradient, loss), (turned, _) = jvp(slopes, (p,), (v,))
+        return loss, *(sum((g[n] * v[n]).sum() for n in v) for g in (gradient, turned))
+
+    return tuple(part.view(lead) for part in vmap(one, chunk_size=DIRECTIONS)(flat, directions))
+
+
+def directional_smoothness(
+    model: Model, snapshots: Params, prompts: Prompts | Gram, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """(T - 1,) each, for the parameters (T, shape) at T successive steps: the second derivative of the loss along the
+    unit vector of each step taken, and the norm of the gradient at its start. A step of length 0 gives nan."""
+    if len(_lead(model, snapshots)) != 1 or _lead(model, snapshots)[0] < 2:
+        raise ValueError(f"snapshots must have no leading axes but that of T >= 2 steps, got {_shapes(snapshots)}")
+    here = {n: p[:-1] for n, p in snapshots.items()}
+    steps = {n: p.diff(dim=0) for n, p in snapshots.items()}
+    length, norm = (
+        sum(v.flatten(1).square().sum(1) for v in vectors.values()).sqrt()
+        for vectors in (steps, gradient(model, here, prompts))
+    )
+    unit = {n: v / length.view(-1, *[1] * (v.dim() - 1)) for n, v in steps.items()}
+    return along(model, here, unit, prompts, backend)[2], norm
+
+
+def _plain_diagonal(model: Model, params: Params, prompts: Prompts | Gram) -> Tensor:
+    """Each parameter tensor by itself: a derivative goes through nothing but what depends on that tensor."""
+
+    def of(name: str) -> Tensor:
+        slopes = grad(lambda p: model.loss({**params, name: p}, prompts, "plain"))
+
+        def entry(direction: Tensor) -> Tensor:
+            return (jvp(slopes, (params[name],), (direction,))[1] * direction).sum()
+
+        n = params[name].numel()
+        unit = torch.eye(n, dtype=params[name].dtype, device=params[name].device).view(n, *params[name].shape)
+        return vmap(entry, chunk_size=DIRECTIONS)(unit)
+
+    return torch.cat([of(name) for name in params])
+
+
+def _lines(params: Params, directions: Params, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
+    """kernel.lines for parameters with or without P, in the parameters' dtype."""
+    Q, dQ = params["Q"], directions["Q"]
+    P, dP = params.get("P", torch.zeros_like(Q)), directions.get("P", torch.zeros_like(dQ))
+    return kernel.lines(P, Q, dP, dQ, gram.S, gram.s, gram.x, gram.y, gram.N).to(Q.dtype).unbind(-1)
+
+
+def _compiled(model: Model, params: Params, prompts: Prompts | Gram, backend: str) -> bool:
+    check_choice("backend", backend, BACKENDS)
+    p = next(iter(params.values()))
+    why_not = "it is for linear transformers on Gram statistics"
+    if isinstance(model, LinearTransformer) and model.attention == "linear" and isinstance(prompts, Gram):
+        why_not = kernel.unavailable(model.d, p.dtype, p.device.type, "lines")
+    if backend == "kernel" and why_not:
+        raise RuntimeError(f"the compiled kernel cannot be used: {why_not}")
+    return backend != "plain" and not why_not
+
+
+def _flat(model: Model, params: Params, prompts: Prompts | Gram) -> tuple[torch.Size, Params]:
+    """The leading axes, and the parameters with these made one."""
+    lead = _lead(model, params)
+    if 0 in lead or prompts.y.dim() != 1:
+        raise ValueError(f"there must be parameters, got leading axes {tuple(lead)}, and prompts without leading axes")
+    if prompts.d != model.d:
+        raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {model.d}")
+    kinds = {(t.dtype, t.device) for t in (*params.values(), *_tensors(prompts).values())}
+    if len(kinds) > 1:
+        raise ValueError(f"parameters and prompts must have one dtype and device, got {sorted(map(str, kinds))}")
+    return lead, {n: p.detach().reshape(-1, *model.shapes[n]) for n, p in params.items()}
+
+
+def _lead(model: Model, params: Params) -> torch.Size:
+    leads = {p.shape[: p.dim() - len(model.shapes[n])] for n, p in params.items() if n in model.shapes}
+    fits = all(p.shape[p.dim() - len(model.shapes.get(n, ())) :] == model.shapes.get(n) for n, p in params.items())
+    if set(params) != set(model.shapes) or len(leads) > 1 or not fits:
+        raise ValueError(f"parameters of shapes {_shapes(params)} do not fit {model}, which has {model.shapes}")
+    return leads.pop()
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in params.items()}
+
+
+def _tensors(prompts: Prompts | Gram) -> dict[str, Tensor]:
+    found = {f.name: getattr(prompts, f.name) for f in fields(prompts)}
+    return {name: t for name, t in found.items() if isinstance(t, Tensor)}
+
+
+def _split(prompts: Prompts | Gram, batches: int) -> Prompts | Gram:
+    """One batch (1, ...) of prompts as (batches, ...)."""
+    if isinstance(prompts, Prompts):
+        return Prompts(*(t[0].unflatten(0, (batches, -1)) for t in (prompts.Z, prompts.y)))
+    parts = {n: t[0].unflatten(-1, (batches, -1)).movedim(-2, 0) for n, t in _tensors(prompts).items()}
+    return replace(prompts, **{n: t.contiguous() for n, t in parts.items()})
