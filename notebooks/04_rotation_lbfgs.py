@@ -33,6 +33,7 @@ import math
 import torch
 from lintf import pages, plots
 from lintf.claims import claim
+from lintf.landscape import gradient
 from lintf.model import LinearTransformer, Trained
 from lintf.rotation import Rotated, whitened
 from lintf.settings import Training
@@ -238,7 +239,7 @@ start = model.init(generator, torch.float64)
 batch = laws.task(seeds[0]).sample(B, generator, dtype=torch.float64)
 norms = []
 for params in (start, {k: p[0] for k, p in run.final.items()}):
-    slopes = model.gradient(params, batch).values()
+    slopes = gradient(model, params, batch).values()
     norms.append(float(sum(g.square().sum() for g in slopes)) ** 0.5)
 print(f"norm of the gradient: {norms[0]:.1e} at the start, {norms[1]:.1e} at the end")
 assert torch.isclose(model.loss(params, batch), run.loss[0, -1])

@@ -30,7 +30,7 @@
 # %%
 import numpy as np
 import torch
-from lintf import isotropic, pages, plots, theory
+from lintf import isotropic, landscape, pages, plots, theory
 from lintf.claims import claim
 from lintf.integrate import integrate
 from lintf.model import LinearTransformer, Trained
@@ -170,7 +170,7 @@ batches["integrated"] = integrate([LinearRegression()] * 500, batches["sampled"]
 for step in (0, demo_steps // 10, demo_steps // 2, demo_steps):
     index = int((demo_run.steps <= step).nonzero().max())
     params = {k: p[0, index] for k, p in demo_run.params.items()}
-    slopes = [demo.gradient(params, batch) for batch in batches.values()]
+    slopes = [landscape.gradient(demo, params, batch) for batch in batches.values()]
     sampled, averaged = (torch.stack([g["P"], g["Q"]], 1).var(0) for g in slopes)
     typical = float((sampled / averaged)[sampled > 0].median())
     total = float(sampled.sum() / averaged.sum())
@@ -231,7 +231,7 @@ def at_multiples(model, theta, prompts):
     b = theta[model.n_layer :] if model.free_P else [0.0] * (model.n_layer - 1)
     weights = theory.isotropic_weights(theta[: model.n_layer], b, precision)
     weights = weights if model.free_P else {"Q": weights["Q"]}
-    slopes = model.gradient(weights, prompts)
+    slopes = landscape.gradient(model, weights, prompts)
     return [slopes["Q"][..., 0, :, :]] + [
         g[..., :-1, 0, :, :] for k, g in slopes.items() if k == "P"
     ]
@@ -265,7 +265,7 @@ few = LinearRegression(N=N, d=d).sample(
 images = theory.mapped(theory.symmetrised(few), UD)
 
 
-def along(theta, model):
+def along_family(theta, model):
     """The derivatives of the loss on the images with respect to the multiples."""
     of_Q, *of_P = at_multiples(model, theta, images)
     by_b = [g.diagonal(dim1=1, dim2=2).sum(1) for g in of_P]
@@ -276,7 +276,7 @@ def along(theta, model):
 residue = {}
 for name, (model, best) in cases.items():
     start = best.a + best.b if model.free_P else best.a
-    theta = root(along, start, args=(model,), tol=1e-14).x
+    theta = root(along_family, start, args=(model,), tol=1e-14).x
     there, beside = (at_multiples(model, k * theta, images) for k in (1.0, 1.1))
     residue[name] = float(torch.cat(there).abs().max() / torch.cat(beside).abs().max())
     print(f"{name}: {images.y.numel()} prompts, relative size {residue[name]:.0e}")
