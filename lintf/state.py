@@ -80,6 +80,8 @@ class State:
         return out | {f"recorded.{n}": t for n, t in self.recorded().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Each tensor gets memory of its own, as in an uninterrupted run: on some processors the last bit of a dot product
+        depends on where its operands start."""
         states = [optimizer.state_dict() for optimizer in self.optimizers]
         for name, t in tensors.items():
             kind, _, rest = name.partition(".")
@@ -87,7 +89,7 @@ class State:
                 self.params[rest].data.copy_(t)
             elif kind == "optimizer":
                 k, i, slot = rest.split(".", 2)
-                value = list(t.unbind()) if slot in LISTS else NUMBERS[slot](t) if slot in NUMBERS else t
+                value = list(map(torch.clone, t.unbind())) if slot in LISTS else NUMBERS.get(slot, torch.clone)(t)
                 states[int(k)]["state"].setdefault(int(i), {})[slot] = value
             elif rest == "loss":
                 self.losses = list(t.unbind(1))

@@ -80,7 +80,7 @@ BASE = replace(TRAINING, dtype="float64", record_every=1, max_iters=12)
         (MODEL, replace(BASE, redraw_every=1, max_iters=6, B=100)),
         (MODEL, BASE),
         (MODEL, replace(BASE, redraw_every=4, inner_steps=1, B=100)),
-        (MODEL, replace(BASE, inner_steps=7, history=3, lr=0.05)),
+        (MODEL, replace(BASE, max_iters=6, inner_steps=7, history=3, lr=0.05)),
         (MODEL, replace(BASE, halve_every=5, inner_steps=2)),
         (replace(MODEL, free_P=False), BASE),
         (replace(MODEL, n_layer=1), BASE),  # its P has no gradient

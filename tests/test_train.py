@@ -372,8 +372,12 @@ def test_large_batches_alone_and_among_others(path):
     training = Training(lr=0.01, max_iters=5, B=3001)
     together = quiet(MODEL, TASK, training, seeds=(2, 0))
     alone = quiet(MODEL, TASK, training, seeds=(0,))
-    assert torch.equal(alone.loss[0], together.loss[1])
-    assert torch.equal(alone.final["Q"][0], together.final["Q"][1])
+    if path == "kernel":
+        assert torch.equal(alone.loss[0], together.loss[1])
+        assert torch.equal(alone.final["Q"][0], together.final["Q"][1])
+    else:  # in a stack of matrices that is not aligned to its registers a BLAS may sum in another order
+        torch.testing.assert_close(alone.loss[0], together.loss[1], rtol=1e-5, atol=0)
+        torch.testing.assert_close(alone.final["Q"][0], together.final["Q"][1], rtol=1e-3, atol=1e-7)
 
 
 def test_each_seed_may_have_its_own_covariance():
