@@ -80,8 +80,8 @@ class State:
         return out | {f"recorded.{n}": t for n, t in self.recorded().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Each tensor gets memory of its own, as in an uninterrupted run: on some processors the last bit of a dot product
-        depends on where its operands start."""
+        """Each tensor gets memory of its own, as in an uninterrupted run: on some processors the last bit of a dot
+        product depends on where its operands start."""
         states = [optimizer.state_dict() for optimizer in self.optimizers]
         for name, t in tensors.items():
             kind, _, rest = name.partition(".")
