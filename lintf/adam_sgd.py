@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lintf.checks import check_choice
-from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.settings import Training
-from lintf.store import folder
-from lintf.train import Diverged, History, check_seeds, fit
+from lintf.several import fit_all, is_stored, say
+from lintf.train import Diverged, History, fit
 
 ALGS = ("sgd", "adam")
 NAMES = {"sgd": "SGD with momentum", "adam": "Adam"}
@@ -60,18 +59,13 @@ def trained(
     names: Iterable[str], model: LinearTransformer, max_iters: int, B: int, seeds: Sequence[int], device: str = "auto"
 ) -> dict[str, dict[str, History]]:
     """name -> algorithm -> its trainings. One line says how many were loaded; what has to be trained shows progress."""
-    seeds = check_seeds(seeds)
     plans = {
         (name, alg): (model, setting.task(model.d), setting.recipe(alg, max_iters, B))
         for name, setting in chosen(names).items()
         for alg in ALGS
     }
-    runs: dict[str, dict[str, History]] = {name: {} for name, _ in plans}
-    stored = {key: _stored(plan, seeds) for key, plan in plans.items()}
-    for (name, alg), plan in plans.items():
-        runs[name][alg] = fit(*plan, seeds, device=device, progress=not stored[name, alg])
-    _say(list(stored.values()) * len(seeds))
-    return runs
+    runs = fit_all(plans, seeds, device)
+    return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in plans}
 
 
 def one_by_one(
@@ -79,23 +73,14 @@ def one_by_one(
 ) -> list[list[History | None]]:
     """For each recipe and seed its training, None where it diverged: unlike `fit`, it goes on with the others."""
     plans = [(model, task, recipe) for recipe in recipes]
-    stored = [_stored(plan, [seed]) for plan in plans for seed in seeds]
+    stored = [is_stored(plan, [seed]) for plan in plans for seed in seeds]
     runs = [[_unless_it_diverges(plan, seed, device) for seed in seeds] for plan in plans]
-    _say(stored)
+    say(stored)
     return runs
 
 
 def _unless_it_diverges(plan: tuple, seed: int, device: str) -> History | None:
     try:
-        return fit(*plan, [seed], device=device, progress=not _stored(plan, [seed]))
+        return fit(*plan, [seed], device=device, progress=not is_stored(plan, [seed]))
     except Diverged:
         return None
-
-
-def _stored(plan: tuple, seeds: Sequence[int]) -> bool:
-    return all(Member(*plan, seed).path.exists() for seed in seeds)
-
-
-def _say(stored: list[bool]) -> None:
-    if any(stored):
-        print(f"{sum(stored)} of {len(stored)} runs loaded from {folder().name}/")

@@ -16,10 +16,13 @@ from lintf.checks import check_int, settle
 from lintf.model import LinearTransformer, Params
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.recall import Recall, RecallTransformer, Sentences
 from lintf.settings import Training
 
-MODELS, TASKS = (LinearTransformer, MLPTransformer), (LinearRegression, NonlinearRegression)
+MODELS = (LinearTransformer, MLPTransformer, RecallTransformer)
+TASKS = (LinearRegression, NonlinearRegression, Recall)
 KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
+Batch = Gram | Prompts | Sentences
 
 
 class Task(Protocol):
@@ -27,8 +30,8 @@ class Task(Protocol):
     side by side."""
 
     may_differ: ClassVar[tuple[str, ...]]
-    N: int
-    d: int
+    forms: ClassVar[tuple[str, ...]]  # in which it can be drawn
+    d: int  # the dimension of what a model gets
 
     @property
     def label(self) -> str: ...
@@ -36,7 +39,7 @@ class Task(Protocol):
     @staticmethod
     def draw(
         tasks: Sequence[Task], B: int, rngs: Sequence[np.random.SFC64], form: str, dtype: torch.dtype
-    ) -> Gram | Prompts: ...
+    ) -> Batch: ...
 
 
 class Model(Protocol):
@@ -56,7 +59,9 @@ class Model(Protocol):
 
     def init(self, generator: torch.Generator, dtype: torch.dtype) -> Params: ...
 
-    def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor: ...
+    def loss(self, params: Params, prompts: Batch, backend: str = "auto") -> Tensor: ...
+
+    def observe(self, params: Params, task: Task) -> Params: ...  # what a run records, each with the leading axes first
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,15 @@ class Member:
                 raise ValueError(f"{name} must be one of {names}, got {getattr(self, name)!r}")
         if self.model.d != self.task.d:
             raise ValueError(f"model with d = {self.model.d} and task with d = {self.task.d} do not fit")
-        linear = self.model.form == "gram" and isinstance(self.task, LinearRegression)
-        if self.model.form == "gram" and not linear:
+        if self.model.form not in self.task.forms:
             names = type(self.model).__name__, type(self.task).__name__
-            raise ValueError(f"{names[0]} and {names[1]} do not fit: it trains on statistics, which these prompts lack")
-        if self.training.integrate and not (linear and self.task.noise_std == 0):
+            said = f"{names[0]} and {names[1]} do not fit: it trains on the form {self.model.form!r}"
+            raise ValueError(f"{said}, these prompts have {' and '.join(map(repr, self.task.forms))}")
+        if isinstance(self.model, RecallTransformer):
+            self.model.check_fit(self.task)
+        elif self.training.pool is not None:
+            raise ValueError(f"pool must be None for {type(self.task).__name__}, got {self.training.pool}")
+        if self.training.integrate and not (self.model.form == "gram" and self.task.noise_std == 0):
             raise ValueError("integrate needs a LinearTransformer with linear attention, and noise_std = 0")
 
     @property

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lintf import gram
 from lintf.checks import check_choice, check_int, check_real, settle
-from lintf.prompts import Gram, Prompts
+from lintf.prompts import Gram, LinearRegression, Prompts
 
 ATTENTION = ("linear", "relu", "softmax")
 Params = dict[str, Tensor]
@@ -74,6 +74,10 @@ class LinearTransformer:
         shape = self.n_layer, self.n_head, self.d, self.d
         P, Q = self.init_std * torch.randn((2, *shape), generator=generator, dtype=dtype)
         return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
+
+    def observe(self, params: Params, task: LinearRegression) -> Params:
+        """What a run records: the parameters."""
+        return params
 
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
         """(..., B): the answer to each query."""

@@ -29,6 +29,7 @@ class NonlinearRegression:
     from `mlp_seed`. Raises ValueError for a field out of its range."""
 
     may_differ: ClassVar[tuple[str, ...]] = ("mlp_seed",)
+    forms: ClassVar[tuple[str, ...]] = ("tokens",)
 
     N: int = 20
     d: int = 5
@@ -63,8 +64,6 @@ class NonlinearRegression:
         dtype: torch.dtype,
     ) -> Prompts:
         """What sample_ensemble does, once its input is checked."""
-        if form != "tokens":
-            raise ValueError(f"form must be 'tokens' for {tasks[0]}, got {form!r}")
         N, d = tasks[0].N, tasks[0].d
         sizes = [d * (N + 1), d]
         z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
@@ -119,6 +118,10 @@ class MLPTransformer:
         D = self.d + 1
         P, Q = self.init_std * torch.randn((2, self.n_layer, D, D), generator=generator, dtype=dtype)
         return {"P": P, "Q": Q} | _random_mlp(self.d, self.hidden, generator, dtype)
+
+    def observe(self, params: Params, task: NonlinearRegression) -> Params:
+        """What a run records: the parameters."""
+        return params
 
     def predict(self, params: Params, prompts: Prompts) -> Tensor:
         """(..., B): the answer to each query. Raises ValueError where parameters and prompts do not fit the model."""

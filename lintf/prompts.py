@@ -21,10 +21,9 @@ from lintf import kernel, randoms
 from lintf.checks import check_choice, check_int, check_real, settle
 
 if TYPE_CHECKING:
-    from lintf.member import Task
+    from lintf.member import Batch, Task
 
 MODES = ("normal", "sphere", "gamma")
-FORMS = ("tokens", "gram")
 GAMMA_SHAPE = 0.1
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -100,6 +99,7 @@ class LinearRegression:
     """
 
     may_differ: ClassVar[tuple[str, ...]] = ("Sigma", "Sigma_w")
+    forms: ClassVar[tuple[str, ...]] = ("tokens", "gram")
 
     N: int = 20
     d: int = 5
@@ -158,16 +158,16 @@ def sample_ensemble(
     generators: Sequence[torch.Generator],
     form: str = "gram",
     dtype: torch.dtype = torch.float32,
-) -> Gram | Prompts:
+) -> Batch:
     """B prompts for each member e from tasks[e] and generators[e], stacked along a leading axis: member e gets what
     it would get alone. The tasks may differ in the fields that their kind allows, such as Sigma and Sigma_w."""
     B = check_int("B", B, 1)
-    check_choice("form", form, FORMS)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
     if not tasks or len(tasks) != len(generators):
         raise ValueError(f"there must be one generator for each task, got {len(generators)} for {len(tasks)}")
     check_ensemble(tasks)
+    check_choice("form", form, tasks[0].forms)
     return tasks[0].draw(tasks, B, [randoms.rng(g) for g in generators], form, dtype)
 
 

@@ -41,6 +41,15 @@ def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
     return out.view(np.uint32).reshape(len(rngs), rows, B)
 
 
+def below(bits: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
+    """int64 uniform in 0 .. bound - 1 for a positive bound up to 2^31, from 32-bit words: floor(word * bound / 2^32).
+    Two values differ in probability by 2^-32 at most."""
+    out = bits.astype(np.uint64)
+    out *= np.asarray(bound, dtype=np.uint64)
+    out >>= np.uint64(32)
+    return out.view(np.int64)
+
+
 def normals(bits: np.ndarray, dtype: torch.dtype, d: int) -> Tensor:
     """N(0, 1) variates of the shape of the words: Box and Muller's transform of every two rows. In either dtype they
     carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0 with the other. The compiled code for

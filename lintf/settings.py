@@ -31,7 +31,9 @@ class Training:
     history: int = 600  # lbfgs: how many past gradients it keeps
     clip: float | None = None  # bound on the gradient's Euclidean norm
     clip_per: str = "member"  # the norm of all parameters of a seed together, or of each d x d "matrix"
+    normalize: bool = False  # sgd: the gradient of every parameter is scaled to Euclidean length 1, unless it is 0
     redraw_every: int | None = 1  # steps on one batch; None: one batch for ever
+    pool: int | None = None  # train on so many sentences only: every epoch takes them in a new order, B at a time
     integrate: bool = False  # average over weights and query exactly (integrate.py) instead of sampling them
     halve_every: int | None = None  # the learning rate is halved after so many steps
     record_every: int = 100  # stride of the recorded losses and parameters; the first 20 steps always
@@ -49,11 +51,18 @@ class Training:
         )
         for name in ("max_iters", "B", "record_every", "inner_steps", "history"):
             settle(self, **{name: check_int(name, getattr(self, name), 1)})
-        for name in ("redraw_every", "halve_every"):
+        for name in ("redraw_every", "halve_every", "pool"):
             if getattr(self, name) is not None:
                 settle(self, **{name: check_int(name, getattr(self, name), 1)})
-        if not isinstance(self.integrate, bool):
-            raise ValueError(f"integrate must be True or False, got {self.integrate!r}")
+        for name in ("integrate", "normalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        if self.normalize and (self.alg != "sgd" or self.clip is not None):
+            raise ValueError(
+                f"normalize must be False for {self.alg} with clip = {self.clip}: it is for sgd, unclipped"
+            )
+        if self.pool is not None and (self.pool % self.B or self.redraw_every != 1):
+            raise ValueError(f"pool must be a multiple of B = {self.B}, and redraw_every 1, got {self.pool}")
         if self.alg == "lbfgs" and self.clip is not None:
             raise ValueError(f"clip must be None for lbfgs, whose steps are not the gradient's, got {self.clip!r}")
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
@@ -74,8 +83,8 @@ class Training:
         unused = set().union(*used.values()) - used[self.alg]
         if self.clip is None:
             unused.add("clip_per")
-        if not self.integrate:  # a later field, left out where it changes nothing: old runs keep their names
-            unused.add("integrate")
+        # Later fields, left out where they change nothing: old runs keep their names.
+        unused |= {name for name in ("integrate", "normalize", "pool") if not getattr(self, name)}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def redraws(self, step: int) -> bool:

@@ -8,9 +8,8 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from lintf.member import Member
+from lintf.member import Batch, Member
 from lintf.model import Params
-from lintf.prompts import Gram, Prompts
 from lintf.settings import DTYPES, Training
 
 LISTS = ("old_dirs", "old_stps", "ro")  # of tensors, in L-BFGS's state
@@ -22,7 +21,7 @@ class State:
     so one optimiser serves all members; L-BFGS has one for each, on its part of the stack."""
 
     def __init__(self, members: list[Member], device: torch.device) -> None:
-        self.model, self.training = members[0].model, members[0].training
+        self.model, self.task, self.training = members[0].model, members[0].task, members[0].training
         self.generators = [torch.Generator().manual_seed(m.seed) for m in members]
         drawn = [self.model.init(g, DTYPES[self.training.dtype]) for g in self.generators]
         self.params = {n: torch.stack([p[n] for p in drawn]).to(device).requires_grad_() for n in drawn[0]}
@@ -32,9 +31,9 @@ class State:
             self.leaves = [{n: p.detach()[e].requires_grad_() for n, p in self.params.items()} for e in parts]
         self.optimizers = [_optimizer(self.training, leaves) for leaves in self.leaves]
         self.losses: list[Tensor] = []  # (E,) each
-        self.snapshots: dict[str, list[Tensor]] = {n: [] for n in self.params}
+        self.snapshots: dict[str, list[Tensor]] = {}  # of what the model lets observe, (E, ...) each
 
-    def update(self, step: int, loss: Tensor, batch: Gram | Prompts) -> None:
+    def update(self, step: int, loss: Tensor, batch: Batch) -> None:
         """One optimiser step; loss (E,) is that of the present parameters on the batch."""
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = self.training.rate(step)
@@ -44,12 +43,14 @@ class State:
             return
         self.optimizers[0].zero_grad(set_to_none=True)
         loss.sum().backward()
+        grads = [p.grad for p in self.params.values() if p.grad is not None]
         if self.training.clip is not None:
-            grads = [p.grad for p in self.params.values() if p.grad is not None]
             clip_gradients(grads, self.training.clip, self.training.clip_per)
+        if self.training.normalize:
+            normalize_gradients(grads)
         self.optimizers[0].step()
 
-    def _closure(self, leaves: Params, batch: Gram | Prompts) -> Callable[[], Tensor]:
+    def _closure(self, leaves: Params, batch: Batch) -> Callable[[], Tensor]:
         def loss() -> Tensor:
             for p in leaves.values():
                 p.grad = None
@@ -61,8 +62,8 @@ class State:
 
     def record(self, loss: Tensor) -> None:
         self.losses.append(loss.detach().cpu())
-        for name, p in self.params.items():
-            self.snapshots[name].append(p.detach().cpu().clone())
+        for name, p in self.model.observe(self.params, self.task).items():
+            self.snapshots.setdefault(name, []).append(p.detach().cpu().clone())
 
     def recorded(self) -> dict[str, Tensor]:
         return {"loss": torch.stack(self.losses, 1)} | {n: torch.stack(v, 1) for n, v in self.snapshots.items()}
@@ -113,6 +114,15 @@ def clip_gradients(grads: list[Tensor], limit: float, per: str) -> None:
         g.mul_((limit / norm).clamp(max=1))  # a zero norm gives min(inf, 1)
 
 
+def normalize_gradients(grads: list[Tensor]) -> None:
+    """Scale each gradient (E, ...) to Euclidean length 1 per member; 0 stays 0."""
+    for g in grads:
+        rows = g.flatten(1)
+        rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)  # no square underflows
+        norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        g.copy_((rows / norm.clamp_min(torch.finfo(g.dtype).tiny)).view_as(g))
+
+
 def _optimizer(training: Training, params: Params) -> torch.optim.Optimizer:
     if training.alg == "adam":
         return torch.optim.Adam(params.values(), lr=training.lr, betas=training.betas)
@@ -122,7 +132,7 @@ def _optimizer(training: Training, params: Params) -> torch.optim.Optimizer:
     return torch.optim.LBFGS(list(params.values()), lr=training.lr, **sizes)
 
 
-def _part(batch: Gram | Prompts, e: int) -> Gram | Prompts:
+def _part(batch: Batch, e: int) -> Batch:
     """The batch of member e alone."""
     tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
     return replace(batch, **{n: t[e] for n, t in tensors.items() if isinstance(t, Tensor)})

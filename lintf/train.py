@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,13 +14,13 @@ from tqdm.auto import tqdm
 
 import lintf
 from lintf import kernel, store
+from lintf.batches import Batches
 from lintf.checkpoint import Checkpoint
 from lintf.checks import check_int
-from lintf.integrate import integrate
-from lintf.member import Member, Model, Task
+from lintf.member import Batch, Member, Model, Task
 from lintf.model import LinearTransformer, Params
-from lintf.prompts import Gram, Prompts, check_ensemble, sample_ensemble
-from lintf.settings import DTYPES, Training
+from lintf.prompts import check_ensemble
+from lintf.settings import Training
 from lintf.state import State
 
 CHECKPOINT_SECONDS = 20.0
@@ -34,13 +34,18 @@ class History:
     seeds: tuple[int, ...]
     steps: Tensor  # (T,)
     loss: Tensor  # (E, T) mean squared error on the training batch
-    params: Params  # name -> (E, T, ...)
+    params: Params  # name -> (E, T, ...); empty where the model records measures instead
     meta: tuple[dict, ...]  # per seed: device, versions, wall time
+    measures: Params = field(default_factory=dict)  # name -> (E, T, ...): what else the model lets observe
 
     @property
     def final(self) -> Params:
         """name -> (E, ...): the parameters after the last recorded step."""
         return {name: p[:, -1] for name, p in self.params.items()}
+
+    @property
+    def recorded(self) -> Params:
+        return self.params | self.measures
 
     def at(self, steps: Sequence[int]) -> Params:
         """name -> (E, len(steps), ...): the parameters at recorded steps. Raises ValueError for one not recorded."""
@@ -51,14 +56,14 @@ class History:
         places = [recorded.index(step) for step in steps]
         return {name: p[:, places] for name, p in self.params.items()}
 
-    def losses(self, model: Model, prompts: Prompts | Gram, last: int | None = None) -> Tensor:
+    def losses(self, model: Model, prompts: Batch, last: int | None = None) -> Tensor:
         """(E, T): the loss of every recorded model, or of the last so many, on prompts that all seeds share or that
         have the seeds' axis."""
         steps = range(len(self.steps))
         steps = steps if last is None else steps[-check_int("last", last, 1, len(steps)) :]
         return torch.stack([model.loss({n: p[:, t] for n, p in self.params.items()}, prompts) for t in steps], 1)
 
-    def best(self, model: Model, prompts: Prompts | Gram, last: int) -> Params:
+    def best(self, model: Model, prompts: Batch, last: int) -> Params:
         """name -> (E, ...): for each seed the one of the last so many recorded models with the smallest loss on
         validation prompts."""
         chosen = self.losses(model, prompts, check_int("last", last, 1, len(self.steps))).argmin(1) - last
@@ -111,7 +116,7 @@ def fit(
     for s, record in found.items():
         if "diverged" in record.meta:
             step = record.meta["diverged"]
-            raise Diverged(step, s, training.rate(step), _history([record], (s,)))
+            raise Diverged(step, s, training.rate(step), _history([record], (s,), model))
     missing = [m for s, m in members.items() if s not in found]
     if missing:
         checkpoint = Checkpoint([m.config for m in missing]) if stored else None
@@ -133,7 +138,7 @@ def fit(
             except OSError as error:
                 checkpoint.warn(error)
             checkpoint.remove()
-    return _history([found[s] for s in seeds], seeds)
+    return _history([found[s] for s in seeds], seeds, model)
 
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
@@ -148,8 +153,9 @@ def _train(
     """Train members that differ in seed and task only, side by side."""
     kernel.keep_freed_memory()
     model, training = members[0].model, members[0].training
-    tasks, seeds = [m.task for m in members], [m.seed for m in members]
+    seeds = [m.seed for m in members]
     state, recorded = State(members, device), training.recorded_steps()
+    batches = Batches(members, state.generators, device)
     first, spent = 0, 0.0
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved.tensors)
@@ -166,17 +172,13 @@ def _train(
             for e, m in enumerate(members)
         ]
 
-    batch = None
-    title = f"{model.label}, {training.alg} ({_path(model, state.params['Q'])})"
+    title = f"{model.label}, {training.alg} ({_path(model, next(iter(state.params.values())))})"
     with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress) as bar:
         for step in range(first, training.max_iters + 1):
-            if batch is None or training.redraws(step):
-                before_draw = [g.get_state() for g in state.generators]
-                batch = sample_ensemble(tasks, training.B, state.generators, model.form, DTYPES[training.dtype])
-                batch = (integrate(tasks, batch) if training.integrate else batch).to(device)
+            batch = batches.at(step)
             now = time.perf_counter()
             if checkpoint and step > first and now - last_save > CHECKPOINT_SECONDS:
-                tensors = state.tensors() | {"generators": torch.stack(before_draw)}
+                tensors = state.tensors() | {"generators": batches.before}
                 checkpoint.save(tensors, {"step": step, "seconds": spent + now - start})
                 last_save = now
             with torch.set_grad_enabled(training.alg != "lbfgs"):  # it evaluates the loss again itself
@@ -186,7 +188,7 @@ def _train(
                 state.record(loss)
             if not all(map(math.isfinite, values)):
                 seed = next(s for s, value in zip(seeds, values, strict=True) if not math.isfinite(value))
-                raise Diverged(step, seed, training.rate(step), _history(records(), tuple(seeds)))
+                raise Diverged(step, seed, training.rate(step), _history(records(), tuple(seeds), model))
             if step == training.max_iters:
                 break
             state.update(step, loss, batch)
@@ -200,7 +202,7 @@ def _train(
 
 def _path(model: Model, p: Tensor) -> str:
     """Which code the training goes through, for parameters such as p."""
-    if model.form == "tokens":
+    if model.form != "gram":
         return "token space" if isinstance(model, LinearTransformer) else "plain PyTorch"
     return "plain PyTorch" if kernel.unavailable(model.d, p.dtype, p.device.type) else "compiled kernel"
 
@@ -219,14 +221,15 @@ def _meta(p: Tensor, model: Model, members: int, seconds: float) -> dict:
 def _diverged(member: Member, error: Diverged) -> store.Record:
     e = error.history.seeds.index(member.seed)
     tensors = {"steps": error.history.steps, "loss": error.history.loss[e]}
-    tensors |= {name: p[e] for name, p in error.history.params.items()}
+    tensors |= {name: p[e] for name, p in error.history.recorded.items()}
     return store.Record(member.config, tensors, error.history.meta[e] | {"diverged": error.step})
 
 
-def _history(records: list[store.Record], seeds: tuple[int, ...]) -> History:
+def _history(records: list[store.Record], seeds: tuple[int, ...], model: Model) -> History:
     stacked = {name: torch.stack([r.tensors[name] for r in records]) for name in records[0].tensors}
     steps, loss = stacked.pop("steps")[0], stacked.pop("loss")
-    return History(seeds, steps, loss, stacked, tuple(r.meta for r in records))
+    measures = {name: stacked.pop(name) for name in list(stacked) if name not in model.shapes}
+    return History(seeds, steps, loss, stacked, tuple(r.meta for r in records), measures)
 
 
 def _device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lintf import store, train
+from lintf import batches, store, train
 from lintf.__main__ import main
 from lintf.adam_sgd import ALGS, NAMES, SETTINGS, chosen, one_by_one, trained
 from lintf.member import Member
@@ -82,7 +82,7 @@ def test_a_diverged_run_is_stored_and_raised_again(runs, monkeypatch, capsys, st
     assert (first.step, first.seed, first.lr) == (step, 0, training.lr)
     assert list(runs.rglob("*.safetensors")) == [Member(MODEL, TASK, training, 0).path]
     with monkeypatch.context() as patch:
-        patch.setattr(train, "sample_ensemble", None)
+        patch.setattr(batches, "sample_ensemble", None)
         again = diverge(MODEL, TASK, training, progress=True)
     assert capsys.readouterr().out.startswith("1 of 1 runs loaded from runs/")
     assert str(again) == str(first)
@@ -321,7 +321,7 @@ def test_trained_once_then_loaded_with_one_line(runs, monkeypatch, capsys):
     assert capsys.readouterr().out == "4 of 8 runs loaded from runs/\n"
     assert list(first) == list(names)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "sample_ensemble", None)
+        patch.setattr(batches, "sample_ensemble", None)
         again = trained(names, *arguments)
     said = capsys.readouterr()
     assert (said.out, said.err) == ("8 of 8 runs loaded from runs/\n", "")
@@ -338,7 +338,7 @@ def test_one_by_one_goes_on_where_a_run_diverges(runs, monkeypatch, capsys):
     first = one_by_one(MODEL, TASK, recipes, (0, 2), "cpu")
     assert capsys.readouterr().out == ""
     with monkeypatch.context() as patch:
-        patch.setattr(train, "sample_ensemble", None)
+        patch.setattr(batches, "sample_ensemble", None)
         again = one_by_one(MODEL, TASK, recipes, (0, 2), "cpu")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("6 of 6 runs loaded from runs/\n", "")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lintf import store, train
+from lintf import batches, store, train
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
@@ -111,8 +111,8 @@ def test_it_trains():
 
 
 def test_one_batch_for_ever_is_drawn_once(monkeypatch):
-    drawn, draw = [], train.sample_ensemble
-    monkeypatch.setattr(train, "sample_ensemble", lambda *args: drawn.append(1) or draw(*args))
+    drawn, draw = [], batches.sample_ensemble
+    monkeypatch.setattr(batches, "sample_ensemble", lambda *args: drawn.append(1) or draw(*args))
     for redraw_every, times in ((None, 1), (1, 10), (4, 3)):
         for alg in ("lbfgs", "adam"):
             drawn.clear()

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch.nn.functional import linear, relu
 
-from lintf import store, train
+from lintf import batches, store
 from lintf.member import KINDS, Member
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
+from lintf.recall import Recall, RecallTransformer
 from lintf.train import Training, fit
 from lintf.verify import FLUCTUATIONS, _fluctuation, reproduce, verify
 
@@ -217,7 +218,7 @@ def test_bad_input():
         said = f"init_std must be a finite number >= 0, got {value!r}"
         refused(lambda value=value: replace(MODEL, init_std=value), said)
     refused(lambda: TASK.sample(2, generator(), torch.float16), "dtype", "float16", "float32", "float64")
-    refused(lambda: sample_ensemble([TASK], 2, [generator()]), "form must be 'tokens'", "NonlinearRegression", "'gram'")
+    refused(lambda: sample_ensemble([TASK], 2, [generator()]), "form must be one of 'tokens', got 'gram'")
     refused(lambda: TASK.features(torch.ones(3, 2, dtype=torch.int64)), "x must be of a floating-point", "int64")
 
 
@@ -323,6 +324,7 @@ def test_a_configuration_that_does_not_fit_fails_and_stops_no_other(stored):
 def test_a_member_is_its_configuration_for_every_kind():
     pairs = [(MODEL, TASK), (MODEL, LinearRegression(6, 3, noise_std=0.5))]
     pairs += [(LinearTransformer(3, 2, attention="relu"), task_of(3))]
+    pairs += [(RecallTransformer("reparamW", "relu", 0.5, 0.2, vocab=13), Recall(0.3, 11, vocab=13))]
     assert {type(part).__name__ for pair in pairs for part in pair} == set(KINDS)
     for model, task in pairs:
         member = Member(model, task, TRAINING, 3)
@@ -332,7 +334,7 @@ def test_a_member_is_its_configuration_for_every_kind():
 
 
 def test_what_does_not_fit_together_is_refused_before_training(runs, monkeypatch):
-    monkeypatch.setattr(train, "sample_ensemble", None)
+    monkeypatch.setattr(batches, "sample_ensemble", None)
     integrated = replace(TRAINING, integrate=True)
     unknown = dataclass(frozen=True)(type("Unknown", (MLPTransformer,), {}))(3, 4, 7)
     for model, task, training, said in (

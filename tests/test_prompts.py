@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 
 from lintf import prompts
-from lintf.prompts import FORMS, MODES, Gram, LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import MODES, Gram, LinearRegression, Prompts, sample_ensemble
 
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 SIGMA_W = ((0.7, -0.4, 0.1), (-0.4, 1.5, 0.3), (0.1, 0.3, 0.9))
@@ -83,12 +83,13 @@ def test_shapes_of_both_forms():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("mode", MODES)
 def test_dtype_is_the_one_asked_for(mode, dtype):
-    tokens, gram = (LinearRegression(3, 2, mode).sample(5, generator(0), form, dtype) for form in FORMS)
+    forms = LinearRegression.forms
+    tokens, gram = (LinearRegression(3, 2, mode).sample(5, generator(0), form, dtype) for form in forms)
     assert {t.dtype for t in (tokens.Z, tokens.y, gram.S, gram.s, gram.x, gram.y)} == {dtype}
 
 
 def test_float64_draws_are_not_rounded_float32_draws():
-    for form in FORMS:
+    for form in LinearRegression.forms:
         for mode in MODES:
             x = draw(LinearRegression(3, 4, mode), 50, form).gram().S
             assert (x != x.float().double()).float().mean() > 0.9
@@ -146,7 +147,7 @@ def test_noiseless_statistics_are_linear_in_one_w_per_prompt(mode):
     assert torch.equal(gram.S, gram.S.transpose(0, 1))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 @pytest.mark.parametrize(("N", "d"), [(1, 4), (2, 5), (3, 4), (4, 4), (7, 4)])
 def test_S_has_rank_N_where_N_is_below_d(N, d, mode, form):
@@ -158,7 +159,7 @@ def test_S_has_rank_N_where_N_is_below_d(N, d, mode, form):
     assert (eigenvalues[:, d - rank :] > 1e-9).all()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 def test_one_example_in_one_dimension(mode, form):
     """N = d = 1: S = x_1^2, s = w S, y = w x."""
@@ -178,7 +179,7 @@ def test_one_example_in_one_dimension(mode, form):
 # ---- moments
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("N", [1, 2, 5])
 def test_first_and_second_moments_of_S(N, mode, form):
@@ -188,7 +189,7 @@ def test_first_and_second_moments_of_S(N, mode, form):
     assert_mean(outer(S, S), second)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 def test_moments_of_query_and_labels(mode, form):
     """The query is drawn like an example; y and s come from one w ~ N(0, Sigma_w), new in each prompt."""
@@ -208,7 +209,7 @@ def test_moments_of_query_and_labels(mode, form):
     assert_mean(ss, torch.einsum("ikjl,kl->ij", S2, Sigma_w) + noise_std**2 * mean_S)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 def test_weights_are_normal_with_covariance_Sigma_w(mode, form):
     gram = draw(LinearRegression(8, 3, mode, SIGMA, SIGMA_W), 20_000, form).gram()
@@ -282,7 +283,7 @@ def test_directions_are_uniform(mode, d):
         assert stats.spearmanr(r, u[:, 0].abs()).pvalue > 1e-5
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 def test_sphere_has_radius_1(form):
     task = LinearRegression(4, 3, "sphere")
     gram = draw(task, 500, form).gram()
@@ -340,7 +341,7 @@ def test_noise_of_the_tokens_is_iid_normal_and_not_on_the_answer(mode):
     assert tokens.y.abs().max() < 1e-8
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 def test_given_S_the_noise_of_s_is_normal_with_covariance_S(mode, form):
     gram = draw(LinearRegression(6, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, form).gram()
@@ -354,7 +355,7 @@ def test_given_S_the_noise_of_s_is_normal_with_covariance_S(mode, form):
     assert gram.y.abs().max() < 1e-8
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 def test_noise_lies_in_the_span_of_too_few_examples(mode, form):
     """N < d: s^T S^+ s / noise_std^2 ~ chi^2 of N degrees of freedom, and s is in the range of S."""
@@ -409,7 +410,7 @@ def test_log_det_of_both_forms(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 def test_float32_and_float64_have_one_law(mode, form):
     task = LinearRegression(4, 3, mode, SIGMA, SIGMA_W, 0.4)
     low = task.sample(3000, generator(1), form=form).gram()
@@ -432,7 +433,7 @@ def assert_equal(a, b):
         assert torch.equal(s, t)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_seed_means_the_same_prompts(mode, form):
     task = LinearRegression(4, 3, mode, SIGMA, noise_std=0.1)
@@ -443,7 +444,7 @@ def test_a_seed_means_the_same_prompts(mode, form):
         assert differing[s != 0].float().mean() > 0.9
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_generator_goes_on(mode, form):
     g, task = generator(3), LinearRegression(4, 3, mode)
@@ -451,7 +452,7 @@ def test_a_generator_goes_on(mode, form):
     assert not set(a.y.tolist()) & set(b.y.tolist())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 def test_prompts_of_a_batch_differ(mode, form):
     gram = draw(LinearRegression(4, 3, mode), 2000, form).gram()
@@ -468,7 +469,7 @@ def test_no_hidden_random_state(mode):
     assert_equal(first, LinearRegression(4, 3, mode).sample(20, generator(0)))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("N", "d"), [(2, 3), (4, 3), (9, 2), (10, 1), (15, 5)])
 def test_a_seed_means_the_same_prompts_in_every_precision_and_without_compiled_code(monkeypatch, mode, form, N, d):
@@ -491,7 +492,7 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_number_of_threads_does_not_matter(threads, mode, form):
     tasks = [LinearRegression(6, 5, mode, Sigma=(torch.eye(5) + 0.2).tolist(), noise_std=0.2)] * 3
@@ -503,7 +504,7 @@ def test_the_number_of_threads_does_not_matter(threads, mode, form):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_member_gets_what_it_gets_alone(mode, form, dtype):
     """Bit for bit, with other covariances beside it, and so do the draws that follow."""
@@ -520,7 +521,7 @@ def test_a_member_gets_what_it_gets_alone(mode, form, dtype):
         assert batch.gram().N == 4
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", LinearRegression.forms)
 def test_each_member_has_its_own_covariances(form):
     tasks = [LinearRegression(6, 3, Sigma=S, Sigma_w=W) for S, W in ((None, OTHER), (SIGMA, None), (OTHER, SIGMA_W))]
     batch = sample_ensemble(tasks, 20_000, [generator(s) for s in range(3)], form, torch.float64).gram()
@@ -559,7 +560,7 @@ def test_statistics_of_a_huge_context_take_no_memory_for_it():
 
 def test_moving_keeps_everything():
     task = LinearRegression(4, 3)
-    for form in FORMS:
+    for form in LinearRegression.forms:
         batch = task.sample(5, generator(0), form=form)
         moved = batch.to("cpu")
         assert_equal(batch, moved)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from lintf import store, train
+from lintf import batches, store, train
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.prompts import Gram, LinearRegression, sample_ensemble
@@ -407,7 +407,7 @@ def forbid_training(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("trained instead of loaded")
 
-    monkeypatch.setattr(train, "sample_ensemble", refuse)
+    monkeypatch.setattr(batches, "sample_ensemble", refuse)
 
 
 def test_a_stored_run_is_loaded(runs, monkeypatch, capsys):
@@ -426,13 +426,13 @@ def test_a_stored_run_is_loaded(runs, monkeypatch, capsys):
 
 def test_missing_seeds_are_trained(runs, monkeypatch, capsys):
     quiet(MODEL, TASK, TRAINING, seeds=(1,), stored=True)
-    drawn, draw = [], train.sample_ensemble
-    monkeypatch.setattr(train, "sample_ensemble", lambda tasks, *rest: drawn.append(len(tasks)) or draw(tasks, *rest))
+    drawn, draw = [], batches.sample_ensemble
+    monkeypatch.setattr(batches, "sample_ensemble", lambda tasks, *rest: drawn.append(len(tasks)) or draw(tasks, *rest))
     mixed = quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2), stored=True, progress=True)
     assert set(drawn) == {2}
     assert "1 of 3 runs loaded" in capsys.readouterr().out
     assert len(list(store.runs())) == 3
-    monkeypatch.setattr(train, "sample_ensemble", draw)
+    monkeypatch.setattr(batches, "sample_ensemble", draw)
     assert_same(mixed, quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2)))
 
 
@@ -537,8 +537,8 @@ def test_an_unwritable_folder_costs_one_warning(tmp_path, monkeypatch):
     """LINTF_RUNS below a regular file; checkpoints are tried and fail, too."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path / "file" / "runs"))
-    slowly = train.sample_ensemble
-    monkeypatch.setattr(train, "sample_ensemble", lambda *a: time.sleep(0.002) or slowly(*a))
+    slowly = batches.sample_ensemble
+    monkeypatch.setattr(batches, "sample_ensemble", lambda *a: time.sleep(0.002) or slowly(*a))
     for seconds in (1000, 0.01):  # without checkpoints, and with
         monkeypatch.setattr(train, "CHECKPOINT_SECONDS", seconds)
         with warnings.catch_warnings(record=True) as caught:
@@ -675,8 +675,8 @@ def test_a_damaged_checkpoint_is_refused_by_name(runs, monkeypatch):
 
 def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypatch):
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 1e-4)
-    slowly = train.sample_ensemble
-    monkeypatch.setattr(train, "sample_ensemble", lambda *a: time.sleep(0.001) or slowly(*a))
+    slowly = batches.sample_ensemble
+    monkeypatch.setattr(batches, "sample_ensemble", lambda *a: time.sleep(0.001) or slowly(*a))
     tasks = {3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]), 8: TASK}
     training = Training(lr=100.0, max_iters=500, B=20, alg="sgd", halve_every=2)
     with pytest.raises(Diverged) as caught:

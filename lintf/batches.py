@@ -1,0 +1,45 @@
+"""The batch of each training step, from the members' generators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from lintf.integrate import integrate
+from lintf.member import Batch, Member
+from lintf.prompts import sample_ensemble
+from lintf.settings import DTYPES
+
+
+class Batches:
+    """Of members that differ in seed and task only. `before` is the state of the generators before the last draw: a
+    training that resumes with generators in that state draws the same once more."""
+
+    def __init__(self, members: list[Member], generators: Sequence[torch.Generator], device: torch.device) -> None:
+        self.model, self.training = members[0].model, members[0].training
+        self.tasks, self.generators, self.device = [m.task for m in members], generators, device
+        self.pool = None if self.training.pool is None else self._draw(self.training.pool)  # the first thing drawn
+        self.batch: Batch | None = None
+        self.order: torch.Tensor | None = None  # (E, pool)
+
+    def at(self, step: int) -> Batch:
+        """For successive steps, beginning at any."""
+        B = self.training.B
+        if self.pool is None:
+            if self.batch is None or self.training.redraws(step):
+                self.before = self._states()
+                self.batch = self._draw(B)
+            return self.batch
+        k = step % (self.training.pool // B)
+        if self.order is None or k == 0:
+            self.before = self._states()
+            self.order = torch.stack([torch.randperm(self.training.pool, generator=g) for g in self.generators])
+        return self.pool.take(self.order[:, k * B : (k + 1) * B])
+
+    def _states(self) -> torch.Tensor:
+        return torch.stack([g.get_state() for g in self.generators])
+
+    def _draw(self, B: int) -> Batch:
+        batch = sample_ensemble(self.tasks, B, self.generators, self.model.form, DTYPES[self.training.dtype])
+        return (integrate(self.tasks, batch) if self.training.integrate else batch).to(self.device)
