@@ -16,7 +16,8 @@ from lintf.checks import check_int, settle
 from lintf.model import LinearTransformer, Params
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import Gram, LinearRegression, Prompts
-from lintf.recall import Recall, RecallTransformer, Sentences
+from lintf.recall import RecallTransformer
+from lintf.sentences import Recall, Sentences
 from lintf.settings import Training
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer)

@@ -8,7 +8,8 @@ from itertools import product
 import torch
 
 from lintf.checks import check_choice
-from lintf.recall import VARIANTS, Recall, RecallTransformer
+from lintf.recall import VARIANTS, RecallTransformer
+from lintf.sentences import Recall
 from lintf.settings import Training
 from lintf.several import fit_all, is_stored, say
 from lintf.train import History, check_seeds, fit

@@ -17,7 +17,8 @@ from lintf.member import KINDS, Member
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
-from lintf.recall import Recall, RecallTransformer
+from lintf.recall import RecallTransformer
+from lintf.sentences import Recall
 from lintf.train import Training, fit
 from lintf.verify import FLUCTUATIONS, _fluctuation, reproduce, verify
 

@@ -21,7 +21,8 @@ from lintf.batches import Batches
 from lintf.member import Member
 from lintf.model import ATTENTION, LinearTransformer
 from lintf.prompts import LinearRegression, sample_ensemble
-from lintf.recall import VARIANTS, Recall, RecallTransformer, Sentences
+from lintf.recall import VARIANTS, RecallTransformer
+from lintf.sentences import Recall, Sentences, cross_entropy
 from lintf.settings import Training
 from lintf.state import normalize_gradients
 from lintf.train import fit
@@ -135,12 +136,12 @@ def test_bayes_risk_is_what_the_best_predictor_gets():
     losses = torch.where(batch.next == 11, -math.log(0.3), -math.log(0.7)).double()
     assert abs(losses.mean() - task.bayes_risk) <= 5 * losses.std() / math.sqrt(len(losses))
     assert Recall().bayes_risk == 0
-    assert recall.cross_entropy(0.5, 0.5) == pytest.approx(math.log(2), rel=1e-15)
+    assert cross_entropy(0.5, 0.5) == pytest.approx(math.log(2), rel=1e-15)
     believed = torch.tensor(0.3, dtype=F64, requires_grad=True)
     coin = torch.distributions.Bernoulli(torch.tensor(0.3, dtype=F64))
     assert coin.entropy().item() == pytest.approx(task.bayes_risk, rel=1e-14)
     excess = torch.distributions.kl_divergence(coin, torch.distributions.Bernoulli(believed * 0 + 0.41))
-    assert recall.cross_entropy(0.3, 0.41) - task.bayes_risk == pytest.approx(excess.item(), rel=1e-13)
+    assert cross_entropy(0.3, 0.41) - task.bayes_risk == pytest.approx(excess.item(), rel=1e-13)
 
 
 # ---- the models
@@ -262,7 +263,7 @@ def test_reparametrised_models_have_a_risk_in_closed_form(attention):
                 right = (1 - share) * logits[0] + share * logits[1]
                 assert loss.item() == pytest.approx((logits.logsumexp(0) - right).item(), rel=1e-6)
             if kappa:
-                assert loss.item() == pytest.approx(recall.cross_entropy(share, alpha), rel=1e-7)
+                assert loss.item() == pytest.approx(cross_entropy(share, alpha), rel=1e-7)
 
 
 def test_observed_means_are_those_of_the_dense_form():
@@ -348,6 +349,26 @@ def test_fit_is_normalised_gradient_descent(kind, attention, alpha):
         for name, value in model.observe(params, task).items():
             torch.testing.assert_close(history.measures[name][e, -1], value, rtol=1e-8, atol=1e-12)
     assert not history.params
+
+
+def test_weights_are_kept_where_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
+    task, bare = Recall(0.3, 11, 13), RecallTransformer("origin", vocab=13)
+    model, training = replace(bare, keep_weights=True), replace(TRAINING, record_every=1)
+    history = quiet(model, task, training, seeds=(5, 2), stored=True)
+    plain = quiet(bare, task, training, seeds=(5, 2), stored=True)
+    assert {n: tuple(p.shape[2:]) for n, p in history.params.items()} == model.shapes
+    assert all(torch.equal(history.measures[n], plain.measures[n]) for n in plain.measures)
+    assert history.measures.keys() == plain.measures.keys()
+    for e, seed in enumerate((5, 2)):
+        g = generator(seed)
+        _, params = by_hand(bare, [task.sample(7, g) for _ in range(6)], 0.1)
+        for name, p in params.items():
+            torch.testing.assert_close(history.final[name][e], p.detach(), rtol=1e-8, atol=1e-12)
+    assert len(list(store.runs())) == 4
+    assert not [outcome for outcome in map(verify, store.runs()) if not outcome.ok]
+    assert "keep_weights" not in bare.config
+    assert Member(model, task, training, 5).config["model"]["keep_weights"] is True
 
 
 def test_tiny_gradients_have_a_direction_too():
@@ -515,6 +536,7 @@ def test_alpha_must_be_a_probability_below_one(alpha):
         ),
         (lambda: RecallTransformer(attention="sofmax"), "attention must be one of 'linear', 'relu', 'softmax', got"),
         (lambda: RecallTransformer(kappa=-1), "kappa must be a finite number >= 0, got -1"),
+        (lambda: RecallTransformer(keep_weights=1), "keep_weights must be True or False, got 1"),
         (lambda: RecallTransformer(vocab=7), "vocab must be an integer >= 8, got 7"),
         (lambda: replace(TRAINING, normalize="yes"), "normalize must be True or False, got 'yes'"),
         (lambda: replace(TRAINING, alg="adam"), "normalize must be False for adam"),
