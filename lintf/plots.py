@@ -88,6 +88,24 @@ def shared_legend(ax: Axes, seeds: int = 1, title: str | None = None, ncols: int
     ax.figure.legend(*ax.get_legend_handles_labels(), title=title, title_fontsize=8, fontsize=8, **place)
 
 
+def curves(
+    panels: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]],
+    seeds: int,
+    limits: Sequence[float] = (),
+    limit: str = "",
+    **labels: object,
+) -> None:
+    """Small panels, title -> name -> (x, ys (seeds, T)), with one legend. The limits, one for each panel, are dashed
+    lines under the given name. The labels are for `grid`."""
+    axes = grid(list(panels), **labels)
+    for i, (title, ax) in enumerate(axes.items()):
+        for name, (x, ys) in panels[title].items():
+            band(ax, x, ys, name)
+        if len(limits):
+            ax.axhline(limits[i], color="0.3", linestyle="--", label=limit)
+    shared_legend(ax, seeds)
+
+
 def heatmap(ax: Axes, M: Tensor, title: str) -> None:
     """A small matrix with its numbers; blue is negative, red positive, white 0, each scaled to its largest entry."""
     M = M.detach().cpu().numpy()

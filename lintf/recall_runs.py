@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 
 import torch
+from torch import Tensor
 
 from lintf.checks import check_choice
 from lintf.recall import VARIANTS, RecallTransformer
@@ -59,29 +60,41 @@ def trained(
 def trained_on_samples(
     names: Iterable[str],
     alphas: Iterable[float],
-    lrs: Iterable[float],
+    lr: float,
     epochs: int,
     n: int,
     B: int,
     H: int,
     seeds: Sequence[int],
     device: str = "auto",
-) -> dict[tuple[str, float, float], History]:
-    """The same on n sentences per seed. The reparametrised models are made for the share of noise among these, which
-    differs from seed to seed."""
+) -> dict[tuple[str, float], History]:
+    """(name, alpha) -> its trainings on n sentences per seed. The reparametrised models are made for the share of noise
+    among these, which differs from seed to seed."""
     if n % B:
         raise ValueError(f"n must be a multiple of B = {B}, got {n}")
     seeds, runs, stored = check_seeds(seeds), {}, []
-    for name, alpha, lr in product(names, alphas, lrs):
+    for name, alpha in product(names, alphas):
         task, training = Recall(alpha=alpha, H=H), recipe(lr, epochs * (n // B), B, n // B, pool=n)
         parts = []
         for seed in seeds:
             plan = named(name, noise_share(task, n, seed)), task, training
             stored.append(is_stored(plan, [seed]))
             parts.append(fit(*plan, [seed], device=device, progress=not stored[-1]))
-        runs[name, alpha, lr] = _joined(parts)
+        runs[name, alpha] = _joined(parts)
     say(stored)
     return runs
+
+
+def above_bayes(run: History, task: Recall, measure: str = "population_loss", last: int = 1) -> Tensor:
+    """(seeds,): a loss in nats above the Bayes risk, the mean over the last so many records."""
+    return run.measures[measure][:, -last:].mean(1) - task.bayes_risk
+
+
+def excess_in_theory(task: Recall, lam: Tensor) -> Tensor:
+    """log(1 + (1 - alpha) k exp(-lam)): the loss above the Bayes risk of the reparametrised models with linear or ReLU
+    attention and kappa = 1, all of whose parameters are lam. k counts the tokens that are neither output nor tau."""
+    others = task.vocab - (2 if task.alpha else 1)
+    return torch.log1p((1 - task.alpha) * others * torch.exp(-lam))
 
 
 def noise_share(task: Recall, n: int, seed: int) -> float:

@@ -125,4 +125,4 @@ def check_alpha(alpha: object) -> float:
 def cross_entropy(alpha: float, believed: float) -> float:
     """-alpha log b - (1 - alpha) log(1 - b) in nats, for b = believed: the expected loss of who predicts noise with
     probability b where it comes with probability alpha."""
-    return -sum(p * math.log(b) for p, b in ((alpha, believed), (1 - alpha, 1 - believed)) if p > 0)
+    return sum(-p * math.log(b) for p, b in ((alpha, believed), (1 - alpha, 1 - believed)) if p > 0)

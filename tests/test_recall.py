@@ -249,6 +249,8 @@ def test_reparametrised_models_have_a_risk_in_closed_form(attention):
     for unseen in (False, True):
         batch = replace(task, unseen=unseen).sample(50, generator())
         for lam in (0.0, 1.5, 7.0):
+            theory = recall_runs.excess_in_theory(task, torch.tensor(lam, dtype=F64))
+            assert theory.item() == pytest.approx(math.log1p(12 * math.exp(-lam)), rel=1e-12)
             loss = model.loss({"lam": torch.full((5,), lam, dtype=F64)}, batch)
             assert loss.item() == pytest.approx(math.log1p(12 * math.exp(-lam)), rel=1e-7)  # the ReLU's shift
     for alpha in (0.2, 0.5, 0.8):
@@ -263,6 +265,9 @@ def test_reparametrised_models_have_a_risk_in_closed_form(attention):
                 right = (1 - share) * logits[0] + share * logits[1]
                 assert loss.item() == pytest.approx((logits.logsumexp(0) - right).item(), rel=1e-6)
             if kappa:
+                expected = noisy.bayes_risk + recall_runs.excess_in_theory(noisy, torch.tensor(1.5, dtype=F64))
+                seen = model.observe({"lam": torch.full((1,), 1.5, dtype=F64)}, noisy)
+                assert seen["population_loss"].item() == pytest.approx(expected.item(), rel=1e-7)
                 assert loss.item() == pytest.approx(cross_entropy(share, alpha), rel=1e-7)
 
 
@@ -477,8 +482,8 @@ def test_the_thirteen_models():
 def test_samples_give_the_models_their_own_share_of_noise(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
     names, seeds = ("reparam-linear-FA", "origin-linear-FA"), (3, 1)
-    runs = recall_runs.trained_on_samples(names, (0.4,), (0.1,), 3, 28, 14, 11, seeds, "cpu")
-    assert list(runs) == [(name, 0.4, 0.1) for name in names]
+    runs = recall_runs.trained_on_samples(names, (0.4,), 0.1, 3, 28, 14, 11, seeds, "cpu")
+    assert list(runs) == [(name, 0.4) for name in names]
     task = Recall(0.4, 11)
     shares = [recall_runs.noise_share(task, 28, seed) for seed in seeds]
     assert len(set(shares)) == 2
@@ -487,15 +492,15 @@ def test_samples_give_the_models_their_own_share_of_noise(tmp_path, monkeypatch,
         (member,) = (Member(model, task, recall_runs.recipe(0.1, 6, 14, 2, 28), seed),)
         pool = Batches([member], [generator(seed)], torch.device("cpu")).pool
         assert (pool.next == 59).double().mean() == pytest.approx(share)
-        assert torch.equal(quiet(model, task, member.training, seeds=(seed,)).loss[0], runs[names[0], 0.4, 0.1].loss[e])
-        assert runs[names[0], 0.4, 0.1].seeds == seeds
+        assert torch.equal(quiet(model, task, member.training, seeds=(seed,)).loss[0], runs[names[0], 0.4].loss[e])
+        assert runs[names[0], 0.4].seeds == seeds
     capsys.readouterr()
-    again = recall_runs.trained_on_samples(names, (0.4,), (0.1,), 3, 28, 14, 11, seeds, "cpu")
+    again = recall_runs.trained_on_samples(names, (0.4,), 0.1, 3, 28, 14, 11, seeds, "cpu")
     assert capsys.readouterr().out == f"4 of 4 runs loaded from {tmp_path.name}/\n"
     for key, run in runs.items():
         assert all(torch.equal(again[key].measures[n], run.measures[n]) for n in run.measures)
     with pytest.raises(ValueError, match="n must be a multiple of B = 14, got 30"):
-        recall_runs.trained_on_samples(names, (0.4,), (0.1,), 3, 30, 14, 11, seeds)
+        recall_runs.trained_on_samples(names, (0.4,), 0.1, 3, 30, 14, 11, seeds)
     with pytest.raises(ValueError, match=r"n must be large enough for noise and outputs .* got 1 with"):
         recall_runs.noise_share(task, 1, 0)
 
