@@ -27,7 +27,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 GITHUB = re.compile(r"(?:https://(?:[^@/]+@)?|git@|ssh://git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?")
-FRESH = ("lintf", "runs", "requirements.txt", "book/sample_text.txt")  # what a page's output depends on, beside its cells
+# What a page's output depends on, beside its cells.
+FRESH = ("lintf", "runs", "requirements.txt", "book/sample_text.txt")
 DERIVED = {"__pycache__", ".so", ".o", ".pyc"}  # made from the above
 
 
