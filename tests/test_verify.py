@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lintf import store, train
+from lintf import batches, store
 from lintf.__main__ import main
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
@@ -134,9 +134,9 @@ def test_a_changed_formula_fails(runs, monkeypatch):
 
 
 def test_a_changed_law_of_the_prompts_fails(runs, monkeypatch):
-    draw = train.sample_ensemble
+    draw = batches.sample_ensemble
     (path,) = make()
-    monkeypatch.setattr(train, "sample_ensemble", lambda tasks, B, *rest: draw(tasks, B + 1, *rest))
+    monkeypatch.setattr(batches, "sample_ensemble", lambda tasks, B, *rest: draw(tasks, B + 1, *rest))
     outcome = verify(path)
     assert not outcome.ok
     assert "relative, largest difference" in outcome.detail
