@@ -19,7 +19,7 @@ class Batches:
     def __init__(self, members: list[Member], generators: Sequence[torch.Generator], device: torch.device) -> None:
         self.model, self.training = members[0].model, members[0].training
         self.tasks, self.generators, self.device = [m.task for m in members], generators, device
-        self.pool = None if self.training.pool is None else self._draw(self.training.pool)  # the first thing drawn
+        self.pool = None if self.training.pool is None else self._draw(self.training.pool, 0)  # the first thing drawn
         self.batch: Batch | None = None
         self.order: torch.Tensor | None = None  # (E, pool)
 
@@ -29,7 +29,7 @@ class Batches:
         if self.pool is None:
             if self.batch is None or self.training.redraws(step):
                 self.before = self._states()
-                self.batch = self._draw(B)
+                self.batch = self._draw(B, step)
             return self.batch
         k = step % (self.training.pool // B)
         if self.order is None or k == 0:
@@ -40,6 +40,7 @@ class Batches:
     def _states(self) -> torch.Tensor:
         return torch.stack([g.get_state() for g in self.generators])
 
-    def _draw(self, B: int) -> Batch:
-        batch = sample_ensemble(self.tasks, B, self.generators, self.model.form, DTYPES[self.training.dtype])
-        return (integrate(self.tasks, batch) if self.training.integrate else batch).to(self.device)
+    def _draw(self, B: int, step: int) -> Batch:
+        tasks = [self.training.stage(task, step) for task in self.tasks]
+        batch = sample_ensemble(tasks, B, self.generators, self.model.form, DTYPES[self.training.dtype])
+        return (integrate(tasks, batch) if self.training.integrate else batch).to(self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from lintf import store
-from lintf.checks import check_int, settle
+from lintf.checks import check_choice, check_int, settle
+from lintf.encoder import Encoder
 from lintf.model import LinearTransformer, Params
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import Gram, LinearRegression, Prompts
 from lintf.recall import RecallTransformer
+from lintf.regression import ConditionedRegression
 from lintf.sentences import Recall, Sentences
 from lintf.settings import Training
 
-MODELS = (LinearTransformer, MLPTransformer, RecallTransformer)
-TASKS = (LinearRegression, NonlinearRegression, Recall)
+MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder)
+TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression)
 KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
 Batch = Gram | Prompts | Sentences
 
@@ -48,6 +50,7 @@ class Model(Protocol):
 
     d: int
     form: str
+    keep_weights: bool  # whether a run stores the parameters after the last step, beside what `observe` gives
 
     @property
     def label(self) -> str: ...
@@ -82,6 +85,9 @@ class Member:
                 raise ValueError(f"{name} must be one of {names}, got {getattr(self, name)!r}")
         if self.model.d != self.task.d:
             raise ValueError(f"model with d = {self.model.d} and task with d = {self.task.d} do not fit")
+        for name, *_ in self.training.curriculum:
+            numbers = [field.name for field in fields(self.task) if isinstance(getattr(self.task, field.name), int)]
+            check_choice("curriculum", name, numbers)
         if self.model.form not in self.task.forms:
             names = type(self.model).__name__, type(self.task).__name__
             said = f"{names[0]} and {names[1]} do not fit: it trains on the form {self.model.form!r}"
@@ -112,8 +118,8 @@ class Member:
     def of(config: dict) -> Member:
         """The inverse of `config`."""
 
-        def build(fields: dict) -> Model | Task:
-            fields = dict(fields)
-            return KINDS[fields.pop("kind")](**fields)
+        def build(given: dict) -> Model | Task:
+            given = dict(given)
+            return KINDS[given.pop("kind")](**given)
 
         return Member(build(config["model"]), build(config["task"]), Training(**config["training"]), config["seed"])

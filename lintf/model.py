@@ -14,6 +14,7 @@ P and Q are the upper left d x d blocks of the papers' matrices, whose other ent
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class LinearTransformer:
     Linear attention works on tokens and on Gram statistics alike, with the same result up to rounding; ReLU and
     softmax attention need the tokens. P of the last layer never reaches the prediction: its gradient is 0.
     """
+
+    keep_weights: ClassVar[bool] = False  # `observe` records them all
 
     d: int = 5
     n_layer: int = 3

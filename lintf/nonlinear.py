@@ -95,6 +95,7 @@ class MLPTransformer:
     init_std: float = 0.1  # of P and Q, a standard deviation
 
     form: ClassVar[str] = "tokens"
+    keep_weights: ClassVar[bool] = False  # `observe` records them all
 
     def __post_init__(self) -> None:
         settle(self, **{name: check_int(name, getattr(self, name), 1) for name in ("d", "n_layer", "hidden")})

@@ -54,7 +54,7 @@ class RecallTransformer:
     alpha: float = 0.0
     vocab: int = 60
     n_trigger: int = 5
-    keep_weights: bool = False  # record the parameters too, up to 230 kB in float64 for each recorded step
+    keep_weights: bool = False  # record the parameters after the last step too, up to 230 kB in float64
 
     def __post_init__(self) -> None:
         if not isinstance(self.keep_weights, bool):
@@ -141,7 +141,7 @@ class RecallTransformer:
         ("unseen_"), (...) each. loss: cross-entropy, in expectation over the noise; p_output, p_noise: probability of
         the output and of tau; attention, attention_max: the attention's logit of the output, and its largest; noise,
         noise_max: the feed-forward layer's logit of tau, and its largest."""
-        out = dict(params) if self.keep_weights else {}
+        out = {}
         with torch.no_grad():
             for name, law in (("population", replace(task, unseen=False)), ("unseen", replace(task, unseen=True))):
                 test = _tests(law).to(next(iter(params.values())).device)

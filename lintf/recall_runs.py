@@ -112,9 +112,6 @@ def noise_share(task: Recall, n: int, seed: int) -> float:
 def _joined(parts: Sequence[History]) -> History:
     """Histories of one seed each as one."""
     first = parts[0]
-    params, measures = (
-        {name: torch.cat([getattr(h, kind)[name] for h in parts]) for name in getattr(first, kind)}
-        for kind in ("params", "measures")
-    )
+    measures = {name: torch.cat([h.measures[name] for h in parts]) for name in first.measures}
     seeds, meta = (tuple(v for h in parts for v in getattr(h, name)) for name in ("seeds", "meta"))
-    return History(seeds, first.steps, torch.cat([h.loss for h in parts]), params, meta, measures)
+    return History(seeds, first.steps, torch.cat([h.loss for h in parts]), {}, meta, measures)

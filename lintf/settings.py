@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
@@ -36,6 +38,10 @@ class Training:
     pool: int | None = None  # train on so many sentences only: every epoch takes them in a new order, B at a time
     integrate: bool = False  # average over weights and query exactly (integrate.py) instead of sampling them
     halve_every: int | None = None  # the learning rate is halved after so many steps
+    warmup: int = 0  # steps in which the learning rate grows to lr along a straight line
+    lr_end: float | None = None  # after the warm-up it falls to this, along half a cosine, until step decay_steps
+    decay_steps: int | None = None
+    curriculum: tuple[tuple[str, int, int, int], ...] = ()  # (field of the task, its start, growth, steps between)
     record_every: int = 100  # stride of the recorded losses and parameters; the first 20 steps always
     dtype: str = "float32"
 
@@ -61,16 +67,48 @@ class Training:
             raise ValueError(
                 f"normalize must be False for {self.alg} with clip = {self.clip}: it is for sgd, unclipped"
             )
+        if self.pool is not None and self.curriculum:
+            raise ValueError(f"curriculum must be empty with a pool, got {self.curriculum!r}")
         if self.pool is not None and (self.pool % self.B or self.redraw_every != 1):
             raise ValueError(f"pool must be a multiple of B = {self.B}, and redraw_every 1, got {self.pool}")
         if self.alg == "lbfgs" and self.clip is not None:
             raise ValueError(f"clip must be None for lbfgs, whose steps are not the gradient's, got {self.clip!r}")
+        self._check_schedule()
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {self.betas!r}")
         settle(self, betas=tuple(_decay(f"betas[{i}]", beta) for i, beta in enumerate(self.betas)))
 
+    def _check_schedule(self) -> None:
+        settle(self, warmup=check_int("warmup", self.warmup, 0), curriculum=tuple(map(tuple, self.curriculum)))
+        if (self.lr_end is None) != (self.decay_steps is None):
+            raise ValueError(f"lr_end and decay_steps go together, got {self.lr_end!r} and {self.decay_steps!r}")
+        if self.lr_end is not None:
+            settle(self, lr_end=check_real("lr_end", self.lr_end, low=0.0))
+            settle(self, decay_steps=check_int("decay_steps", self.decay_steps, self.warmup + 1))
+        if self.halve_every is not None and (self.warmup or self.lr_end is not None):
+            raise ValueError(f"halve_every must be None with warmup or lr_end, got {self.halve_every}")
+        for name, start, growth, every in self.curriculum:
+            check_int(f"start of {name}", start, 1)
+            check_int(f"growth of {name}", growth, 1)
+            check_int(f"steps between growths of {name}", every, 1)
+
     def rate(self, step: int) -> float:
-        return self.lr if self.halve_every is None else self.lr * 0.5 ** (step // self.halve_every)
+        """The learning rate of update step + 1."""
+        if self.halve_every is not None:
+            return self.lr * 0.5 ** (step // self.halve_every)
+        if step + 1 < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        if self.lr_end is None:
+            return self.lr
+        done = min(1.0, (step + 1 - self.warmup) / (self.decay_steps - self.warmup))
+        return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def stage(self, task: Any, step: int) -> Any:
+        """The task at this step of the curriculum, in which fields grow up to the task's own values."""
+        fields = {
+            n: min(start + growth * (step // every), getattr(task, n)) for n, start, growth, every in self.curriculum
+        }
+        return replace(task, **fields) if fields else task
 
     def recorded_steps(self) -> list[int]:
         """Parameters are recorded before the update of these steps, and after the last update."""
@@ -84,7 +122,8 @@ class Training:
         if self.clip is None:
             unused.add("clip_per")
         # Later fields, left out where they change nothing: old runs keep their names.
-        unused |= {name for name in ("integrate", "normalize", "pool") if not getattr(self, name)}
+        later = ("integrate", "normalize", "pool", "warmup", "lr_end", "decay_steps", "curriculum")
+        unused |= {name for name in later if getattr(self, name) == getattr(Training, name)}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def redraws(self, step: int) -> bool:

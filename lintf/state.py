@@ -13,6 +13,7 @@ from lintf.model import Params
 from lintf.settings import DTYPES, Training
 
 LISTS = ("old_dirs", "old_stps", "ro")  # of tensors, in L-BFGS's state
+FINAL = "final."  # before the names of the parameters after the last step
 NUMBERS = {"n_iter": int, "func_evals": int, "prev_loss": float}
 
 
@@ -67,6 +68,12 @@ class State:
 
     def recorded(self) -> dict[str, Tensor]:
         return {"loss": torch.stack(self.losses, 1)} | {n: torch.stack(v, 1) for n, v in self.snapshots.items()}
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters as they are now, under names for a record, if the model wants them kept."""
+        return (
+            {f"{FINAL}{n}": p.detach().cpu().clone() for n, p in self.params.items()} if self.model.keep_weights else {}
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint; all but the generators, whose states of before the last draw are needed."""

@@ -21,7 +21,7 @@ from lintf.member import Batch, Member, Model, Task
 from lintf.model import LinearTransformer, Params
 from lintf.prompts import check_ensemble
 from lintf.settings import Training
-from lintf.state import State
+from lintf.state import FINAL, State
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -37,11 +37,12 @@ class History:
     params: Params  # name -> (E, T, ...); empty where the model records measures instead
     meta: tuple[dict, ...]  # per seed: device, versions, wall time
     measures: Params = field(default_factory=dict)  # name -> (E, T, ...): what else the model lets observe
+    weights: Params = field(default_factory=dict)  # name -> (E, ...): after the last step, where only these are kept
 
     @property
     def final(self) -> Params:
         """name -> (E, ...): the parameters after the last recorded step."""
-        return {name: p[:, -1] for name, p in self.params.items()}
+        return self.weights or {name: p[:, -1] for name, p in self.params.items()}
 
     @property
     def recorded(self) -> Params:
@@ -165,7 +166,7 @@ def _train(
     start = last_save = last_shown = time.perf_counter()
 
     def records() -> list[store.Record]:
-        steps, stacked = torch.tensor(recorded[: len(state.losses)]), state.recorded()
+        steps, stacked = torch.tensor(recorded[: len(state.losses)]), state.recorded() | state.weights()
         meta = _meta(next(iter(state.params.values())), model, len(members), spent + time.perf_counter() - start)
         return [
             store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
@@ -222,14 +223,16 @@ def _diverged(member: Member, error: Diverged) -> store.Record:
     e = error.history.seeds.index(member.seed)
     tensors = {"steps": error.history.steps, "loss": error.history.loss[e]}
     tensors |= {name: p[e] for name, p in error.history.recorded.items()}
+    tensors |= {f"{FINAL}{name}": p[e] for name, p in error.history.weights.items()}
     return store.Record(member.config, tensors, error.history.meta[e] | {"diverged": error.step})
 
 
 def _history(records: list[store.Record], seeds: tuple[int, ...], model: Model) -> History:
     stacked = {name: torch.stack([r.tensors[name] for r in records]) for name in records[0].tensors}
     steps, loss = stacked.pop("steps")[0], stacked.pop("loss")
+    weights = {name: stacked.pop(f"{FINAL}{name}") for name in model.shapes if f"{FINAL}{name}" in stacked}
     measures = {name: stacked.pop(name) for name in list(stacked) if name not in model.shapes}
-    return History(seeds, steps, loss, stacked, tuple(r.meta for r in records), measures)
+    return History(seeds, steps, loss, stacked, tuple(r.meta for r in records), measures, weights)
 
 
 def _device(name: str) -> torch.device:

@@ -12,6 +12,7 @@ import torch
 from lintf import store
 from lintf.member import Member
 from lintf.settings import FIRST_STEPS
+from lintf.state import FINAL
 from lintf.train import Diverged, fit
 
 # Relative to rounding, 6e-8 in float32: sums over a batch in another order differ by a few of these, 20 steps carry
@@ -67,6 +68,12 @@ def verify(path: Path) -> Outcome:
         last = before  # weights that overflowed at once
     for name, p in again.recorded.items():
         gaps[name] = _gap(p[0, :last], record.tensors.get(name, p[0, :0])[:last])
+    kept = {n: record.tensors[f"{FINAL}{n}"] for n in member.model.shapes if f"{FINAL}{n}" in record.tensors}
+    if stopped is None and member.model.keep_weights:  # the weights at the end must have the measures at the end
+        if {n: tuple(p.shape) for n, p in kept.items()} != member.model.shapes:
+            return Outcome(path, False, "its weights after the last step are missing or of other shapes")
+        for name, value in member.model.observe(kept, member.task).items():
+            gaps[f"{name} at the end"] = _gap(value[None], record.tensors[name][-1:])
     allowed = RTOL_LBFGS if short.alg == "lbfgs" else RTOL[short.dtype]
     return _judge(path, f"first {short.max_iters} steps, relative", gaps, allowed)
 

@@ -13,11 +13,13 @@ import torch
 from torch.nn.functional import linear, relu
 
 from lintf import batches, store
+from lintf.encoder import Encoder
 from lintf.member import KINDS, Member
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
 from lintf.recall import RecallTransformer
+from lintf.regression import ConditionedRegression
 from lintf.sentences import Recall
 from lintf.train import Training, fit
 from lintf.verify import FLUCTUATIONS, _fluctuation, reproduce, verify
@@ -326,6 +328,7 @@ def test_a_member_is_its_configuration_for_every_kind():
     pairs = [(MODEL, TASK), (MODEL, LinearRegression(6, 3, noise_std=0.5))]
     pairs += [(LinearTransformer(3, 2, attention="relu"), task_of(3))]
     pairs += [(RecallTransformer("reparamW", "relu", 0.5, 0.2, vocab=13), Recall(0.3, 11, vocab=13))]
+    pairs += [(Encoder(d=3, width=8, clip=1.0), ConditionedRegression(6, 3, 5.0, w_dims=2))]
     assert {type(part).__name__ for pair in pairs for part in pair} == set(KINDS)
     for model, task in pairs:
         member = Member(model, task, TRAINING, 3)

@@ -362,7 +362,9 @@ def test_weights_are_kept_where_asked_for(tmp_path, monkeypatch):
     model, training = replace(bare, keep_weights=True), replace(TRAINING, record_every=1)
     history = quiet(model, task, training, seeds=(5, 2), stored=True)
     plain = quiet(bare, task, training, seeds=(5, 2), stored=True)
-    assert {n: tuple(p.shape[2:]) for n, p in history.params.items()} == model.shapes
+    assert {n: tuple(p.shape[1:]) for n, p in history.weights.items()} == model.shapes
+    assert not history.params
+    assert not plain.weights
     assert all(torch.equal(history.measures[n], plain.measures[n]) for n in plain.measures)
     assert history.measures.keys() == plain.measures.keys()
     for e, seed in enumerate((5, 2)):

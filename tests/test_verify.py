@@ -156,7 +156,7 @@ def rewrite(path, change):
     ("change", "said"),
     [
         (lambda c: c["model"].pop("init_std"), "configuration"),
-        (lambda c: c["training"].update(warmup=3), "warmup"),
+        (lambda c: c["training"].update(warm_restarts=3), "warm_restarts"),
         (lambda c: c["model"].update(kind="Mamba"), "Mamba"),
         (lambda c: c["task"].update(mode="uniform"), "uniform"),
         (lambda c: c.pop("training"), "training"),

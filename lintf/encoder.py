@@ -1,0 +1,183 @@
+"""Encoder: a transformer with full attention whose parts can be left out, as in arXiv 2403.03183 (Giannou et al.)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lintf.checks import check_choice, check_int, check_real, settle
+from lintf.model import Params
+from lintf.prompts import Prompts, sample_ensemble
+
+if TYPE_CHECKING:
+    from lintf.member import Task
+
+ATTENTION = ("linear", "softmax")
+TESTS = 1000  # prompts on which `observe` measures
+EPS = 1e-5  # LayerNorm's
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Reads the tokens r_i = (x_i, y_i), the last one with y = 0, and answers from the last position:
+
+        h_i = W_in r_i + b_in                         in `width` dimensions
+        h <- h + proj(sum_j a_ij v_j)                 in every layer, then clipped to +-clip
+        h <- h + down(relu(up(norm(h))))              in every layer, with an MLP of 4 * width units
+        y_hat = W_out norm(h_N) + b_out
+
+    with heads of width / n_head dimensions, scores q_i.k_j over the root of that, and a_ij the score itself (linear) or
+    its softmax over j; all tokens attend to all, the last one included. q, k, v are affine in h, or in norm(h), its
+    LayerNorm. The paper's LSA is linear attention with clip = 10, its LSA with LayerNorm has norm and no clip, and its
+    full transformer softmax, norm and mlp.
+
+    The paper's tokens begin with d zeros; their weights never matter, and only the range of W_in's first values
+    (uniform within 1 / sqrt(2 d + 1)) remembers them. The weights of attention and MLP are drawn from
+    N(0, init_std^2). Biases are the last columns. Leading axes of all parameters are ensemble members. Raises
+    ValueError for a field out of its range.
+    """
+
+    form: ClassVar[str] = "tokens"
+    keep_weights: ClassVar[bool] = True
+
+    d: int = 5
+    n_layer: int = 2
+    width: int = 64
+    n_head: int = 4
+    attention: str = "linear"
+    norm: bool = False
+    mlp: bool = False
+    clip: float | None = None
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        settle(self, d=check_int("d", self.d, 1), n_layer=check_int("n_layer", self.n_layer, 0))
+        for name in ("width", "n_head"):
+            settle(self, **{name: check_int(name, getattr(self, name), 1)})
+        check_choice("attention", self.attention, ATTENTION)
+        for name in ("norm", "mlp"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        settle(self, clip=None if self.clip is None else check_real("clip", self.clip, low=0.0, above=True))
+        settle(self, init_std=check_real("init_std", self.init_std, low=0.0))
+        if self.width % self.n_head:
+            raise ValueError(f"width must be a multiple of n_head = {self.n_head}, got {self.width}")
+
+    @property
+    def label(self) -> str:
+        parts = "-norm" * self.norm + "-mlp" * self.mlp
+        return f"encoder-{self.attention}{parts}-w{self.width}-L{self.n_layer}"
+
+    @property
+    def config(self) -> dict:
+        return asdict(self)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the parameters of one member. norms: scale and shift of a layer's LayerNorms, one or two of them."""
+        L, D = self.n_layer, self.width
+        shapes = {"in": (D, self.d + 2), "out": (1, D + 1), "qkv": (L, 3 * D, D + 1), "proj": (L, D, D + 1)}
+        if self.mlp:
+            shapes |= {"up": (L, 4 * D, D + 1), "down": (L, D, 4 * D + 1)}
+        if self.norm:
+            shapes |= {"norms": (L, 1 + self.mlp, 2, D), "last_norm": (2, D)}
+        return shapes
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        params = {}
+        for name, shape in self.shapes.items():
+            if name.endswith(("norms", "norm")):
+                params[name] = torch.tensor([[1.0], [0.0]]).expand(shape).clone()
+            elif name in ("in", "out"):
+                reach = 1 / math.sqrt(2 * self.d + 1 if name == "in" else self.width)
+                params[name] = reach * (2 * torch.rand(shape, generator=generator, dtype=dtype) - 1)
+            else:
+                weights = self.init_std * torch.randn(shape, generator=generator, dtype=dtype)
+                params[name] = torch.cat((weights[..., :-1], torch.zeros_like(weights[..., -1:])), -1)  # bias 0
+        return {name: p.to(dtype) for name, p in params.items()}
+
+    def predict(self, params: Params, prompts: Prompts) -> Tensor:
+        """(..., B): the answer to each query. Prompts have the leading axes of the parameters, or none."""
+        self._check(params, prompts)
+        lead, D = params["in"].shape[:-2], self.width
+        Z = prompts.Z.expand(*lead, *prompts.Z.shape[-3:])
+        B, n = Z.shape[-3:-1]
+        h = _affine(Z.flatten(-3, -2), params["in"])  # (..., B n, D)
+        for layer in range(self.n_layer):
+            p = {name: params[name][..., layer, :, :] for name in ("qkv", "proj")}
+            x = _normal(h, params["norms"][..., layer, 0, :, :]) if self.norm else h
+            last = layer == self.n_layer - 1  # then only the last token's state is needed
+            if last:
+                h, end = (t.unflatten(-2, (B, n))[..., -1, :] for t in (h, x))  # (..., B, D)
+                q = _affine(end, p["qkv"][..., :D, :])
+                k, v = _affine(x, p["qkv"][..., D:, :]).chunk(2, -1)
+            else:
+                q, k, v = _affine(x, p["qkv"]).chunk(3, -1)
+            h = h + _affine(self._attend(q, k, v, B, n), p["proj"])
+            if self.clip is not None:
+                h = h.clamp(-self.clip, self.clip)
+            if self.mlp:
+                x = _normal(h, params["norms"][..., layer, 1, :, :]) if self.norm else h
+                up, down = (params[name][..., layer, :, :] for name in ("up", "down"))
+                h = h + _affine(_affine(x, up).relu(), down)
+        if self.n_layer == 0:
+            h = h.unflatten(-2, (B, n))[..., -1, :]
+        if self.norm:
+            h = _normal(h, params["last_norm"])
+        return _affine(h, params["out"])[..., 0]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, B: int, n: int) -> Tensor:
+        """For q (..., B m, D), k and v (..., B n, D): (..., B m, D)."""
+
+        def heads(t: Tensor) -> Tensor:  # (..., B, n_head, m, D / n_head)
+            return t.unflatten(-2, (B, -1)).unflatten(-1, (self.n_head, -1)).transpose(-3, -2)
+
+        q, k, v = map(heads, (q, k, v))
+        if self.attention == "softmax":
+            out = functional.scaled_dot_product_attention(q, k, v)
+        else:
+            out = q @ ((k / math.sqrt(k.shape[-1])).mT @ v)  # n scores for each of n tokens are not needed
+        return out.transpose(-3, -2).flatten(-2).flatten(-3, -2)
+
+    def loss(self, params: Params, prompts: Prompts, backend: str = "auto") -> Tensor:
+        """Mean squared error over the prompts, one number per ensemble member."""
+        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
+
+    def observe(self, params: Params, task: Task) -> Params:
+        """What a run records: the mean squared error on 1000 prompts of the task."""
+        with torch.no_grad():
+            tests = _tests(task)
+            return {"test_loss": self.loss(params, Prompts(tests.Z.to(params["in"]), tests.y.to(params["in"])))}
+
+    def _check(self, params: Params, prompts: Prompts) -> None:
+        lead = params["in"].dim() - 2 if "in" in params else 0
+        if {name: tuple(p.shape[lead:]) for name, p in params.items()} != self.shapes:
+            raise ValueError(f"parameters { ({n: tuple(p.shape) for n, p in params.items()}) } do not fit {self}")
+        if prompts.d != self.d:
+            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+
+
+def _affine(h: Tensor, W: Tensor) -> Tensor:
+    """W[:, :-1] h + W[:, -1] for h (..., tokens, k) and W (..., m, k + 1)."""
+    return h @ W[..., :-1].mT + W[..., -1].unsqueeze(-2)
+
+
+def _normal(h: Tensor, scale_shift: Tensor) -> Tensor:
+    """LayerNorm over the last axis of h (..., tokens, D), with scale_shift (..., 2, D)."""
+    scale, shift = scale_shift.unsqueeze(-3).unbind(-2)
+    return functional.layer_norm(h, h.shape[-1:], eps=EPS) * scale + shift
+
+
+@lru_cache(maxsize=16)
+def _tests(task: Task) -> Prompts:
+    """The same for all models and seeds: ten batches, each of which may have a covariance of its own. The generator's
+    seed is one that hardly any training has."""
+    generator = torch.Generator().manual_seed(2**32 - 1)
+    parts = [sample_ensemble([task], TESTS // 10, [generator], "tokens") for _ in range(10)]
+    return Prompts(torch.cat([p.Z[0] for p in parts]), torch.cat([p.y[0] for p in parts]))

@@ -1,0 +1,427 @@
+"""Encoder: against torch.nn's own modules and loops, its regression against its law, schedule and curriculum in fit.
+
+Means may miss their expectation by 5 standard errors; seeds are fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lintf import batches, encoder, store, train
+from lintf.encoder import Encoder
+from lintf.member import Member
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
+from lintf.regression import ConditionedRegression
+from lintf.settings import Training
+from lintf.train import fit
+from lintf.verify import reproduce, verify
+
+F64 = torch.float64
+MODEL = Encoder(d=3, n_layer=2, width=8, n_head=2, clip=10.0, init_std=0.3)
+TASK = ConditionedRegression(N=6, d=3)
+TRAINING = Training(lr=0.01, max_iters=30, B=11, betas=(0.9, 0.999), record_every=7)
+KINDS = {
+    "LSA": MODEL,
+    "clipped": replace(MODEL, clip=0.7),
+    "LSA, norm": replace(MODEL, norm=True, clip=None),
+    "full": replace(MODEL, attention="softmax", norm=True, mlp=True, clip=None),
+    "softmax": replace(MODEL, attention="softmax", clip=None),
+    "mlp": replace(MODEL, mlp=True, clip=2.0),
+    "no layer": replace(MODEL, n_layer=0),
+    "no layer, norm": replace(MODEL, n_layer=0, norm=True),
+    "one layer": replace(MODEL, n_layer=1, n_head=4),
+}
+each_kind = pytest.mark.parametrize("model", KINDS.values(), ids=KINDS)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def quiet(*args, **kwargs):
+    return fit(*args, **{"stored": False, "progress": False, "device": "cpu"} | kwargs)
+
+
+def drawn(model, lead=(), seed=1):
+    """Parameters of every size, biases and shifts too."""
+    g = generator(seed)
+    return {n: 0.4 * torch.randn(*lead, *shape, generator=g, dtype=F64) for n, shape in model.shapes.items()}
+
+
+# ---- the model
+
+
+def by_modules(model, params, Z, zeros):
+    """One member, all tokens in all layers, from torch.nn's modules, with tokens that begin with so many zeros."""
+
+    def linear(W):
+        module = nn.Linear(W.shape[1] - 1, W.shape[0], dtype=F64)
+        module.weight.data, module.bias.data = W[:, :-1], W[:, -1]
+        return module
+
+    def norm(scale_shift):
+        module = nn.LayerNorm(model.width, dtype=F64)
+        module.weight.data, module.bias.data = scale_shift
+        return module if model.norm else nn.Identity()
+
+    def parameter(name, layer):
+        return params[name][layer] if name in params else torch.ones(2, model.width, dtype=F64)
+
+    B, n, _ = Z.shape
+    read_in = torch.cat((torch.randn(model.width, zeros, dtype=F64), params["in"]), 1)
+    h = linear(read_in)(torch.cat((torch.zeros(B, n, zeros, dtype=F64), Z), -1))
+    size = model.width // model.n_head
+    for layer in range(model.n_layer):
+        norms = params["norms"][layer] if model.norm else [torch.ones(2, model.width, dtype=F64)] * 2
+        qkv = linear(params["qkv"][layer])(norm(norms[0])(h))
+        out = torch.zeros_like(h)
+        for head in range(model.n_head):
+            q, k, v = (qkv[..., part * model.width + head * size :][..., :size] for part in range(3))
+            a = torch.einsum("bis,bjs->bij", q, k) / math.sqrt(size)
+            a = a.softmax(-1) if model.attention == "softmax" else a
+            out[..., head * size : (head + 1) * size] = torch.einsum("bij,bjs->bis", a, v)
+        h = h + linear(params["proj"][layer])(out)
+        if model.clip is not None:
+            h = torch.clip(h, -model.clip, model.clip)
+        if model.mlp:
+            module = nn.Sequential(linear(params["up"][layer]), nn.ReLU(), linear(params["down"][layer]))
+            h = h + module(norm(norms[1] if model.norm else norms[0])(h))
+    h = norm(params["last_norm"])(h) if model.norm else h
+    return linear(params["out"])(h)[:, -1, 0]
+
+
+@each_kind
+@pytest.mark.parametrize("zeros", [0, 3])
+def test_predictions_and_gradients_are_those_of_torchs_modules(model, zeros):
+    params = {n: p.requires_grad_() for n, p in drawn(model).items()}
+    prompts = TASK.sample(13, generator(), F64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.predict(params, prompts), by_modules(model, params, prompts.Z, zeros), rtol=1e-11, atol=1e-11
+        )
+    loss = model.loss(params, prompts)
+    expected = (model.predict(params, prompts) - prompts.y).pow(2).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
+    used = [n for n, p in params.items() if p.numel()]
+    analytic = torch.autograd.grad(loss, [params[n] for n in used])
+    for name, g in zip(used, analytic, strict=True):
+        direction = torch.randn(params[name].shape, generator=generator(7), dtype=F64)
+        with torch.no_grad():
+            ends = [model.loss(params | {name: params[name] + h * direction}, prompts) for h in (1e-6, -1e-6)]
+        assert float((ends[0] - ends[1]) / 2e-6) == pytest.approx(float((g * direction).sum()), rel=1e-5, abs=1e-7)
+
+
+@each_kind
+def test_members_side_by_side(model):
+    params = drawn(model, (2, 3))
+    own = [TASK.sample(7, generator(s), F64) for s in range(6)]
+    stacked = Prompts(*(torch.stack(t).view(2, 3, *t[0].shape) for t in zip(*((p.Z, p.y) for p in own), strict=True)))
+    for i in range(2):
+        for j in range(3):
+            alone = {n: p[i, j] for n, p in params.items()}
+            for prompts, together in ((own[3 * i + j], stacked), (own[0], own[0])):
+                expected = model.loss(alone, prompts)
+                torch.testing.assert_close(model.loss(params, together)[i, j], expected, rtol=1e-11, atol=0)
+
+
+def test_the_query_sees_itself_and_no_label():
+    """Full attention: a change of the query's own token changes keys and values too; its label is not in the token."""
+    model, params = KINDS["one layer"], drawn(KINDS["one layer"])
+    prompts = TASK.sample(5, generator(), F64)
+    assert not prompts.Z[:, -1, -1].any()
+    shuffled = Prompts(prompts.Z[:, [3, 1, 0, 5, 4, 2, 6]], prompts.y)
+    torch.testing.assert_close(model.predict(params, prompts), model.predict(params, shuffled), rtol=1e-11, atol=0)
+
+
+def test_first_weights_are_as_described():
+    model = Encoder(d=3, n_layer=2, width=64, n_head=4, attention="softmax", norm=True, mlp=True, init_std=0.02)
+    params = model.init(generator(), F64)
+    assert {n: tuple(p.shape) for n, p in params.items()} == model.shapes
+    for name, reach in (("in", 1 / math.sqrt(7)), ("out", 1 / 8)):
+        assert params[name].abs().max() <= reach
+        assert params[name].std() == pytest.approx(reach / math.sqrt(3), rel=0.2)
+    for name in ("qkv", "proj", "up", "down"):
+        assert not params[name][..., -1].any()
+        weights = params[name][..., :-1]
+        assert weights.std() == pytest.approx(0.02, rel=5 / math.sqrt(2 * weights.numel()))
+    for name in ("norms", "last_norm"):
+        scale, shift = params[name].unbind(-2)
+        assert (scale == 1).all()
+        assert not shift.any()
+    assert params["in"].dtype == params["norms"].dtype == F64
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Encoder(width=10, n_head=4), "width must be a multiple of n_head = 4, got 10"),
+        (lambda: Encoder(n_layer=-1), "n_layer must be an integer >= 0, got -1"),
+        (
+            lambda: Encoder(attention="sofmax"),
+            "attention must be one of 'linear', 'softmax', got 'sofmax' (did you mean",
+        ),
+        (lambda: Encoder(norm=1), "norm must be True or False, got 1"),
+        (lambda: Encoder(mlp="no"), "mlp must be True or False, got 'no'"),
+        (lambda: Encoder(clip=0.0), "clip must be a finite number > 0, got 0.0"),
+        (lambda: Encoder(init_std=math.nan), "init_std must be a finite number >= 0, got nan"),
+        (lambda: ConditionedRegression(kappa=0.5), "kappa must be a finite number >= 1, got 0.5"),
+        (lambda: ConditionedRegression(d=1, kappa=2.0), "kappa must be 1 for d = 1, got 2.0"),
+        (lambda: ConditionedRegression(w_dims=6), "w_dims must be an integer from 1 to 5, got 6"),
+        (lambda: ConditionedRegression(N=0), "N must be an integer >= 1, got 0"),
+        (lambda: MODEL.predict({}, TASK.sample(2, generator())), "do not fit Encoder(d=3"),
+        (
+            lambda: MODEL.predict(MODEL.init(generator()), replace(TASK, d=4).sample(2, generator())),
+            "prompts with d = 4",
+        ),
+    ],
+)
+def test_wrong_settings(build, said):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        build()
+    assert said in str(error.value)
+
+
+# ---- the prompts
+
+
+@pytest.mark.parametrize("kappa", [1.0, 5.0, 10.0])
+def test_a_batch_has_one_covariance_of_the_given_condition(kappa):
+    task = ConditionedRegression(N=9, d=4, kappa=kappa)
+    largest = []
+    for seed in range(40):
+        prompts = task.sample(700, generator(seed), F64)
+        X = prompts.Z[..., :4].reshape(-1, 4)
+        eigenvalues = torch.linalg.eigvalsh(X.mT @ X / len(X))
+        assert eigenvalues[-1] / eigenvalues[0] == pytest.approx(kappa, rel=0.12, abs=0.1)
+        assert (eigenvalues.diff() >= 0).all()
+        largest.append(float(eigenvalues[-1]))
+    if kappa > 1:
+        assert 1 * 0.9 < min(largest) < 20
+        assert 80 < max(largest) < 105
+        mean = sum(largest) / 40
+        assert abs(mean - 50.5) < 5 * 99 / math.sqrt(12 * 40)
+    else:
+        assert max(largest) < 1.1
+
+
+def test_a_root_has_the_given_eigenvalues_and_directions_without_preference():
+    task = ConditionedRegression(N=9, d=4, kappa=7.0)
+    rngs = [torch.Generator().manual_seed(s) for s in range(400)]
+    from lintf import randoms
+
+    roots = torch.stack([task.root(randoms.rng(g)) for g in rngs])
+    values, vectors = torch.linalg.eigh(roots @ roots.mT)
+    torch.testing.assert_close(values[:, -1] / values[:, 0], torch.full((400,), 7.0, dtype=F64), rtol=1e-10, atol=0)
+    assert values[:, -1].min() >= 1
+    assert values[:, -1].max() <= 100
+    squares = vectors[..., -1].square()  # of a uniform direction: mean 1/d, variance 2 (d - 1) / (d^2 (d + 2))
+    error = math.sqrt(2 * 3 / (16 * 6) / 400)
+    assert (squares.mean(0) - 0.25).abs().max() < 5 * error
+    inner = (values[:, 1:3] - values[:, :1]) / (values[:, -1:] - values[:, :1])
+    assert abs(inner.mean() - 0.5) < 5 / math.sqrt(12 * 800)
+
+
+def test_labels_weights_and_noise():
+    task = ConditionedRegression(N=9, d=4, kappa=5.0, w_dims=2)
+    prompts = task.sample(50, generator(), F64)
+    X, Y = prompts.Z[:, :-1, :4], prompts.Z[:, :-1, 4:]
+    w = torch.linalg.lstsq(X, Y).solution[..., 0]
+    assert w[:, 2:].abs().max() < 1e-10
+    torch.testing.assert_close((prompts.Z[:, -1, :4] * w).sum(-1), prompts.y, rtol=1e-8, atol=1e-10)
+    many = task.sample(4000, generator(1), F64)
+    w = torch.linalg.lstsq(many.Z[:, :-1, :4], many.Z[:, :-1, 4:]).solution[:, :2, 0]
+    assert (w.var(0) - 1).abs().max() < 5 * math.sqrt(2 / 4000)
+    noisy = ConditionedRegression(N=9, d=4, noise_std=0.5).sample(2000, generator(), F64)
+    clean = ConditionedRegression(N=9, d=4).sample(2000, generator(), F64)
+    A = noisy.Z[:, :-1, :4]
+    residual = noisy.Z[:, :-1, 4:] - A @ torch.linalg.lstsq(A, noisy.Z[:, :-1, 4:]).solution
+    assert residual.square().sum(1).mean() == pytest.approx(0.25 * 5, rel=0.1)
+    assert clean.Z.shape == noisy.Z.shape == (2000, 10, 5)
+
+
+def test_a_seed_means_the_same_prompts_alone_and_among_others():
+    task = replace(TASK, kappa=5.0)
+    together = sample_ensemble([task] * 3, 5, [generator(s) for s in (4, 0, 9)], "tokens", F64)
+    for e, seed in enumerate((4, 0, 9)):
+        alone = task.sample(5, generator(seed), F64)
+        assert torch.equal(together.Z[e], alone.Z)
+        assert torch.equal(together.y[e], alone.y)
+    check_ensemble([task, task])
+    with pytest.raises(ValueError, match="form must be one of 'tokens', got 'gram'"):
+        sample_ensemble([task], 2, [generator()], "gram")
+
+
+# ---- schedule and curriculum
+
+
+def test_warm_up_and_cosine():
+    """The original's formula, which counts steps from 1."""
+    training = Training(lr=1e-4, max_iters=100, B=2, warmup=10, lr_end=5e-5, decay_steps=90)
+    for step in range(100):
+        count = step + 1
+        if count < 10:
+            expected = 1e-4 * count / 10
+        elif count > 90:
+            expected = 5e-5
+        else:
+            expected = 5e-5 + 0.5 * (1 + math.cos(math.pi * (count - 10) / 80)) * 5e-5
+        assert training.rate(step) == pytest.approx(expected, rel=1e-12)
+    assert replace(training, warmup=0, lr_end=None, decay_steps=None).rate(0) == 1e-4
+
+
+def test_curriculum_grows_to_the_task():
+    training = replace(TRAINING, curriculum=(("w_dims", 2, 1, 5), ("N", 3, 2, 4)))
+    task = ConditionedRegression(N=8, d=4, w_dims=4)
+    stages = [training.stage(task, step) for step in range(20)]
+    assert [s.N for s in stages] == [3] * 4 + [5] * 4 + [7] * 4 + [8] * 8
+    assert [s.w_dims for s in stages] == [2] * 5 + [3] * 5 + [4] * 10
+    drawn = batches.Batches([Member(replace(MODEL, d=4), task, training, 0)], [generator()], torch.device("cpu"))
+    assert [drawn.at(step).N for step in range(20)] == [s.N for s in stages]
+    assert TRAINING.stage(task, 7) is task
+
+
+def by_hand(model, task, training, seed):
+    """Adam with clipped gradients, by torch's own functions, one member."""
+    g = generator(seed)
+    params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
+    optimizer, losses = torch.optim.Adam(params.values(), lr=1.0, betas=training.betas), []
+    for step in range(training.max_iters):
+        prompts = training.stage(task, step).sample(training.B, g, F64)
+        optimizer.zero_grad()
+        loss = model.loss(params, prompts)
+        loss.backward()
+        losses.append(loss.item())
+        torch.nn.utils.clip_grad_norm_([p for p in params.values() if p.grad is not None], training.clip)
+        optimizer.param_groups[0]["lr"] = training.rate(step)
+        optimizer.step()
+    return losses, params
+
+
+@each_kind
+def test_fit_is_adam_with_schedule_and_curriculum(model):
+    training = replace(TRAINING, max_iters=12, clip=0.5, record_every=1, dtype="float64")
+    training = replace(training, warmup=3, lr_end=1e-3, decay_steps=10)
+    training = replace(training, curriculum=(("N", 3, 2, 4),))
+    task = replace(TASK, kappa=5.0, noise_std=0.1)
+    history = quiet(model, task, training, seeds=(5, 2))
+    for e, seed in enumerate((5, 2)):
+        losses, params = by_hand(model, task, training, seed)
+        torch.testing.assert_close(history.loss[e, :12], torch.tensor(losses, dtype=F64), rtol=1e-7, atol=0)
+        for name, p in params.items():
+            if name != "qkv" or model.attention == "linear":  # softmax: keys' biases have a gradient of rounding errors
+                torch.testing.assert_close(history.final[name][e], p.detach(), rtol=1e-6, atol=1e-8)
+        final = {n: p[e] for n, p in history.final.items()}
+        torch.testing.assert_close(history.measures["test_loss"][e, -1], model.observe(final, task)["test_loss"])
+    assert not history.params
+    assert history.measures["test_loss"].shape == (2, 13)
+
+
+def test_the_test_loss_is_on_ten_covariances_of_the_whole_task():
+    task = replace(TASK, kappa=5.0)
+    prompts = encoder._tests(task)
+    assert prompts.Z.shape == (encoder.TESTS, 7, 4)
+    X = prompts.Z[:, :-1, :3].double().view(10, -1, 3)
+    largest = torch.linalg.eigvalsh(X.mT @ X / X.shape[1])[:, -1]
+    assert largest.max() > 2 * largest.min()
+    assert ((prompts.Z[::100].square().mean((1, 2))).diff() != 0).all()
+    params = MODEL.init(generator())
+    assert MODEL.observe(params, task)["test_loss"] == MODEL.loss(params, prompts)
+
+
+# ---- store
+
+
+def test_interrupted_and_resumed_and_verified(tmp_path, monkeypatch):
+    monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    model, task = KINDS["LSA, norm"], replace(TASK, kappa=5.0)
+    training = replace(TRAINING, warmup=3, lr_end=1e-3, decay_steps=25, curriculum=(("N", 3, 1, 4),))
+    whole = quiet(model, task, training, seeds=(5, 2))
+    calls, loss = [], Encoder.loss
+
+    def counted(*args):
+        calls.append(0)
+        if len(calls) == 29:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "loss", counted)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(model, task, training, seeds=(5, 2), stored=True)
+    assert list(tmp_path.glob(".partial/*.safetensors"))
+    resumed = quiet(model, task, training, seeds=(5, 2), stored=True)
+    assert torch.equal(resumed.loss, whole.loss)
+    loaded = quiet(model, task, training, seeds=(2, 5), stored=True)
+    for name, p in whole.final.items():
+        assert torch.equal(resumed.final[name], p)
+        assert torch.equal(loaded.final[name], p.flip(0))
+    paths = list(store.runs())
+    assert len(paths) == 2
+    assert not [o for o in map(verify, paths) if not o.ok]
+    assert not [o for o in reproduce(paths) if not o.ok]
+    assert Member.of(store.load(paths[0]).config).path == paths[0]
+
+
+def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
+    quiet(MODEL, TASK, TRAINING, stored=True)
+    (path,) = store.runs()
+    record = store.load(path)
+    store.save(path, replace(record, tensors=record.tensors | {"final.out": record.tensors["final.out"] * 1.1}))
+    assert "test_loss at the end" in verify(path).detail
+    assert not verify(path).ok
+    store.save(path, replace(record, tensors={n: t for n, t in record.tensors.items() if n != "final.qkv"}))
+    assert verify(path).detail == "its weights after the last step are missing or of other shapes"
+    store.save(path, record)
+    assert verify(path).ok
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "training", "said"),
+    [
+        (MODEL, TASK, replace(TRAINING, curriculum=(("M", 3, 1, 4),)), "curriculum must be one of 'N', 'd', got 'M'"),
+        (MODEL, TASK, replace(TRAINING, curriculum=(("kappa", 3, 1, 4),)), "curriculum must be one of 'N', 'd'"),
+        (MODEL, replace(TASK, d=4), TRAINING, "model with d = 3 and task with d = 4 do not fit"),
+        (LinearTransformer(d=3), TASK, TRAINING, "it trains on the form 'gram', these prompts have 'tokens'"),
+    ],
+)
+def test_what_does_not_fit_together(model, task, training, said):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        quiet(model, task, training)
+    assert said in str(error.value)
+    assert quiet(MODEL, LinearRegression(N=6, d=3), replace(TRAINING, max_iters=1)).loss.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"warmup": -1}, "warmup must be an integer >= 0, got -1"),
+        ({"lr_end": 1e-5}, "lr_end and decay_steps go together, got 1e-05 and None"),
+        ({"decay_steps": 5}, "lr_end and decay_steps go together, got None and 5"),
+        ({"warmup": 9, "lr_end": 0.0, "decay_steps": 9}, "decay_steps must be an integer >= 10, got 9"),
+        ({"warmup": 9, "halve_every": 3}, "halve_every must be None with warmup or lr_end, got 3"),
+        ({"curriculum": (("N", 0, 1, 4),)}, "start of N must be an integer >= 1, got 0"),
+        ({"curriculum": (("N", 1, 0, 4),)}, "growth of N must be an integer >= 1, got 0"),
+        ({"curriculum": (("N", 1, 1, 0),)}, "steps between growths of N must be an integer >= 1, got 0"),
+        ({"curriculum": (("N", 1, 1, 2),), "pool": 22}, "curriculum must be empty with a pool"),
+    ],
+)
+def test_wrong_schedules(changes, said):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        replace(TRAINING, **changes)
+    assert said in str(error.value)
+
+
+def test_old_runs_keep_their_names():
+    config = TRAINING.config()
+    assert not {"warmup", "lr_end", "decay_steps", "curriculum"} & set(config)
+    ending = replace(TRAINING, lr_end=0.0, decay_steps=9).config()
+    assert ending["lr_end"] == 0.0
+    assert Training(**ending) == replace(TRAINING, lr_end=0.0, decay_steps=9)
