@@ -3,7 +3,8 @@
     python benchmarks/speed.py          (or: make bench)
 
 A step is loss and gradient (forward + backward) of L = 3 layers, one head, d = 5, N = 20 examples, B = 20 000 prompts,
-float32, on all cores. Times are medians. The last line is `speedup: X`, token space over the fast path.
+float32, on all cores. Times are medians. The last line is `speedup: X`, token space over the fast path. In between
+the same for in-context recall: look-ups beside one-hot tokens, 512 sentences of 256 tokens.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from torch.nn import functional
 
 from lintf import gram, kernel
 from lintf.model import LinearTransformer, Params
 from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.recall import RecallTransformer
+from lintf.sentences import Recall, Sentences
 
 L, N, D, B = 3, 20, 5, 20_000
 
@@ -71,6 +75,36 @@ def draw_and_step(n: int) -> dict[str, float]:
     return {"ms": ms, "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
 
 
+def one_hot(weights: Sequence[torch.Tensor], sentences: Sentences, width: int = 128) -> torch.Tensor:
+    """The loss of in-context recall with linear attention as the paper defines it: W, V, F are width x width."""
+    W, V, F = weights
+    n, z = Recall().vocab, sentences.z
+    x = functional.one_hot(z, width).to(W)
+    x[:, 1:] += functional.one_hot(z[:, :-1] + n, width).to(W)
+    end = x[:, -1]
+    m = ((end @ W).unsqueeze(1) @ x.mT @ x).squeeze(1)
+    return functional.cross_entropy((m @ V.T + (end + m) @ F.T)[:, :n], sentences.next)
+
+
+def recall() -> None:
+    """Loss and gradient by look-ups and by one-hot tokens, and the floor of the look-ups: two gathers and two scatters
+    in each direction, and the products with V + F."""
+    model, sentences = RecallTransformer("origin"), Recall().sample(512, torch.Generator().manual_seed(0))
+    params = {name: torch.randn(shape).requires_grad_() for name, shape in model.shapes.items()}
+    square = [torch.randn(128, 128).requires_grad_() for _ in range(3)]
+    dense = median_ms(lambda: torch.autograd.grad(one_hot(square, sentences), square), 4)
+    fast = median_ms(lambda: torch.autograd.grad(model.loss(params, sentences), list(params.values())))
+    u, a = torch.randn(512, model.d), torch.randn(512, 256)
+    gather = median_ms(lambda: u.gather(1, sentences.z))
+    scatter = median_ms(lambda: torch.zeros_like(u).scatter_add_(1, sentences.z, a))
+    product = median_ms(lambda: u @ params["V"].detach().T)
+    floor = 4 * gather + 4 * scatter + 3 * product
+    print(f"\n{'in-context recall, one step':34}{'ms':>8}{'times faster':>14}")
+    print(f"{'one-hot tokens':34}{dense:8.2f}{1:14.1f}")
+    print(f"{'look-ups':34}{fast:8.2f}{dense / fast:14.1f}")
+    print(f"floor (4 gathers, 4 scatters, 3 products): {floor:.2f} ms; ratio to the floor: {fast / floor:.1f}")
+
+
 def main() -> None:
     kernel.keep_freed_memory()  # as training does; token space gains most
     if len(sys.argv) > 1:  # in a process of its own, for its peak memory
@@ -118,6 +152,7 @@ def main() -> None:
         print(f"{f'N = {n}':34}{rows[n]['ms']:8.2f}{rows[n]['MB']:18.0f}")
     ratio = {key: rows[20_000][key] / rows[20][key] for key in ("ms", "MB")}
     print(f"N = 20000 over N = 20: time {ratio['ms']:.2f}, memory {ratio['MB']:.2f}")
+    recall()
     print(f"\nspeedup: {times['token space'] / min(times.values()):.1f}")
 
 
