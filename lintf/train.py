@@ -50,6 +50,7 @@ class History:
 
     def at(self, steps: Sequence[int]) -> Params:
         """name -> (E, len(steps), ...): the parameters at recorded steps. Raises ValueError for one not recorded."""
+        self._has_params()
         recorded = self.steps.tolist()
         missing = [step for step in steps if step not in recorded]
         if missing:
@@ -60,9 +61,14 @@ class History:
     def losses(self, model: Model, prompts: Batch, last: int | None = None) -> Tensor:
         """(E, T): the loss of every recorded model, or of the last so many, on prompts that all seeds share or that
         have the seeds' axis."""
+        self._has_params()
         steps = range(len(self.steps))
         steps = steps if last is None else steps[-check_int("last", last, 1, len(steps)) :]
         return torch.stack([model.loss({n: p[:, t] for n, p in self.params.items()}, prompts) for t in steps], 1)
+
+    def _has_params(self) -> None:
+        if not self.params:
+            raise ValueError(f"this run has measures at its steps ({', '.join(self.measures)}), but no parameters")
 
     def best(self, model: Model, prompts: Batch, last: int) -> Params:
         """name -> (E, ...): for each seed the one of the last so many recorded models with the smallest loss on

@@ -74,8 +74,8 @@ quiet, noisy = min(alphas), sorted(alphas)[len(alphas) // 2]  # the two in the f
 # $q$ is also the last token. The next token is $y$. There are five triggers and four outputs, and outputs also occur as
 # ordinary tokens.
 #
-# With *noise* the trigger occurs a third time, before a noise token $\tau$, and what comes next is $\tau$ with probability
-# $\alpha$ and $y$ otherwise. Here is a short sentence of each kind, where token 59 is $\tau$.
+# With *noise* there is one trigger only, and it occurs a third time, before a noise token $\tau$. What comes next is $\tau$
+# with probability $\alpha$ and $y$ otherwise. Here is a short sentence of each kind, where token 59 is $\tau$.
 
 # %%
 for alpha in (0.0, 0.5):
@@ -120,8 +120,8 @@ for alpha, law in laws.items():
 # length of each step, and no step is ever short.
 #
 # Because the tokens are one-hot, nobody has to multiply by them. With $u = W^\top x_H$ the score of token $h$ is
-# $u_{z_h} + u'_{z_{h-1}}$, two look-ups, and $m$ is a scatter of the weights. This makes a step some sixty times faster than
-# the matrix products would be, with the same numbers.
+# $u_{z_h} + u'_{z_{h-1}}$, two look-ups, and $m$ is a scatter of the weights. This makes a step about a hundred times faster
+# than the matrix products would be, with the same numbers.
 
 # %%
 runs = recall_runs.trained(recall_runs.NAMES, alphas, lrs, **setting)

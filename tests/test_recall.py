@@ -370,6 +370,9 @@ def test_weights_are_kept_where_asked_for(tmp_path, monkeypatch):
     assert {n: tuple(p.shape[1:]) for n, p in history.weights.items()} == model.shapes
     assert not history.params
     assert not plain.weights
+    for call in (lambda: history.at([0]), lambda: history.losses(model, task.sample(3, generator()))):
+        with pytest.raises(ValueError, match=r"this run has measures at its steps \(population_loss, .*no parameters"):
+            call()
     assert all(torch.equal(history.measures[n], plain.measures[n]) for n in plain.measures)
     assert history.measures.keys() == plain.measures.keys()
     for e, seed in enumerate((5, 2)):
