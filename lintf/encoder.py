@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lintf.checks import check_choice, check_int, check_real, settle
+from lintf.logistic import Labelled
 from lintf.model import Params
 from lintf.prompts import Prompts, sample_ensemble
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lintf.member import Task
 
 ATTENTION = ("linear", "softmax")
+READOUTS = ("y", "w")
 TESTS = 1000  # prompts on which `observe` measures
 EPS = 1e-5  # LayerNorm's
 
@@ -27,10 +29,10 @@ EPS = 1e-5  # LayerNorm's
 class Encoder:
     """Reads the tokens r_i = (x_i, y_i), the last one with y = 0, and answers from the last position:
 
-        h_i = W_in r_i + b_in                         in `width` dimensions
+        h_i = W_in r_i + b_in + position_i            in `width` dimensions
         h <- h + proj(sum_j a_ij v_j)                 in every layer, then clipped to +-clip
         h <- h + down(relu(up(norm(h))))              in every layer, with an MLP of 4 * width units
-        y_hat = W_out norm(h_N) + b_out
+        out = W_out norm(h_N) + b_out                 one number, or d of them
 
     with heads of width / n_head dimensions, scores q_i.k_j over the root of that, and a_ij the score itself (linear) or
     its softmax over j; all tokens attend to all, the last one included. q, k, v are affine in h, or in norm(h), its
@@ -41,9 +43,11 @@ class Encoder:
     (uniform within 1 / sqrt(2 d + 1)) remembers them. The weights of attention and MLP are drawn from
     N(0, init_std^2). Biases are the last columns. Leading axes of all parameters are ensemble members. Raises
     ValueError for a field out of its range.
+
+    readout: "y" answers the query of a regression, "w" gives d weights. positions: for how many tokens there are
+    learned positions, drawn from N(0, 1); 0 for none.
     """
 
-    form: ClassVar[str] = "tokens"
     keep_weights: ClassVar[bool] = True
 
     d: int = 5
@@ -55,12 +59,16 @@ class Encoder:
     mlp: bool = False
     clip: float | None = None
     init_std: float = 0.02
+    readout: str = "y"
+    positions: int = 0
 
     def __post_init__(self) -> None:
         settle(self, d=check_int("d", self.d, 1), n_layer=check_int("n_layer", self.n_layer, 0))
         for name in ("width", "n_head"):
             settle(self, **{name: check_int(name, getattr(self, name), 1)})
         check_choice("attention", self.attention, ATTENTION)
+        check_choice("readout", self.readout, READOUTS)
+        settle(self, positions=check_int("positions", self.positions, 0))
         for name in ("norm", "mlp"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
@@ -75,6 +83,10 @@ class Encoder:
         return f"encoder-{self.attention}{parts}-w{self.width}-L{self.n_layer}"
 
     @property
+    def form(self) -> str:
+        return {"y": "tokens", "w": "labels"}[self.readout]
+
+    @property
     def config(self) -> dict:
         return asdict(self)
 
@@ -82,18 +94,32 @@ class Encoder:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the parameters of one member. norms: scale and shift of a layer's LayerNorms, one or two of them."""
         L, D = self.n_layer, self.width
-        shapes = {"in": (D, self.d + 2), "out": (1, D + 1), "qkv": (L, 3 * D, D + 1), "proj": (L, D, D + 1)}
+        shapes = {
+            "in": (D, self.d + 2),
+            "out": (self.d if self.readout == "w" else 1, D + 1),
+            "qkv": (L, 3 * D, D + 1),
+            "proj": (L, D, D + 1),
+        }
         if self.mlp:
             shapes |= {"up": (L, 4 * D, D + 1), "down": (L, D, 4 * D + 1)}
         if self.norm:
             shapes |= {"norms": (L, 1 + self.mlp, 2, D), "last_norm": (2, D)}
+        if self.positions:
+            shapes["positions"] = (self.positions, D)
         return shapes
+
+    def check_fit(self, task: Task) -> None:
+        """Raises ValueError for a task with more tokens than positions."""
+        if self.positions and self.positions < task.N + 1:
+            raise ValueError(f"positions must be at least N + 1 = {task.N + 1}, or 0 for none, got {self.positions}")
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         params = {}
         for name, shape in self.shapes.items():
             if name.endswith(("norms", "norm")):
                 params[name] = torch.tensor([[1.0], [0.0]]).expand(shape).clone()
+            elif name == "positions":
+                params[name] = torch.randn(shape, generator=generator, dtype=dtype)
             elif name in ("in", "out"):
                 reach = 1 / math.sqrt(2 * self.d + 1 if name == "in" else self.width)
                 params[name] = reach * (2 * torch.rand(shape, generator=generator, dtype=dtype) - 1)
@@ -102,13 +128,16 @@ class Encoder:
                 params[name] = torch.cat((weights[..., :-1], torch.zeros_like(weights[..., -1:])), -1)  # bias 0
         return {name: p.to(dtype) for name, p in params.items()}
 
-    def predict(self, params: Params, prompts: Prompts) -> Tensor:
-        """(..., B): the answer to each query. Prompts have the leading axes of the parameters, or none."""
+    def predict(self, params: Params, prompts: Prompts | Labelled) -> Tensor:
+        """(..., B): the answer to each query, or (..., B, d): weights. Prompts have the leading axes of the parameters,
+        or none."""
         self._check(params, prompts)
         lead, D = params["in"].shape[:-2], self.width
         Z = prompts.Z.expand(*lead, *prompts.Z.shape[-3:])
         B, n = Z.shape[-3:-1]
         h = _affine(Z.flatten(-3, -2), params["in"])  # (..., B n, D)
+        if self.positions:
+            h = h + params["positions"][..., :n, :].repeat(*[1] * len(lead), B, 1)
         for layer in range(self.n_layer):
             p = {name: params[name][..., layer, :, :] for name in ("qkv", "proj")}
             x = _normal(h, params["norms"][..., layer, 0, :, :]) if self.norm else h
@@ -130,7 +159,8 @@ class Encoder:
             h = h.unflatten(-2, (B, n))[..., -1, :]
         if self.norm:
             h = _normal(h, params["last_norm"])
-        return _affine(h, params["out"])[..., 0]
+        out = _affine(h, params["out"])
+        return out if self.readout == "w" else out[..., 0]
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, B: int, n: int) -> Tensor:
         """For q (..., B m, D), k and v (..., B n, D): (..., B m, D)."""
@@ -145,22 +175,31 @@ class Encoder:
             out = q @ ((k / math.sqrt(k.shape[-1])).mT @ v)  # n scores for each of n tokens are not needed
         return out.transpose(-3, -2).flatten(-2).flatten(-3, -2)
 
-    def loss(self, params: Params, prompts: Prompts, backend: str = "auto") -> Tensor:
-        """Mean squared error over the prompts, one number per ensemble member."""
-        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
+    def loss(self, params: Params, prompts: Prompts | Labelled, backend: str = "auto") -> Tensor:
+        """Mean squared error over the prompts, and over the d weights, one number per ensemble member."""
+        out = self.predict(params, prompts)
+        if self.readout == "w":
+            return (out - prompts.w).square().mean((-2, -1))
+        return (out - prompts.y).square().mean(-1)
 
     def observe(self, params: Params, task: Task) -> Params:
         """What a run records: the mean squared error on 1000 prompts of the task."""
         with torch.no_grad():
-            tests = _tests(task)
-            return {"test_loss": self.loss(params, Prompts(tests.Z.to(params["in"]), tests.y.to(params["in"])))}
+            tests = _tests(task, self.form, params["in"].dtype).to(params["in"].device)
+            return {"test_loss": self.loss(params, tests)}
 
-    def _check(self, params: Params, prompts: Prompts) -> None:
+    def _check(self, params: Params, prompts: Prompts | Labelled) -> None:
+        kind = Labelled if self.readout == "w" else Prompts
+        if not isinstance(prompts, kind):
+            raise ValueError(f"readout = {self.readout!r} needs {kind.__name__}, got {type(prompts).__name__}")
         lead = params["in"].dim() - 2 if "in" in params else 0
         if {name: tuple(p.shape[lead:]) for name, p in params.items()} != self.shapes:
             raise ValueError(f"parameters { ({n: tuple(p.shape) for n, p in params.items()}) } do not fit {self}")
         if prompts.d != self.d:
             raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+        if self.positions and prompts.Z.shape[-2] > self.positions:
+            tokens = prompts.Z.shape[-2]
+            raise ValueError(f"positions must be at least the number of tokens, {tokens}, or 0, got {self.positions}")
 
 
 def _affine(h: Tensor, W: Tensor) -> Tensor:
@@ -175,9 +214,11 @@ def _normal(h: Tensor, scale_shift: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _tests(task: Task) -> Prompts:
+def _tests(task: Task, form: str, dtype: torch.dtype) -> Prompts | Labelled:
     """The same for all models and seeds: ten batches, each of which may have a covariance of its own. The generator's
     seed is one that hardly any training has."""
     generator = torch.Generator().manual_seed(2**32 - 1)
-    parts = [sample_ensemble([task], TESTS // 10, [generator], "tokens") for _ in range(10)]
+    parts = [sample_ensemble([task], TESTS // 10, [generator], form, dtype) for _ in range(10)]
+    if form == "labels":
+        return Labelled(torch.cat([p.Z[0] for p in parts]), torch.cat([p.w[0] for p in parts]))
     return Prompts(torch.cat([p.Z[0] for p in parts]), torch.cat([p.y[0] for p in parts]))

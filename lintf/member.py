@@ -14,6 +14,7 @@ from torch import Tensor
 from lintf import store
 from lintf.checks import check_choice, check_int, settle
 from lintf.encoder import Encoder
+from lintf.logistic import Labelled, LogisticRegression
 from lintf.model import LinearTransformer, Params
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import Gram, LinearRegression, Prompts
@@ -23,9 +24,9 @@ from lintf.sentences import Recall, Sentences
 from lintf.settings import Training
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder)
-TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression)
+TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
 KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
-Batch = Gram | Prompts | Sentences
+Batch = Gram | Prompts | Sentences | Labelled
 
 
 class Task(Protocol):
@@ -92,9 +93,9 @@ class Member:
             names = type(self.model).__name__, type(self.task).__name__
             said = f"{names[0]} and {names[1]} do not fit: it trains on the form {self.model.form!r}"
             raise ValueError(f"{said}, these prompts have {' and '.join(map(repr, self.task.forms))}")
-        if isinstance(self.model, RecallTransformer):
+        if isinstance(self.model, Encoder | RecallTransformer):
             self.model.check_fit(self.task)
-        elif self.training.pool is not None:
+        if self.training.pool is not None and self.model.form != "sentences":
             raise ValueError(f"pool must be None for {type(self.task).__name__}, got {self.training.pool}")
         if self.training.integrate and not (self.model.form == "gram" and self.task.noise_std == 0):
             raise ValueError("integrate needs a LinearTransformer with linear attention, and noise_std = 0")

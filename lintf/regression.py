@@ -61,6 +61,14 @@ class ConditionedRegression:
         dtype: torch.dtype,
     ) -> Prompts:
         """What sample_ensemble does, once its input is checked."""
+        Z, w = ConditionedRegression.draw_weights(tasks, B, rngs, dtype)
+        return Prompts(Z, (Z[..., -1, :-1] * w).sum(-1))
+
+    @staticmethod
+    def draw_weights(
+        tasks: Sequence[ConditionedRegression], B: int, rngs: Sequence[np.random.SFC64], dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens Z (E, B, N+1, d+1), the last label 0, and the weights w (E, B, d)."""
         task, N, d = tasks[0], tasks[0].N, tasks[0].d
         root = None if task.kappa == 1 else torch.stack([task.root(r) for r in rngs]).to(dtype)  # (E, d, d)
         sizes = [d * (N + 1), d, N if task.noise_std else 0]
@@ -75,7 +83,7 @@ class ConditionedRegression:
         labels = torch.cat((y[:, :N], torch.zeros_like(y[:, N:])), 1)
         if task.noise_std:
             labels[:, :N] += task.noise_std * noise
-        return Prompts(torch.cat((X, labels.unsqueeze(1)), 1).permute(0, 3, 2, 1).contiguous(), y[:, N].contiguous())
+        return torch.cat((X, labels.unsqueeze(1)), 1).permute(0, 3, 2, 1).contiguous(), w.mT.contiguous()
 
     def root(self, rng: np.random.SFC64) -> Tensor:
         """A random C (d, d), float64, with Sigma = C C^T."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lintf.checks import check_int
-from lintf.prompts import Gram, LinearRegression
+from lintf.checks import check_int, check_real, settle
+from lintf.prompts import Gram, LinearRegression, Prompts
 
 
 def distance_to_identity(M: Tensor) -> Tensor:
@@ -82,3 +83,100 @@ def symmetrised(gram: Gram) -> Gram:
             images.append(mapped(gram, torch.diag(gram.x.new_tensor(signs))[list(order)]))
     S, s, x, y = (torch.cat([getattr(g, k) for g in images], -1) for k in ("S", "s", "x", "y"))
     return Gram(S, s, x, y, gram.N)
+
+
+@dataclass(frozen=True)
+class NewtonTransformer:
+    """Linear attention that predicts as newton.NewtonIteration(steps, alpha=alpha), by hand-built weights that are the
+    same for all prompts. One head; layers are Z <- Z + (Z W K^T) K V, with K all of Z but the query, which none reads.
+
+    A token has 4 d + 1 entries: blocks x (d), y (1), J (d), e (d), t (d). N examples (x_i, y_i, 0, 0, 0), then d probes
+    (0, 0, 0, e_j, 0) with the unit vectors, then the query (0, 0, 0, x_q, 0), which is a probe in direction x_q. With
+    J, e, t the matrices whose rows are a probe's blocks, the layers do, for any probe,
+
+        J <- alpha e S;    then `steps` times  t <- J S  and  J <- J + (e - t) J_k;    at last  y <- y + J s
+
+    where J_k has the rows of the unit vectors: 2 steps + 2 layers, two for a step, as arXiv 2403.03183 says. With
+    copy=True the first layer also writes t <- e S, and one layer does a step, J <- J + e J_k - J S J_k: steps + 2.
+    The probes' labels are the weights, the query's is the prediction (with no minus sign). alpha: see NewtonIteration.
+    """
+
+    d: int
+    steps: int
+    alpha: float
+    copy: bool = False
+
+    def __post_init__(self) -> None:
+        settle(self, d=check_int("d", self.d, 1), steps=check_int("steps", self.steps, 0))
+        settle(self, alpha=check_real("alpha", self.alpha, 0.0, above=True))
+
+    @property
+    def n_layer(self) -> int:
+        return self.steps + 2 if self.copy else 2 * self.steps + 2
+
+    def blocks(self, Z: Tensor) -> dict[str, Tensor]:
+        """Views of the blocks of tokens (..., 4 d + 1), by name; y is (..., 1)."""
+        d = self.d
+        return dict(zip(("x", "y", "J", "e", "t"), Z.split((d, 1, d, d, d), -1), strict=True))
+
+    def layers(self, dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
+        """W and V (4 d + 1, 4 d + 1) of every layer."""
+
+        def matrix(*entries: tuple[str, str, float]) -> Tensor:
+            """Multiples of the identity from block to block."""
+            M = torch.zeros(4 * self.d + 1, 4 * self.d + 1, dtype=dtype)
+            index = self.blocks(torch.arange(len(M)))
+            for source, target, value in entries:
+                M[index[source], index[target]] = value
+            return M
+
+        first = [("x", "J", self.alpha)] + [("x", "t", 1.0)] * self.copy
+        start = matrix(("e", "x", 1)), matrix(*first)
+        multiply = matrix(("J", "x", 1), ("t", "e", 1)), matrix(("x", "t", 1), ("e", "t", -1))  # the old t goes
+        correct = matrix(("e", "e", 1), ("t", "e", -1)), matrix(("J", "J", 1))
+        both = matrix(("e", "e", 1), ("J", "t", -1)), matrix(("J", "J", 1))
+        read = matrix(("J", "x", 1)), matrix(("y", "y", 1))
+        return [start, *([both] if self.copy else [multiply, correct]) * self.steps, read]
+
+    def tokens(self, prompts: Prompts) -> Tensor:
+        """(..., B, N + d + 1, 4 d + 1). Raises ValueError for statistics in place of tokens, or another d."""
+        if not isinstance(prompts, Prompts) or prompts.d != self.d:
+            raise ValueError(f"prompts must be tokens with d = {self.d}, got {type(prompts).__name__}, d = {prompts.d}")
+        N, d = prompts.N, self.d
+        Z = prompts.Z.new_zeros(*prompts.Z.shape[:-2], N + d + 1, 4 * d + 1)
+        Z[..., :N, : d + 1] = prompts.Z[..., :N, :]
+        e = self.blocks(Z)["e"]
+        e[..., N:-1, :] = torch.eye(d, dtype=Z.dtype, device=Z.device)
+        e[..., -1, :] = prompts.Z[..., -1, :d]
+        return Z
+
+    def states(self, prompts: Prompts) -> Iterator[Tensor]:
+        """The tokens before and after every layer, n_layer + 1 of them."""
+        Z = self.tokens(prompts)
+        yield Z
+        for W, V in self.layers(Z.dtype):
+            Z = linear_attention(Z, W.to(Z.device), V.to(Z.device))
+            yield Z
+
+    def iterates(self, prompts: Prompts) -> Tensor:
+        """The predictions with 0, ..., steps steps, (steps + 1, ..., B): the last layer, put after each of them."""
+        found, (W, V) = [], self.layers(prompts.Z.dtype)[-1]
+        for layer, Z in enumerate(self.states(prompts)):
+            if 1 <= layer < self.n_layer and (self.copy or layer % 2):
+                found.append(self._answer(linear_attention(Z, W.to(Z.device), V.to(Z.device))))
+        return torch.stack(found)
+
+    def predict(self, prompts: Prompts) -> Tensor:
+        """(..., B)."""
+        *_, last = self.states(prompts)
+        return self._answer(last)
+
+    def _answer(self, Z: Tensor) -> Tensor:
+        return self.blocks(Z)["y"][..., -1, 0]
+
+
+def linear_attention(Z: Tensor, W: Tensor, V: Tensor) -> Tensor:
+    """Z + (Z W K^T) K V for tokens Z (..., T, D), keys K = Z without its last row, W and V (D, D): one head, no
+    softmax, scores not divided by the number of tokens."""
+    K = Z[..., :-1, :]
+    return Z + (Z @ W @ K.mT) @ (K @ V)

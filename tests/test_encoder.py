@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch import nn
 
 from lintf import batches, encoder, store, train
 from lintf.encoder import Encoder
+from lintf.logistic import LogisticRegression
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
@@ -36,6 +39,7 @@ KINDS = {
     "no layer": replace(MODEL, n_layer=0),
     "no layer, norm": replace(MODEL, n_layer=0, norm=True),
     "one layer": replace(MODEL, n_layer=1, n_head=4),
+    "positions": replace(MODEL, attention="softmax", norm=True, mlp=True, clip=None, positions=9),
 }
 each_kind = pytest.mark.parametrize("model", KINDS.values(), ids=KINDS)
 
@@ -76,6 +80,8 @@ def by_modules(model, params, Z, zeros):
     B, n, _ = Z.shape
     read_in = torch.cat((torch.randn(model.width, zeros, dtype=F64), params["in"]), 1)
     h = linear(read_in)(torch.cat((torch.zeros(B, n, zeros, dtype=F64), Z), -1))
+    if model.positions:
+        h = h + params["positions"][torch.arange(n)]
     size = model.width // model.n_head
     for layer in range(model.n_layer):
         norms = params["norms"][layer] if model.norm else [torch.ones(2, model.width, dtype=F64)] * 2
@@ -93,7 +99,8 @@ def by_modules(model, params, Z, zeros):
             module = nn.Sequential(linear(params["up"][layer]), nn.ReLU(), linear(params["down"][layer]))
             h = h + module(norm(norms[1] if model.norm else norms[0])(h))
     h = norm(params["last_norm"])(h) if model.norm else h
-    return linear(params["out"])(h)[:, -1, 0]
+    out = linear(params["out"])(h)[:, -1]
+    return out if model.readout == "w" else out[:, 0]
 
 
 @each_kind
@@ -257,6 +264,103 @@ def test_a_seed_means_the_same_prompts_alone_and_among_others():
         sample_ensemble([task], 2, [generator()], "gram")
 
 
+# ---- logistic regression
+
+
+def logistic(v, X, y):
+    """The objective for mu = 0.05 and its gradient."""
+    margin = y * (X @ v)
+    return np.logaddexp(0, -margin).mean() + 0.025 * v @ v, 0.05 * v - X.T @ (y / (1 + np.exp(margin))) / len(y)
+
+
+@pytest.mark.parametrize("kappa", [1.0, 7.0])
+@pytest.mark.parametrize("target", ["newton", "truth"])
+def test_labels_and_targets_are_those_of_the_regression(kappa, target):
+    """The same seed draws the same points and weights; the solution is scipy's."""
+    task = LogisticRegression(N=12, d=3, kappa=kappa, mu=0.05, target=target)
+    batch, points = task.sample(9, generator(), F64), task.points.sample(9, generator(), F64)
+    X, y = batch.Z[:, :-1, :3], batch.Z[:, :-1, 3]
+    assert torch.equal(batch.Z[..., :3], points.Z[..., :3])
+    assert torch.equal(y, points.Z[:, :-1, 3].sign())
+    assert not batch.Z[:, -1, 3].any()
+    for b in range(9):
+        if target == "truth":
+            w = torch.linalg.lstsq(X[b], points.Z[b, :-1, 3:]).solution[:, 0]
+        else:
+            data = X[b].numpy(), y[b].numpy()
+            found = minimize(logistic, np.zeros(3), data, jac=True, method="BFGS", options={"gtol": 1e-10})
+            w = torch.from_numpy(found.x)
+        torch.testing.assert_close(batch.w[b], w, rtol=1e-6, atol=1e-7)
+    single = sample_ensemble([task] * 2, 9, [generator(3), generator(0)], "labels", torch.float32)
+    torch.testing.assert_close(single.w[1], batch.w.float(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("lead", [(), (2, 3)])
+def test_weights_are_read_out(lead):
+    model = replace(KINDS["positions"], readout="w", positions=13)
+    task = LogisticRegression(N=12, d=3)
+    params, batch = drawn(model, lead), task.sample(5, generator(), F64)
+    members = [{n: p.reshape(-1, *model.shapes[n])[e] for n, p in params.items()} for e in range(math.prod(lead))]
+    expected = torch.stack([by_modules(model, p, batch.Z, 3) for p in members])
+    torch.testing.assert_close(model.predict(params, batch).reshape(expected.shape), expected, rtol=1e-10, atol=1e-11)
+    losses = (expected - batch.w).pow(2).mean((1, 2))
+    torch.testing.assert_close(model.loss(params, batch).reshape(losses.shape), losses, rtol=1e-12, atol=0)
+
+
+def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
+    monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
+    model = replace(KINDS["positions"], readout="w", positions=13)
+    for target in ("newton", "truth"):
+        task = LogisticRegression(N=12, d=3, kappa=3.0, target=target)
+        history = quiet(model, task, TRAINING, seeds=(0, 4), stored=True)
+        g = generator(4)
+        first = model.init(g)
+        assert history.loss[1, 0] == pytest.approx(model.loss(first, task.sample(11, g)).item(), rel=1e-5)
+    assert len(list(store.runs())) == 4
+    assert not [o for o in map(verify, store.runs()) if not o.ok]
+    for path in store.runs():
+        assert Member.of(store.load(path).config).path == path
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: LogisticRegression(mu=0.0), "mu must be a finite number > 0, got 0.0"),
+        (
+            lambda: LogisticRegression(target="newtn"),
+            "target must be one of 'newton', 'truth', got 'newtn' (did you mean",
+        ),
+        (lambda: LogisticRegression(kappa=0.2), "kappa must be a finite number >= 1, got 0.2"),
+        (lambda: LogisticRegression(N=0), "N must be an integer >= 1, got 0"),
+        (lambda: Encoder(readout="x"), "readout must be one of 'y', 'w', got 'x'"),
+        (lambda: Encoder(positions=-1), "positions must be an integer >= 0, got -1"),
+        (
+            lambda: quiet(replace(MODEL, positions=6), TASK, TRAINING),
+            "positions must be at least N + 1 = 7, or 0 for none",
+        ),
+        (lambda: quiet(MODEL, LogisticRegression(d=3), TRAINING), "on the form 'tokens', these prompts have 'labels'"),
+        (
+            lambda: quiet(replace(MODEL, readout="w"), TASK, TRAINING),
+            "on the form 'labels', these prompts have 'tokens'",
+        ),
+        (
+            lambda: MODEL.loss(MODEL.init(generator()), LogisticRegression(d=3).sample(2, generator())),
+            "readout = 'y' needs Prompts, got Labelled",
+        ),
+        (
+            lambda: replace(MODEL, positions=6).predict(
+                replace(MODEL, positions=6).init(generator()), TASK.sample(2, generator())
+            ),
+            "positions must be at least the number of tokens, 7, or 0, got 6",
+        ),
+    ],
+)
+def test_wrong_logistic_settings(call, said):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        call()
+    assert said in str(error.value)
+
+
 # ---- schedule and curriculum
 
 
@@ -324,7 +428,7 @@ def test_fit_is_adam_with_schedule_and_curriculum(model):
 
 def test_the_test_loss_is_on_ten_covariances_of_the_whole_task():
     task = replace(TASK, kappa=5.0)
-    prompts = encoder._tests(task)
+    prompts = encoder._tests(task, "tokens", torch.float32)
     assert prompts.Z.shape == (encoder.TESTS, 7, 4)
     X = prompts.Z[:, :-1, :3].double().view(10, -1, 3)
     largest = torch.linalg.eigvalsh(X.mT @ X / X.shape[1])[:, -1]

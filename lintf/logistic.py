@@ -1,0 +1,89 @@
+"""Logistic regression as a task: labelled points, and the weights that a model has to find (arXiv 2403.03183)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lintf.checks import check_choice, check_int, check_real, settle
+from lintf.newton import logistic_newton
+from lintf.prompts import sample_ensemble
+from lintf.regression import ConditionedRegression
+
+TARGETS = ("newton", "truth")
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A batch of labelled points: Z (..., B, N+1, d+1), row i = (x_i, label -1 or 1), the last row a point without a
+    label (0), from which the answer is read, and w (..., B, d), the weights to be found."""
+
+    Z: Tensor
+    w: Tensor
+
+    @property
+    def d(self) -> int:
+        return self.Z.shape[-1] - 1
+
+    def to(self, device: torch.device | str) -> Labelled:
+        return Labelled(self.Z.to(device), self.w.to(device))
+
+
+@dataclass(frozen=True)
+class LogisticRegression:
+    """Prompts with labels sign(w.x), for x and w as in ConditionedRegression. What is to be found is, by `target`,
+
+    newton  the minimum of mean_i log(1 + exp(-y_i v.x_i)) + mu/2 |v|^2 over v, for the N labelled points
+    truth   w itself
+
+    The paper's solution also knows the label of the last point, which its model does not get to see; this one does not.
+    Raises ValueError for a field out of its range."""
+
+    may_differ: ClassVar[tuple[str, ...]] = ()
+    forms: ClassVar[tuple[str, ...]] = ("labels",)
+
+    N: int = 25
+    d: int = 5
+    kappa: float = 1.0
+    mu: float = 0.01
+    target: str = "newton"
+
+    def __post_init__(self) -> None:
+        settle(self, N=check_int("N", self.N, 1), d=check_int("d", self.d, 1))
+        settle(self, kappa=self.points.kappa, mu=check_real("mu", self.mu, low=0.0, above=True))
+        check_choice("target", self.target, TARGETS)
+
+    @property
+    def points(self) -> ConditionedRegression:
+        return ConditionedRegression(self.N, self.d, self.kappa)
+
+    @property
+    def label(self) -> str:
+        return f"logistic-{self.target}-kappa{self.kappa:g}-N{self.N}-d{self.d}"
+
+    def sample(self, B: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Labelled:
+        """B prompts that share a covariance, from a CPU generator."""
+        batch = sample_ensemble([self], B, [generator], "labels", dtype)
+        return Labelled(batch.Z[0], batch.w[0])
+
+    @staticmethod
+    def draw(
+        tasks: Sequence[LogisticRegression],
+        B: int,
+        rngs: Sequence[np.random.SFC64],
+        form: str,
+        dtype: torch.dtype,
+    ) -> Labelled:
+        """What sample_ensemble does, once its input is checked."""
+        task = tasks[0]
+        Z, w = ConditionedRegression.draw_weights([task.points] * len(tasks), B, rngs, torch.float64)
+        X, labels = Z[..., :-1, :-1], torch.where(Z[..., :-1, -1] < 0, -1.0, 1.0)
+        if task.target == "newton":
+            w = logistic_newton(X, labels, task.mu)
+        Z[..., :-1, -1] = labels
+        return Labelled(Z.to(dtype), w.to(dtype))

@@ -1,0 +1,601 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Newton's method, built by hand
+#
+# **Question.** A layer of linear attention can do a step of gradient descent. Can it also do what numerical analysts do
+# when gradient descent is too slow: Newton's method?
+#
+# **What the paper says.** Giannou et al. ([2024](https://arxiv.org/abs/2403.03183)) state that transformers of linear
+# attention alone can carry out one step of Newton's iteration for the inverse of a matrix, "with merely two layers".
+#
+# We build such layers with weights that can be read, check them against the iteration to rounding, stack them into a
+# predictor, and ask when it is worth its layers. Nothing is trained here: every weight is written down.
+
+# %%
+import numpy as np
+import torch
+from lintf import pages, plots
+from lintf.claims import claim
+from lintf.model import LinearTransformer, Trained
+from lintf.newton import NewtonIteration, SteepestDescent
+from lintf.prompts import LinearRegression, Prompts, sample_ensemble
+from lintf.settings import Training
+from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent
+from lintf.theory import NewtonTransformer, linear_attention
+from lintf.train import fit
+
+# %% [markdown]
+# ## Parameters
+#
+# Covariates are Gaussian with a diagonal covariance whose entries go in equal steps from 1 down to $1/\kappa$. There is no
+# label noise, so that least squares is exact. For comparison we load the three layers that were trained in the simple
+# demonstration, whose prompts are those of $\kappa = 1$.
+
+# %% tags=["parameters"]
+N = 20  # examples in a prompt
+d = 5  # dimension of the covariates
+kappas = [1, 5, 10]  # condition numbers of the covariance, each at least 1
+steps = 24  # of Newton's iteration
+depths = [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]  # of gradient descent
+test_prompts = 1000  # prompts of each seed, for the scores
+seeds = [0, 1, 2]  # of the test prompts, and of the trained layers
+tune_prompts = 4000  # other prompts, for the step sizes
+demo_steps = 10_000  # length of the training in the simple demonstration
+device = "auto"  # of that training: "cpu", "cuda", or the GPU if there is one
+
+# %%
+pages.check_parameters()
+plots.style()
+if not kappas or min(kappas) < 1 or steps < 1:
+    raise ValueError(f"steps and kappas must be >= 1, got {steps} and {kappas}")
+F64 = torch.float64
+eye = torch.eye(d, dtype=F64)
+
+
+def diagonal(kappa):
+    """A diagonal matrix of exactly this condition number."""
+    return torch.diag(torch.linspace(1, 1 / kappa, d, dtype=F64))
+
+
+laws = {k: LinearRegression(N, d, Sigma=diagonal(k).tolist()) for k in kappas}
+
+# %% [markdown]
+# ## Newton's iteration for an inverse
+#
+# Least squares needs $S^{-1}$, where $S = X^\top X$, and then predicts $x_q^\top S^{-1} s$ with $s = X^\top y$. Newton's
+# method, applied to the equation $J^{-1} = S$, finds the inverse with nothing but products of matrices. (The paper calls
+# the iterate $X_k$. That is our data matrix, so here it is $J_k$.)
+#
+# $$
+# \begin{aligned}
+# J_{k+1} &= J_k\, (2 I - S J_k), \\
+# I - S J_{k+1} &= (I - S J_k)^2 .
+# \end{aligned}
+# $$
+#
+# The second line follows from the first by multiplying out. The residual is squared in each step, whence quadratic
+# convergence. The iteration of order $m$ raises it to the power $m$:
+#
+# $$
+# J_{k+1} = J_k \sum_{j=0}^{m-1} (-1)^j \binom{m}{j+1} (S J_k)^j .
+# $$
+#
+# The start, as in the paper's experiments, is $J_0 = \alpha S^\top$ with
+# $\alpha = 1 / (\lambda_{\max} + \lambda_{\min})$, the eigenvalues being those of $S S^\top$. If $S$ has condition number $\kappa$, the largest eigenvalue of the first residual is
+# $\kappa^2 / (\kappa^2 + 1)$. The square is the price of starting from $S^\top$, and we come back to it. We look at
+# matrices whose condition numbers are exactly those above.
+
+
+# %%
+def residual_norms(kappa, order, steps):
+    """Spectral norms of I - S J_k for k = 0, 1, ..., steps."""
+    S = diagonal(kappa)
+    J = NewtonIteration(steps, order).inverses(S)
+    return torch.linalg.matrix_norm(eye - S @ J, 2)
+
+
+norms = {
+    (k, order): residual_norms(k, order, steps) for k in kappas for order in (2, 3)
+}
+
+# %% mystnb={"figure": {"caption": "Spectral norm of the residual I - S J of Newton's iteration, order 2 (solid) and 3 (dashed), for S with eigenvalues in equal steps from 1 down to 1 / kappa (d = 5). Dotted: what steepest descent guarantees for its relative error in the norm of S; with kappa = 1 it is done after one step.", "name": "fig-newton-residual"}, "image": {"alt": "Curves on a logarithmic axis against iterations from 0 to 15. Newton's curves start flat near 1 and then plunge to 1e-16: with order 2 after about 5, 10 and 12 iterations for condition numbers 1, 5 and 10, with order 3 after 3, 7 and 8. The dotted lines of descent fall slowly and evenly, to 2e-3 and 5e-2 after 15 iterations."}}
+_, ((ax,),) = plots.panels()
+for i, kappa in enumerate(kappas):
+    for order, dash in ((2, "-"), (3, "--")):
+        name = f"order {order}, $\\kappa$ = {kappa}"
+        ax.plot(norms[kappa, order], dash, color=f"C{i}", label=name)
+    rate = (kappa - 1) / (kappa + 1)
+    name = f"descent, $\\kappa$ = {kappa}"
+    ax.plot(rate ** torch.arange(steps + 1), ":", color=f"C{i}", label=name)
+ax.set(yscale="log", ylim=(1e-16, 2), xlim=(0, 15))
+ax.set(xlabel="iterations", ylabel="residual, or relative error")
+plots.shared_legend(ax, ncols=3)
+
+# %% [markdown]
+# The curves of Newton's iteration bend down: after a slow start the number of correct digits doubles in each step, or
+# triples. How slow the start is depends on $\kappa$. Steepest descent, with an exact line search in every step, is a
+# straight line on this axis, and a flat one if $\kappa$ is large. Its guarantee is that the error, in the norm of $S$,
+# falls by $(\kappa - 1) / (\kappa + 1)$.
+#
+# The order of convergence is the factor by which the logarithm of the residual grows in a step. Over all steps with a
+# residual between $10^{-10}$ and 1:
+
+# %%
+orders = {2: [], 3: []}
+for (_, order), norm in norms.items():
+    clear = norm[norm > 1e-10].log()
+    orders[order] += (clear[1:] / clear[:-1]).tolist()
+for order, factors in orders.items():
+    print(f"order {order}: factors from {min(factors):.9f} to {max(factors):.9f}")
+
+# %% [markdown]
+# With $1 - 1/(\kappa^2 + 1) \approx e^{-1/\kappa^2}$, the residual is below $\varepsilon$ after
+# $2 \log_2 \kappa + \log_2 \ln(1/\varepsilon)$ steps. We count them:
+
+# %%
+excess = {}  # steps beyond the formula
+for kappa in (1, 3, 10, 30, 100, 300, 1000):
+    steps_taken = int((residual_norms(kappa, 2, 40) < 1e-6).nonzero()[0, 0])
+    formula = 2 * np.log2(kappa) + np.log2(np.log(1e6))
+    excess[kappa] = steps_taken - formula
+    print(f"kappa = {kappa:4}: {steps_taken:2} steps, formula {formula:.1f}")
+
+# %% [markdown]
+# Now the same methods on prompts, each with its own $S$ and, for Newton, its own $\alpha$. The numbers are mean squared
+# errors of the prediction.
+
+
+# %%
+def drawn(law):
+    """Test prompts of every seed, as tokens."""
+    generators = [torch.Generator().manual_seed(s) for s in seeds]
+    same = [law] * len(seeds)
+    return sample_ensemble(same, test_prompts, generators, "tokens", F64)
+
+
+def scored(predictions, prompts):
+    """Mean squared errors (seeds, steps + 1) of all iterates."""
+    return (predictions - prompts.y).square().mean(-1).movedim(-1, 0)
+
+
+# %% [markdown]
+# Every iterate is scored, from 0 steps on, and here are some of them:
+
+# %%
+tests = {kappa: drawn(law) for kappa, law in laws.items()}
+some = range(0, steps + 1, max(1, steps // 6))
+print("after iterations            ", *(f"{k:7}" for k in some))
+for kappa, prompts in tests.items():
+    methods = {"order 2": NewtonIteration(steps), "order 3": NewtonIteration(steps, 3)}
+    for name, method in (methods | {"descent": SteepestDescent(steps)}).items():
+        error = scored(method.iterates(prompts), prompts).mean(0)
+        print(f"kappa = {kappa:2}, {name:16}", *(f"{error[k]:7.0e}" for k in some))
+
+# %% [markdown]
+# After four iterations steepest descent is ahead of order 2 for every $\kappa$, after eight it is behind or level, and
+# after sixteen Newton's errors are rounding or close to it. Order 3 is ahead of descent from eight iterations on, by far.
+# (An iteration of Newton's multiplies matrices, where descent multiplies a matrix by a vector. In a transformer both cost
+# layers, and layers are what we shall count.)
+#
+# ## Two layers
+#
+# The layers of this page are those of linear attention with free weights: no softmax, no MLP, and as everywhere in this
+# book a query that no other token reads. With one head, $W$ for queries and keys and $V$ for values,
+#
+# $$
+# Z \leftarrow Z + \bigl( Z\, W K^\top \bigr) K V,
+# $$
+#
+# where $K$ is $Z$ without its last row. A token has $4d + 1$ entries in blocks $x, y, J, e, t$. A prompt becomes
+#
+# $$
+# Z_0 = \begin{pmatrix}
+# x_i^\top & y_i & 0 & 0 & 0 \\
+# 0 & 0 & 0 & e_j^\top & 0 \\
+# 0 & 0 & 0 & x_q^\top & 0
+# \end{pmatrix}
+# \begin{matrix}
+# i = 1, \dots, N \\ j = 1, \dots, d \\ \\
+# \end{matrix}
+# $$
+#
+# The first $N$ rows are the examples. The next $d$ are **probes**, with the unit vectors $e_j$: they ask what the
+# prediction would be in direction $e_j$. The last row is the query, which is nothing but a probe in direction $x_q$.
+#
+# What one layer can do follows from $Z W (K^\top K) V$. The matrix $K^\top K$ holds the product of any block with any
+# other. $W$ and $V$ choose among them. For example, the $x$ blocks are zero outside the examples, so that $x$ against $x$
+# gives $S$, and only the $d$ probes have $e$, so that $e$ against $J$ gives the $d \times d$ matrix $J$ of their rows. For
+# a probe with blocks $e$, $J$, $t$ the layers are
+#
+# $$
+# \begin{aligned}
+# \text{start:} && J &\leftarrow \alpha\, e S, \\
+# \text{multiply:} && t &\leftarrow J S, \\
+# \text{correct:} && J &\leftarrow J + (e - t)\, J_k, \\
+# \text{read:} && y &\leftarrow y + J s,
+# \end{aligned}
+# $$
+#
+# where $J_k$ are the rows of the unit probes. For them $e = I$, and multiply and correct are one step,
+# $J_k + (I - J_k S) J_k = J_k (2I - S J_k)$. For the query the same two layers turn $x_q^\top J_k$ into
+# $x_q^\top J_{k+1}$. The first of them also clears what $t$ held before. Reading gives the query's prediction, and to the
+# probes the weights. So $k$ steps take $2k + 2$ layers, all with one head.
+#
+# The weights are fixed, and so must $\alpha$ be: one number for all prompts of a law. The iteration converges if
+# $\alpha \lambda^2 < 2$ for every eigenvalue $\lambda$ of every $S$. We take $\alpha = 1 / \lambda^2$ with the largest
+# $\lambda$ in 4000 other prompts, and print how large $\alpha \lambda^2$ gets in the test prompts, beside the median
+# condition number of $S$.
+
+
+# %%
+def eigenvalues(prompts):
+    """Of S in every prompt, ascending."""
+    return torch.linalg.eigvalsh(prompts.gram().S.movedim(-1, -3))
+
+
+other = torch.Generator().manual_seed(100)
+tune = {k: law.sample(tune_prompts, other, dtype=F64) for k, law in laws.items()}
+largest = {kappa: float(eigenvalues(t).max()) for kappa, t in tune.items()}
+alphas = {kappa: value**-2 for kappa, value in largest.items()}
+for kappa, prompts in tests.items():
+    found = eigenvalues(prompts)
+    typical = float((found[..., -1] / found[..., 0]).median())
+    most = alphas[kappa] * float(found.max()) ** 2
+    print(f"kappa = {kappa:2}: {typical:4.1f} for S, alpha lambda^2 up to {most:.2f}")
+
+# %% [markdown]
+# The $S$ of twenty examples is worse conditioned than the covariance it estimates: the printed medians are up to five
+# times $\kappa$. And the largest $\alpha \lambda^2$ of the test prompts is well below 2, so all of them converge. (In the
+# paper's experiments the largest eigenvalue of the covariance varies between 1 and 100. An $\alpha$ for all of those
+# prompts would be far too small for most.)
+#
+# ## Layer by layer
+#
+# We run two steps on the prompts of one seed, with the largest $\kappa$, and hold every block beside its formula. The
+# method `states` gives the tokens before and after each layer; of these we take the probes and the query.
+
+
+# %%
+def relative_gap(ours, theirs):
+    """The largest difference, relative to the largest entry."""
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+alpha, prompts = alphas[kappas[-1]], tests[kappas[-1]]
+few = Prompts(prompts.Z[0], prompts.y[0])
+S, s = few.gram().S.movedim(-1, 0), few.gram().s.mT.unsqueeze(-1)
+model = NewtonTransformer(d, 2, alpha)
+
+# %% [markdown]
+# Each line is one kind of layer: the block it has written, and the formula with the blocks that it read.
+
+# %%
+state = [model.blocks(Z[:, N:]) for Z in model.states(few)]
+e, J, J_0 = state[0]["e"], state[1]["J"], state[1]["J"][:, :d]
+formulas = {
+    "start    J": (J, alpha * e @ S),
+    "multiply t": (state[2]["t"], J @ S),
+    "correct  J": (state[3]["J"], J + (e - J @ S) @ J_0),
+    "one step J": (state[3]["J"], e @ J_0 @ (2 * eye - S @ J_0)),
+    "read     y": (state[6]["y"], state[5]["J"] @ s),
+}
+for name, (ours, formula) in formulas.items():
+    print(f"{name:12} largest relative difference {relative_gap(ours, formula):.0e}")
+
+# %% [markdown]
+# Every block is what it should be, up to rounding in the sixteenth digit. Next the predictor as a whole, from 0 to 24
+# steps on all test prompts, beside the classical iteration with the same $\alpha$.
+
+# %%
+built, gaps = {}, {}
+for kappa, prompts in tests.items():
+    layers = NewtonTransformer(d, steps, alphas[kappa]).iterates(prompts)
+    exact = NewtonIteration(steps, alpha=alphas[kappa]).iterates(prompts)
+    built[kappa] = scored(layers, prompts)
+    gaps[kappa] = relative_gap(layers, exact)
+    print(f"kappa = {kappa:2}: largest relative difference {gaps[kappa]:.0e}")
+
+# %% [markdown]
+# ## One layer is enough
+#
+# The second layer of a step waits for $J S$ because the layer can multiply by one matrix $K^\top K$ only. If the tokens
+# held $S$ themselves, the product $S J_k$ would be there already, as $t$ against $J$. So let the first layer also copy
+# $S$ into the probes, $t \leftarrow e S$. Then
+#
+# $$
+# J \leftarrow J + e\, J_k - J\, S J_k
+# $$
+#
+# is a single layer, still with one head: $k$ steps in $k + 2$ layers. Fu et al.
+# ([2023](https://arxiv.org/abs/2310.17086)) state the same, $k$ steps in $k + O(1)$ layers, for transformers as they define
+# them. The predictions must be the same as before:
+
+# %%
+single = NewtonTransformer(d, steps, alpha, copy=True)
+exact = NewtonIteration(steps, alpha=alpha).iterates(few)
+one_gap = relative_gap(single.iterates(few), exact)
+print(f"{single.n_layer} layers, {steps} steps: relative difference {one_gap:.0e}")
+
+# %% [markdown]
+# ## Is it worth its layers?
+#
+# The rival is gradient descent, which needs one layer for a step. It gets the best step size for its number of layers,
+# found on the prompts that $\alpha$ comes from. A second rival is the network of the simple demonstration: three trained
+# layers, on the prompts with $\kappa = 1$.
+
+# %%
+plain = {kappa: [] for kappa in kappas}
+for kappa, prompts in tests.items():
+    for L in depths:
+        tuned = best_gradient_descent(L, tune[kappa])
+        plain[kappa].append(scored(tuned.predict(prompts), prompts))
+rival = LinearTransformer(d=d, n_layer=3, init_std=1e-4)
+how = {"lr": 1e-3, "max_iters": demo_steps, "B": 4000, "clip": 1000.0}
+recipe = Training(record_every=max(1, demo_steps // 200), **how)
+run = fit(rival, LinearRegression(N, d), recipe, seeds, device=device)
+
+# %% [markdown]
+# And there is a better start. From $J_0 = \beta I$ the residual is $(I - \beta S)^{2^k}$. That is the residual of $2^k$
+# steps of gradient descent with step size $\beta$! Begun like this, Newton's iteration *is* gradient descent, and doubles
+# the number of steps done
+# in each step. It also needs one layer less, and the condition number is not squared. Exercise 1 checks that the layers
+# do it, so for the figure we may compute it as gradient descent, with $\beta = 1 / \lambda$.
+
+# %%
+doublings = range(min(steps, 10) + 1)
+quick = {}
+for kappa, prompts in tests.items():
+    beta = 1 / largest[kappa]
+    found = [GradientDescent(2**k, beta).predict(prompts) for k in doublings]
+    quick[kappa] = scored(torch.stack(found), prompts)
+
+# %% [markdown]
+# All of it against the number of layers. The curve for one layer a step is that for two, moved to $k + 2$ layers. To be
+# fair, Newton's layers are also larger: they have $d$ more tokens, and $4d + 1$ entries in each in place of $d + 1$.
+
+# %%
+k = torch.arange(steps + 1)
+measured = {
+    kappa: {
+        "Newton, two layers a step": (2 * k + 2, built[kappa]),
+        "Newton, one layer a step": (k + 2, built[kappa]),
+        "Newton from βI, two layers": (2 * torch.tensor(doublings) + 1, quick[kappa]),
+        "gradient descent": (torch.tensor(depths), torch.stack(plain[kappa], 1)),
+    }
+    for kappa in kappas
+}
+weights, level = {name: p.double() for name, p in run.final.items()}, 0.0
+if 1 in kappas:
+    error = scored(Trained(rival, weights).predict(tests[1]), tests[1])
+    level = float(error.mean())
+    measured[1]["three trained layers"] = (torch.tensor([3]), error.unsqueeze(1))
+
+# %% mystnb={"figure": {"caption": "Mean squared error of the prediction against the number of layers, for three condition numbers of the covariance (d = 5, N = 20, no noise, 1000 test prompts for each of three seeds). Newton's iteration with fixed weights, with two layers a step and with one, and begun from a multiple of the identity; gradient descent with the best step size for each depth; and the three trained layers of the simple demonstration.", "name": "fig-newton-layers"}, "image": {"alt": "Three panels on doubly logarithmic axes. Gradient descent falls slowly, to about 1e-8 at 128 layers for condition number 1 and 1e-4 for 10. Newton's curves stay near 1 longer and then drop almost vertically: with two layers a step near 25 to 35 layers, with one layer a step or from a multiple of the identity near 15 to 20. In the first panel a single dot, the trained network, lies at 3 layers and 1e-3, far below all curves."}}
+names = {rf"$\kappa$ = {kappa}": kappa for kappa in kappas}
+axes = plots.grid(list(names), xlabel="layers", ylabel="mean squared error")
+for title, ax in axes.items():
+    for name, (x, ys) in measured[names[title]].items():
+        plots.band(ax, x, ys, name, marker="o", markersize=2 + 3 * (len(x) == 1))
+    ax.set(xscale="log", yscale="log", ylim=(1e-12, 20))
+plots.shared_legend(axes[next(iter(names))], len(seeds))
+
+# %% [markdown]
+# Newton's curves are flat for long and then fall off a cliff. Gradient descent starts to fall at once. Where do they
+# cross, and how deep is the fall?
+
+
+# %%
+def fewest(curve, goal):
+    """The smallest tried number of layers with at most this error."""
+    good = curve[0][curve[1].mean(0) <= goal]
+    return int(good[0]) if len(good) else "none"
+
+
+# %% [markdown]
+# The columns are errors, the third that of the trained network.
+
+# %%
+goals = 1e-1, 1e-2, level, 1e-4, 1e-6
+for kappa, curves in measured.items():
+    print(f"kappa = {kappa:2}                ", *(f"{v:7.0e}" for v in goals))
+    for name, curve in curves.items():
+        print(f"  {name:26}", *(f"{fewest(curve, v):>7}" for v in goals))
+
+# %% [markdown]
+# Who wins depends on what is asked for. An error of 0.1 is gradient descent's, for every $\kappa$. An error of 0.01 it
+# reaches first for $\kappa = 1$, with 16 layers against 22. With $\kappa = 5$ both need 24, and with $\kappa = 10$ Newton
+# needs 28 and gradient descent 48. So the iteration that is famous for its speed loses to the simplest one where the
+# prompts are well conditioned or the layers are few, say up to 16. Its start $\alpha S$ squares the condition number, and
+# one $\alpha$ has to serve all prompts.
+#
+# Where a small error is wanted, Newton wins. An error of $10^{-6}$ takes 28, 32 and 36 layers. Gradient descent does it
+# with 96 of the depths tried for $\kappa = 1$, and for larger $\kappa$ not with 128. One layer a step halves Newton's
+# numbers, and so, nearly, does beginning from $\beta I$ with two layers a step.
+#
+# The dot is in a class of its own. Three trained layers have the error of 24 hand-built ones, or of 24 steps of gradient
+# descent. Both predict with a polynomial in $S$. Newton's residual is $(1 - \alpha t^2)^{2^k}$ for an eigenvalue $t$, of
+# degree 4096 after these 24 layers, but it is fitted to nothing except the largest $t$. Three layers of the trained kind
+# have degree 13, and training fits it to the law of the eigenvalues, as the theory page shows. So this page proves what
+# layers *can* do. It does not describe what they learn.
+#
+# ## Rounding
+#
+# Networks compute in single precision. Does the error add up over fifty layers? We take the same prompts in both
+# precisions, and least squares in double precision as the truth.
+
+# %%
+drift = {}
+for kappa in (kappas[0], kappas[-1]):
+    short = laws[kappa].sample(test_prompts, torch.Generator().manual_seed(8), "tokens")
+    double = Prompts(short.Z.double(), short.y.double())
+    truth = LeastSquares().predict(double)
+    stack = NewtonTransformer(d, steps, alphas[kappa])
+    for name, prompts in (("float32", short), ("float64", double)):
+        distance = stack.iterates(prompts).double() - truth
+        drift[kappa, name] = distance.square().mean(1).sqrt()
+
+# %% mystnb={"figure": {"caption": "Root mean square distance of the stacked layers' prediction from least squares in double precision, in single and in double precision, for the smallest and the largest condition number (1000 prompts, two layers a step).", "name": "fig-newton-rounding"}, "image": {"alt": "Four curves against 2 to 50 layers, two for each condition number. In both precisions they fall together; single precision stops near 2e-7 from 30 layers on for condition number 1 and from 38 on for 10, double precision near 2e-15. From there all of them are flat up to 50 layers."}}
+_, ((ax,),) = plots.panels()
+for (kappa, name), distance in drift.items():
+    dash, colour = ("-", "--")[name == "float32"], f"C{kappas.index(kappa)}"
+    ax.plot(
+        2 * k + 2, distance, dash, color=colour, label=rf"{name}, $\kappa$ = {kappa}"
+    )
+ax.set(xlabel="layers", ylabel="distance from least squares (rms)", yscale="log")
+plots.legend(ax)
+
+# %% [markdown]
+# It does not. In single precision the curves follow those in double precision down to some $10^{-7}$ and stay there to the
+# last layer. Newton's iteration corrects itself: $I - S J_{k+1} = (I - S J_k)^2$ holds for any matrix $J_k$, also for one
+# spoilt by rounding, and so each step squares what the steps before have left. Only its own rounding remains.
+#
+# ## Claims
+#
+# The paper's statement is exact, so only rounding may separate the layers from the iteration.
+
+# %%
+claim(
+    "newton-construction-exact",
+    "Two layers of linear attention do one step of Newton's iteration for an inverse",
+    "2403.03183, abstract",
+    published="exact",
+    measured=f"relative difference at most {max(gaps.values()):.0e} over {steps} steps",
+    holds=max(gaps.values()) < 1e-12,
+)
+
+# %% [markdown]
+# The same goes for one layer a step. The published statement is about transformers as its authors define them.
+
+# %%
+claim(
+    "newton-construction-single",
+    "k steps fit in k + O(1) layers",
+    "2310.17086, abstract",
+    published="k + O(1)",
+    measured=f"k + {single.n_layer - steps}, relative difference {one_gap:.0e}",
+    holds=single.n_layer == steps + 2 and one_gap < 1e-12,
+)
+
+# %% [markdown]
+# The order of convergence we have seen. Rounding may change it in the last digits.
+
+# %%
+claim(
+    "newton-construction-order",
+    "Newton's iteration converges quadratically, its variant of order 3 cubically",
+    "Schulz 1933",
+    published="2 and 3",
+    measured=" and ".join(f"{min(v):.6f} to {max(v):.6f}" for v in orders.values()),
+    holds=all(abs(v - order) < 1e-3 for order, found in orders.items() for v in found),
+)
+
+# %% [markdown]
+# The count of steps must be the formula's number, rounded up, where $\kappa$ is large enough for the approximation.
+
+# %%
+large = [v for kappa, v in excess.items() if kappa >= 10]
+claim(
+    "newton-construction-steps",
+    "Steps to a residual below 1e-6, for condition numbers from 10 to 1000",
+    "Pan and Schreiber 1991, for large condition numbers",
+    published="2 log2(kappa) + 3.8, rounded up",
+    measured=f"{min(large):.2f} to {max(large):.2f} more than the formula",
+    holds=all(-0.05 < v < 1 for v in large),
+)
+
+# %% [markdown]
+# The last claim is ours. It is about fixed weights, and so about all test prompts together.
+
+# %%
+two, steep = [], []
+for curves in measured.values():
+    two.append(fewest(curves["Newton, two layers a step"], 1e-6))
+    x, ys = curves["gradient descent"]
+    steep.append(max([0, *x[ys.mean(0) > 1e-6].tolist()]))
+print("reach it:", two, "do not:", steep)
+
+# %% [markdown]
+# (Gradient descent was tried at the depths given on top, and here its largest one with a larger error counts.)
+
+# %%
+claim(
+    "newton-construction-depth",
+    "Layers for an error of 1e-6: Newton's two layers a step against gradient descent",
+    "this book, figure above",
+    published="fewer layers",
+    measured=f"{two} reach it, {steep} do not",
+    holds="none" not in two and all(map(int.__lt__, two, steep)),
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# **Exercise 1.** Prove that $I - S J_k = (I - \beta S)^{2^k}$ for $J_0 = \beta I$, and conclude that $k$ steps are $2^k$
+# steps of gradient descent, whose residual after $t$ steps is $(I - \beta S)^t$. Then make the layers do
+# it: leave out the first and set the tokens' $J$ to $\beta e$.
+
+# %% tags=["hide-cell"]
+for count in range(min(6, steps) + 1):
+    model = NewtonTransformer(d, count, 1.0)
+    Z = model.tokens(few)
+    model.blocks(Z)["J"][:] = beta * model.blocks(Z)["e"]
+    for W, V in model.layers()[1:]:
+        Z = linear_attention(Z, W, V)
+    descent = GradientDescent(2**count, beta).predict(few)
+    gap = relative_gap(model.blocks(Z)["y"][:, -1, 0], descent)
+    print(f"{2 * count + 1:2} layers, {2**count:2} steps: difference {gap:.0e}")
+    assert gap < 1e-12
+
+# %% [markdown]
+# **Exercise 2.** With fewer examples than dimensions $S$ has no inverse. What do the layers predict? And what becomes of
+# $J_k$ when the iteration goes on for long?
+
+# %% tags=["hide-cell"]
+under = LinearRegression(max(1, d // 2), d)
+lacking = under.sample(200, torch.Generator().manual_seed(9), "tokens", F64)
+limit = LeastSquares().predict(lacking)  # of minimum norm
+alpha = float(eigenvalues(lacking).max()) ** -2
+S = lacking.gram().S.movedim(-1, 0)
+inverse = torch.linalg.pinv(S, rtol=1e-10, hermitian=True)
+for count in (20, 40, 60):
+    wrong = relative_gap(NewtonTransformer(d, count, alpha).predict(lacking), limit)
+    J = NewtonIteration(count, alpha=alpha).inverses(S)[-1]
+    drifted = (J - inverse).norm(dim=(1, 2)) / inverse.norm(dim=(1, 2))
+    print(f"{count} steps: off by {wrong:.0e}, J_k by {drifted.median():.0e}")
+assert wrong < 1e-9  # J_k's error doubles where S is zero, and s has no part there
+
+# %% [markdown]
+# ## What we found
+#
+# - Two layers of linear attention with one head each do one step of Newton's iteration, to rounding. The examples need no
+#   preparation; what is needed are $d$ extra tokens, which ask for the unit vectors.
+# - If the first layer copies $S$ into those tokens, one layer does a step.
+# - With fixed weights the start is slow. For an error of 0.1 gradient descent needs fewer layers than two layers a step,
+#   whatever the condition number; for $10^{-6}$ it is 28 to 36 layers against more than 64, or more than 128.
+# - Begun from a multiple of the identity, $k$ steps of Newton's iteration are $2^k$ steps of gradient descent.
+# - Three trained layers are as good as 24 hand-built ones.
+# - Single precision is enough: the iteration corrects itself.
+#
+# ## References
+#
+# - A. Giannou, L. Yang, T. Wang, D. Papailiopoulos, J. D. Lee. *How well can transformers emulate in-context Newton's
+#   method?* 2024. [arXiv:2403.03183](https://arxiv.org/abs/2403.03183)
+# - D. Fu, T. Chen, R. Jia, V. Sharan. *Transformers learn to achieve second-order convergence rates for in-context linear
+#   regression.* 2023. [arXiv:2310.17086](https://arxiv.org/abs/2310.17086)
+# - G. Schulz. *Iterative Berechnung der reziproken Matrix.* Zeitschrift für Angewandte Mathematik und Mechanik 13, 1933.
+# - V. Pan, R. Schreiber. *An improved Newton iteration for the generalized inverse of a matrix, with applications.* SIAM
+#   Journal on Scientific and Statistical Computing 12, 1991.
