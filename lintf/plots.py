@@ -106,10 +106,11 @@ def curves(
     shared_legend(ax, seeds)
 
 
-def heatmap(ax: Axes, M: Tensor, title: str) -> None:
-    """A small matrix with its numbers; blue is negative, red positive, white 0, each scaled to its largest entry."""
+def heatmap(ax: Axes, M: Tensor, title: str, reach: float = 1.3) -> None:
+    """A small matrix with its numbers; blue is negative, red positive, white 0, and the darkest colour is for `reach`
+    times the largest entry. Where most entries are large, a larger reach keeps the figure calm, in dark mode too."""
     M = M.detach().cpu().numpy()
-    limit = 1.3 * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
+    limit = reach * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
     numbers = np.where(np.abs(M) < 100, np.char.mod("%.2f", M), np.char.mod("%.0f", M))  # what fits a cell
     numbers = np.char.replace(numbers, "-0.00", "0.00")
     sns.heatmap(

@@ -138,7 +138,7 @@ trained, untrained = linearity.scores(S.layers), linearity.scores(R.layers)
 _, axes = plots.panels(2, 1, width=3.6, height=3.5)
 titles = {"trained": trained, "random weights": untrained}
 for ax, (title, table) in zip(axes.flat, titles.items(), strict=True):
-    plots.heatmap(ax, table, title)
+    plots.heatmap(ax, table, title, reach=2.0)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(torch.arange(n_states) + 0.5, range(n_states))
     ax.set(xlabel="to layer", ylabel="from layer")
