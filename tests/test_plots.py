@@ -116,6 +116,36 @@ def test_a_shared_legend_stands_below_all_panels(ncols):
     assert len(lefts) == ncols
 
 
+def test_curves_are_bands_with_their_limits_under_one_legend():
+    x = torch.arange(4)
+    ys = {name: torch.rand(3, 4, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("ab")}
+    panels = {"one": {"a": (x, ys["a"]), "b": (x, ys["b"])}, "two": {"a": (x, ys["b"])}}
+    plots.curves(panels, 3, [0.25, 0.75], "limit", xlabel="step", ylim=(0, 2))
+    figure = plots.plt.gcf()
+    for ax, (title, level) in zip(figure.axes, (("one", 0.25), ("two", 0.75)), strict=True):
+        *lines, limit = ax.lines
+        assert (ax.get_title(), ax.get_xlabel(), ax.get_ylim()) == (title, "step", (0, 2))
+        assert list(limit.get_ydata()) == [level, level]
+        assert [line.get_label() for line in ax.lines] == [*panels[title], "limit"]
+        for line, (_, expected) in zip(lines, panels[title].values(), strict=True):
+            np.testing.assert_allclose(line.get_ydata(), expected.mean(0))
+        assert len(ax.collections) == len(lines)
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "line: mean, band: range of 3 seeds"
+    plots.curves({"only": panels["two"]}, 1)
+    assert [line.get_label() for line in plots.plt.gcf().axes[0].lines] == ["a"]
+
+
+def test_a_wider_reach_makes_a_heatmap_lighter():
+    shades = []
+    for reach in (1.3, 2.0):
+        _, ((ax,),) = plots.panels()
+        plots.heatmap(ax, torch.tensor([[1.0, 0.5]]), "M", reach=reach)
+        ax.figure.canvas.draw()
+        shades.append(ax.collections[0].get_facecolors()[:, :3].mean(1))
+    assert (shades[1] > shades[0]).all()
+
+
 def test_one_seed_has_a_line_and_no_band():
     _, axes = plots.panels()
     plots.band(axes[0, 0], range(7), ys(1), "Adam", color="C1", linestyle="--")
