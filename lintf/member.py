@@ -87,7 +87,7 @@ class Member:
         if self.model.d != self.task.d:
             raise ValueError(f"model with d = {self.model.d} and task with d = {self.task.d} do not fit")
         for name, *_ in self.training.curriculum:
-            numbers = [field.name for field in fields(self.task) if isinstance(getattr(self.task, field.name), int)]
+            numbers = [field.name for field in fields(self.task) if type(getattr(self.task, field.name)) is int]
             check_choice("curriculum", name, numbers)
         if self.model.form not in self.task.forms:
             names = type(self.model).__name__, type(self.task).__name__

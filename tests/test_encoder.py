@@ -20,7 +20,9 @@ from lintf.logistic import LogisticRegression
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
+from lintf.recall import RecallTransformer
 from lintf.regression import ConditionedRegression
+from lintf.sentences import Recall
 from lintf.settings import Training
 from lintf.train import fit
 from lintf.verify import reproduce, verify
@@ -492,6 +494,12 @@ def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
     [
         (MODEL, TASK, replace(TRAINING, curriculum=(("M", 3, 1, 4),)), "curriculum must be one of 'N', 'd', got 'M'"),
         (MODEL, TASK, replace(TRAINING, curriculum=(("kappa", 3, 1, 4),)), "curriculum must be one of 'N', 'd'"),
+        (
+            RecallTransformer(),
+            Recall(),
+            replace(TRAINING, curriculum=(("unseen", 1, 1, 4),)),
+            "curriculum must be one of 'H', 'vocab', 'n_trigger', 'n_output', got 'unseen'",
+        ),
         (MODEL, replace(TASK, d=4), TRAINING, "model with d = 3 and task with d = 4 do not fit"),
         (LinearTransformer(d=3), TASK, TRAINING, "it trains on the form 'gram', these prompts have 'tokens'"),
     ],
