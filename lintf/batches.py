@@ -8,7 +8,7 @@ import torch
 
 from lintf.integrate import integrate
 from lintf.member import Batch, Member
-from lintf.prompts import sample_ensemble
+from lintf.sampling import sample_ensemble
 from lintf.settings import DTYPES
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -14,7 +13,8 @@ from torch.nn import functional
 from lintf.checks import check_choice, check_int, check_real, settle
 from lintf.logistic import Labelled
 from lintf.model import Params
-from lintf.prompts import Prompts, sample_groups
+from lintf.prompts import Prompts
+from lintf.sampling import fixed_prompts
 
 if TYPE_CHECKING:
     from lintf.member import Task
@@ -198,7 +198,7 @@ class Encoder:
     def observe(self, params: Params, task: Task) -> Params:
         """What a run records: the mean squared error on 1000 prompts of the task."""
         with torch.no_grad():
-            tests = _tests(task, self.form, params["in"].dtype).to(params["in"].device)
+            tests = fixed_prompts(task, 10, TESTS // 10, self.form, params["in"].dtype).to(params["in"].device)
             return {"test_loss": self.loss(params, tests)}
 
     def _check(self, params: Params, prompts: Prompts | Labelled) -> None:
@@ -224,11 +224,3 @@ def _normal(h: Tensor, scale_shift: Tensor) -> Tensor:
     """LayerNorm over the last axis of h (..., tokens, D), with scale_shift (..., 2, D)."""
     scale, shift = scale_shift.unsqueeze(-3).unbind(-2)
     return functional.layer_norm(h, h.shape[-1:], eps=EPS) * scale + shift
-
-
-@lru_cache(maxsize=16)
-def _tests(task: Task, form: str, dtype: torch.dtype) -> Prompts | Labelled:
-    """The same for all models and seeds: ten batches, each of which may have a covariance of its own. The generator's
-    seed is one that hardly any training has."""
-    generator = torch.Generator().manual_seed(2**32 - 1)
-    return sample_groups(task, 10, TESTS // 10, generator, form, dtype)

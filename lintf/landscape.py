@@ -19,7 +19,8 @@ from lintf.checks import check_choice, check_int
 from lintf.gram import BACKENDS
 from lintf.member import Model, Task
 from lintf.model import LinearTransformer, Params
-from lintf.prompts import Gram, Prompts, sample_ensemble
+from lintf.prompts import Gram, Prompts
+from lintf.sampling import sample_ensemble
 
 CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
 DIRECTIONS = 32  # second derivatives that torch.func computes at once

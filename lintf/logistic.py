@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lintf.checks import check_choice, check_int, check_real, settle
 from lintf.newton import logistic_newton
-from lintf.prompts import sample_ensemble
 from lintf.regression import ConditionedRegression
+from lintf.sampling import sample_ensemble
 
 TARGETS = ("newton", "truth")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -13,7 +12,8 @@ from torch.nn import functional
 
 from lintf.checks import check_choice, check_int, settle
 from lintf.model import Params
-from lintf.prompts import Prompts, sample_groups
+from lintf.prompts import Prompts
+from lintf.sampling import fixed_prompts
 
 if TYPE_CHECKING:
     from lintf.member import Task
@@ -156,7 +156,7 @@ class Looped:
         """What a run records of the last loop, on 256 prompts of the task: the mean squared error over all positions
         (test_loss), and of the query's prediction from all N examples (test_query)."""
         with torch.no_grad():
-            tests = _tests(task, params["in"].dtype).to(params["in"].device)
+            tests = fixed_prompts(task, 8, TESTS // 8, self.form, params["in"].dtype).to(params["in"].device)
             errors = (self.predict(params, tests) - labels(tests)).square()
             return {"test_loss": errors.mean((-2, -1)), "test_query": errors[..., -1].mean(-1)}
 
@@ -276,10 +276,3 @@ def _affine(W: Tensor) -> Pair:
 def _normal(h: Tensor, scale_shift: Pair) -> Tensor:
     """LayerNorm over the last axis of h (..., D), with scale and shift (D,)."""
     return functional.layer_norm(h, h.shape[-1:], *scale_shift, EPS)
-
-
-@lru_cache(maxsize=16)
-def _tests(task: Task, dtype: torch.dtype) -> Prompts:
-    """The same for all models and seeds: eight batches, each of which may have a covariance of its own. The generator's
-    seed is one that hardly any training has."""
-    return sample_groups(task, 8, TESTS // 8, torch.Generator().manual_seed(2**32 - 1), "tokens", dtype)

@@ -19,7 +19,8 @@ from lintf import randoms
 from lintf.checks import check_choice, check_int, check_real, settle
 from lintf.gram import apply, left, product
 from lintf.model import Params
-from lintf.prompts import Prompts, sample_ensemble
+from lintf.prompts import Prompts
+from lintf.sampling import sample_ensemble
 
 
 @dataclass(frozen=True)

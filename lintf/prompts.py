@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,9 +19,7 @@ from torch import Tensor
 
 from lintf import kernel, randoms
 from lintf.checks import check_choice, check_int, check_real, settle
-
-if TYPE_CHECKING:
-    from lintf.member import Batch, Task
+from lintf.sampling import sample_ensemble
 
 MODES = ("normal", "sphere", "gamma")
 GAMMA_SHAPE = 0.1
@@ -150,47 +148,6 @@ class LinearRegression:
         query = torch.cat((x, torch.zeros_like(y).unsqueeze(-2)), -2)  # (E, d+1, B)
         Z = torch.cat((context, query.unsqueeze(-2)), -2)  # (E, d+1, N+1, B)
         return Prompts(Z.permute(0, 3, 2, 1).contiguous(), y)
-
-
-def sample_ensemble(
-    tasks: Sequence[Task],
-    B: int,
-    generators: Sequence[torch.Generator],
-    form: str = "gram",
-    dtype: torch.dtype = torch.float32,
-) -> Batch:
-    """B prompts for each member e from tasks[e] and generators[e], stacked along a leading axis: member e gets what
-    it would get alone. The tasks may differ in the fields that their kind allows, such as Sigma and Sigma_w."""
-    B = check_int("B", B, 1)
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
-    if not tasks or len(tasks) != len(generators):
-        raise ValueError(f"there must be one generator for each task, got {len(generators)} for {len(tasks)}")
-    check_ensemble(tasks)
-    check_choice("form", form, tasks[0].forms)
-    return tasks[0].draw(tasks, B, [randoms.rng(g) for g in generators], form, dtype)
-
-
-def sample_groups(
-    task: Task,
-    groups: int,
-    B: int,
-    generator: torch.Generator,
-    form: str = "tokens",
-    dtype: torch.dtype = torch.float32,
-) -> Batch:
-    """`groups` batches of B prompts, one after the other as one batch, in token space or labelled. For tasks whose
-    batches share a covariance: so there are as many of these as groups."""
-    parts = [sample_ensemble([task], B, [generator], form, dtype) for _ in range(check_int("groups", groups, 1))]
-    return type(parts[0])(*(torch.cat([getattr(p, f.name)[0] for p in parts]) for f in fields(parts[0])))
-
-
-def check_ensemble(tasks: Sequence[Task]) -> None:
-    """Raises ValueError for tasks that cannot be drawn side by side."""
-    free = tasks[0].may_differ
-    fixed = [(type(task), {k: v for k, v in vars(task).items() if k not in free}) for task in tasks]
-    if any(other != fixed[0] for other in fixed):
-        raise ValueError(f"tasks of one ensemble may differ in {' and '.join(free)} only, got {list(tasks)}")
 
 
 def _examples(

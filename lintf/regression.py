@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lintf import randoms
 from lintf.checks import check_int, check_real, settle
-from lintf.prompts import Prompts, sample_ensemble
+from lintf.prompts import Prompts
+from lintf.sampling import sample_ensemble
 
 LARGEST = (1.0, 100.0)  # the range of the largest eigenvalue
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from lintf.checks import check_int, check_real
-from lintf.prompts import Gram, LinearRegression, sample_ensemble
+from lintf.prompts import Gram, LinearRegression
+from lintf.sampling import sample_ensemble
 
 SCALES = (1.0, 1.0, 0.5, 0.25, 1.0)  # the paper's D
 

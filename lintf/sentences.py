@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lintf import randoms
 from lintf.checks import check_int, check_real, settle
-from lintf.prompts import sample_ensemble
+from lintf.sampling import sample_ensemble
 
 
 @dataclass(frozen=True, eq=False)

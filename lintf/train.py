@@ -19,7 +19,7 @@ from lintf.checkpoint import Checkpoint
 from lintf.checks import check_int
 from lintf.member import Batch, Member, Model, Task
 from lintf.model import LinearTransformer, Params
-from lintf.prompts import check_ensemble
+from lintf.sampling import check_ensemble
 from lintf.settings import Training
 from lintf.state import FINAL, State
 

@@ -30,11 +30,11 @@
 # %%
 import numpy as np
 import torch
-from lintf import isotropic, landscape, pages, plots, theory
+from lintf import isotropic, landscape, pages, plots, sampling, theory
 from lintf.claims import claim
 from lintf.integrate import integrate
 from lintf.model import LinearTransformer, Trained
-from lintf.prompts import Gram, LinearRegression, sample_ensemble
+from lintf.prompts import Gram, LinearRegression
 from lintf.rotation import Rotated, rotated_task, whitened
 from lintf.settings import Training
 from lintf.solvers import GradientDescent
@@ -243,7 +243,7 @@ def at_multiples(model, theta, prompts):
 
 # %%
 generators = [torch.Generator().manual_seed(s) for s in range(400)]
-many = sample_ensemble([rotated] * 400, 1000, generators, dtype=torch.float64)
+many = sampling.sample_ensemble([rotated] * 400, 1000, generators, dtype=torch.float64)
 scores = {}
 for name, (model, best) in cases.items():
     theta = best.a + best.b if model.free_P else best.a

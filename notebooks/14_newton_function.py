@@ -32,8 +32,9 @@ from lintf import newton_runs, pages, plots
 from lintf.claims import claim
 from lintf.newton import NewtonIteration
 from lintf.newton_runs import predictor
-from lintf.prompts import Prompts, sample_groups
+from lintf.prompts import Prompts
 from lintf.regression import ConditionedRegression, moved_query
+from lintf.sampling import sample_groups
 
 # %% [markdown]
 # ## Parameters

@@ -32,7 +32,8 @@ from lintf import pages, plots
 from lintf.claims import claim
 from lintf.model import LinearTransformer, Trained
 from lintf.newton import NewtonIteration, SteepestDescent
-from lintf.prompts import LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import LinearRegression, Prompts
+from lintf.sampling import sample_ensemble
 from lintf.settings import Training
 from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent
 from lintf.theory import NewtonTransformer, linear_attention

@@ -11,7 +11,8 @@ import torch
 
 from lintf import gram, isotropic
 from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import LinearRegression, Prompts
+from lintf.sampling import sample_ensemble
 from lintf.solvers import GradientDescent, LeastSquares
 from lintf.theory import gradient_descent_weights
 from lintf.train import Training, fit

@@ -19,9 +19,10 @@ from lintf.encoder import Encoder
 from lintf.logistic import LogisticRegression
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
+from lintf.prompts import LinearRegression, Prompts
 from lintf.recall import RecallTransformer
 from lintf.regression import ConditionedRegression, moved_query
+from lintf.sampling import check_ensemble, fixed_prompts, sample_ensemble
 from lintf.sentences import Recall
 from lintf.settings import Training
 from lintf.train import fit
@@ -434,7 +435,7 @@ def test_fit_is_adam_with_schedule_and_curriculum(model):
 
 def test_the_test_loss_is_on_ten_covariances_of_the_whole_task():
     task = replace(TASK, kappa=5.0)
-    prompts = encoder._tests(task, "tokens", torch.float32)
+    prompts = fixed_prompts(task, 10, encoder.TESTS // 10, "tokens", torch.float32)
     assert prompts.Z.shape == (encoder.TESTS, 7, 4)
     X = prompts.Z[:, :-1, :3].double().view(10, -1, 3)
     largest = torch.linalg.eigvalsh(X.mT @ X / X.shape[1])[:, -1]

@@ -13,7 +13,8 @@ from lintf import store
 from lintf.integrate import integrate
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.prompts import Gram, LinearRegression, sample_ensemble
+from lintf.prompts import Gram, LinearRegression
+from lintf.sampling import sample_ensemble
 from lintf.train import Training, fit
 from lintf.verify import reproduce, verify
 

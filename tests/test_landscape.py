@@ -22,7 +22,8 @@ from lintf.landscape import (
 )
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.prompts import Gram, LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.sampling import sample_ensemble
 
 # PyTorch's own forward mode says this when it is first used.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

@@ -14,8 +14,9 @@ from lintf import looped
 from lintf.logistic import LogisticRegression
 from lintf.looped import Looped, labels
 from lintf.member import Member
-from lintf.prompts import Prompts, sample_ensemble
+from lintf.prompts import Prompts
 from lintf.regression import ConditionedRegression
+from lintf.sampling import fixed_prompts, sample_ensemble
 from lintf.settings import Training
 from lintf.train import fit
 
@@ -348,7 +349,7 @@ def test_training_is_adam_on_the_plain_definition():
 
 def test_what_a_run_records():
     task = replace(TASK, kappa=5.0)
-    prompts = looped._tests(task, F64)
+    prompts = fixed_prompts(task, 8, looped.TESTS // 8, "tokens", F64)
     assert prompts.Z.shape == (looped.TESTS, 7, 4)
     X = prompts.Z[:, :-1, :3].reshape(8, -1, 3)
     largest = torch.linalg.eigvalsh(X.mT @ X / X.shape[1])[:, -1]

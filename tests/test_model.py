@@ -18,7 +18,8 @@ from scipy import stats
 from lintf import gram, kernel
 from lintf.landscape import gradient
 from lintf.model import ATTENTION, LinearTransformer, Trained
-from lintf.prompts import Gram, LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.sampling import sample_ensemble
 from lintf.solvers import GradientDescent
 from lintf.theory import distance_to_identity, gradient_descent_weights
 

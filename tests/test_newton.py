@@ -18,7 +18,8 @@ from lintf.newton import (
     logistic_loss,
     logistic_newton,
 )
-from lintf.prompts import LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import LinearRegression, Prompts
+from lintf.sampling import sample_ensemble
 from lintf.solvers import GradientDescent, LeastSquares
 from lintf.theory import NewtonTransformer, linear_attention
 

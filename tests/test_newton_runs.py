@@ -13,8 +13,8 @@ from lintf.encoder import Encoder
 from lintf.logistic import Labelled, LogisticRegression, posterior_mean
 from lintf.member import Member
 from lintf.newton_runs import Scale, predictor, steps_worth, trained
-from lintf.prompts import sample_ensemble, sample_groups
 from lintf.regression import ConditionedRegression
+from lintf.sampling import sample_ensemble, sample_groups
 from lintf.several import fit_all
 from lintf.train import fit
 

@@ -19,9 +19,10 @@ from lintf.looped import Looped
 from lintf.member import KINDS, Member
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.prompts import LinearRegression, Prompts, check_ensemble, sample_ensemble
+from lintf.prompts import LinearRegression, Prompts
 from lintf.recall import RecallTransformer
 from lintf.regression import ConditionedRegression
+from lintf.sampling import check_ensemble, sample_ensemble
 from lintf.sentences import Recall
 from lintf.train import Training, fit
 from lintf.verify import FLUCTUATIONS, _fluctuation, reproduce, verify

@@ -20,8 +20,9 @@ from lintf import randoms, recall, recall_runs, store, train
 from lintf.batches import Batches
 from lintf.member import Member
 from lintf.model import ATTENTION, LinearTransformer
-from lintf.prompts import LinearRegression, sample_ensemble
+from lintf.prompts import LinearRegression
 from lintf.recall import VARIANTS, RecallTransformer
+from lintf.sampling import sample_ensemble
 from lintf.sentences import Recall, Sentences, cross_entropy
 from lintf.settings import Training
 from lintf.state import normalize_gradients

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lintf.model import LinearTransformer, Trained
-from lintf.prompts import Gram, LinearRegression, Prompts, sample_ensemble
+from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.sampling import sample_ensemble
 from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent, best_of_grid, squared_error
 
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))

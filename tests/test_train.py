@@ -20,7 +20,8 @@ import torch
 from lintf import batches, store, train
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.prompts import Gram, LinearRegression, sample_ensemble
+from lintf.prompts import Gram, LinearRegression
+from lintf.sampling import sample_ensemble
 from lintf.state import clip_gradients
 from lintf.train import Diverged, Training, fit
 from lintf.verify import reproduce, verify
@@ -557,7 +558,8 @@ CHILD = """
 import os, signal, time
 from lintf import train
 from lintf.model import LinearTransformer
-from lintf.prompts import Gram, LinearRegression, sample_ensemble
+from lintf.prompts import Gram, LinearRegression
+from lintf.sampling import sample_ensemble
 from lintf.state import clip_gradients
 from lintf.train import Training
 loss, replace, saves = LinearTransformer.loss, os.replace, []
