@@ -71,7 +71,7 @@ def hessian_diagonal(model: Model, params: Params, prompts: Prompts | Gram, back
         size = sum(p[0].numel() for p in flat.values())
         rows = torch.eye(size, dtype=flat["Q"].dtype).split([p[0].numel() for p in flat.values()], 1)
         directions = {n: row.view(size, *p.shape[1:]) for (n, p), row in zip(flat.items(), rows, strict=True)}
-        return _lines(flat, directions, prompts)[2].view(*lead, size)
+        return _lines(model, flat, directions, prompts)[2].view(*lead, size)
     rows = [_plain_diagonal(model, {n: p[e] for n, p in flat.items()}, prompts) for e in range(math.prod(lead))]
     return torch.stack(rows).view(*lead, -1)
 
@@ -97,7 +97,7 @@ def along(
         )
     directions = {n: directions[n].detach().reshape(flat[n].shape) for n in flat}
     if _compiled(model, flat, prompts, backend):
-        found = _lines(flat, {n: v.unsqueeze(1) for n, v in directions.items()}, prompts)
+        found = _lines(model, flat, {n: v.unsqueeze(1) for n, v in directions.items()}, prompts)
         return tuple(part.view(lead) for part in found)
 
     def one(p: Params, v: Params) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,10 +141,9 @@ def _plain_diagonal(model: Model, params: Params, prompts: Prompts | Gram) -> Te
     return torch.cat([of(name) for name in params])
 
 
-def _lines(params: Params, directions: Params, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
-    """kernel.lines for parameters with or without P, in the parameters' dtype."""
-    Q, dQ = params["Q"], directions["Q"]
-    P, dP = params.get("P", torch.zeros_like(Q)), directions.get("P", torch.zeros_like(dQ))
+def _lines(model: LinearTransformer, params: Params, directions: Params, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
+    """kernel.lines, in the parameters' dtype."""
+    (P, Q), (dP, dQ) = model.layers(params), model.layers(directions)
     return kernel.lines(P, Q, dP, dQ, gram.S, gram.s, gram.x, gram.y, gram.N).to(Q.dtype).unbind(-1)
 
 

@@ -234,8 +234,7 @@ def prompt_states(model: LinearTransformer, params: Params, prompts: Prompts) ->
     parameters with any leading axes. The last entry of the last is minus the prediction."""
     if model.attention != "linear":
         raise ValueError(f"attention must be 'linear', got {model.attention!r}")
-    Q = params["Q"]
-    P = params.get("P", torch.zeros_like(Q))
+    P, Q = model.layers(params)
     states = [prompts.Z.expand(*torch.broadcast_shapes(Q.shape[:-4], prompts.Z.shape[:-3]), *prompts.Z.shape[-3:])]
     for layer in range(model.n_layer):
         Z = states[-1].unsqueeze(-4)  # (..., 1, B, N+1, d+1): the axis is for the heads

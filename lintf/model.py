@@ -34,6 +34,9 @@ class LinearTransformer:
     Leading axes of the parameters are ensemble members; prompts have the same ones, or none (shared by all).
     Linear attention works on tokens and on Gram statistics alike, with the same result up to rounding; ReLU and
     softmax attention need the tokens. P of the last layer never reaches the prediction: its gradient is 0.
+
+    tied: the layers share one P and one Q, and the parameters have L = 1. Such a model with any other n_layer can take
+    them over: it loops more often, or less.
     """
 
     keep_weights: ClassVar[bool] = False  # `observe` records them all
@@ -44,28 +47,31 @@ class LinearTransformer:
     attention: str = "linear"
     init_std: float = 1e-4  # a standard deviation (the original code calls it var)
     free_P: bool = True  # False: P = 0, the covariates stay as they are, and {"Q"} are all parameters
+    tied: bool = False
 
     def __post_init__(self) -> None:
         settle(self, **{name: check_int(name, getattr(self, name), 1) for name in ("d", "n_layer", "n_head")})
         settle(self, init_std=check_real("init_std", self.init_std, low=0.0))
         check_choice("attention", self.attention, ATTENTION)
-        if not isinstance(self.free_P, bool):
-            raise ValueError(f"free_P must be True or False, got {self.free_P!r}")
+        for name in ("free_P", "tied"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
 
     @property
     def label(self) -> str:
         heads = f"-H{self.n_head}" if self.n_head > 1 else ""
-        return f"{self.attention}-L{self.n_layer}{heads}" + ("" if self.free_P else "-P0")
+        return f"{self.attention}-L{self.n_layer}{heads}" + "-P0" * (not self.free_P) + "-tied" * self.tied
 
     @property
     def config(self) -> dict:
         """All fields; the later ones where they are not the default, so that older runs keep their names."""
-        return {name: value for name, value in asdict(self).items() if name != "free_P" or not value}
+        later = ("free_P", "tied")
+        return {k: v for k, v in asdict(self).items() if k not in later or v != getattr(LinearTransformer, k)}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the parameters of one member."""
-        shape = (self.n_layer, self.n_head, self.d, self.d)
+        shape = (1 if self.tied else self.n_layer, self.n_head, self.d, self.d)
         return {"P": shape, "Q": shape} if self.free_P else {"Q": shape}
 
     @property
@@ -74,13 +80,21 @@ class LinearTransformer:
         return "gram" if self.attention == "linear" else "tokens"
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        shape = self.n_layer, self.n_head, self.d, self.d
+        shape = self.shapes["Q"]
         P, Q = self.init_std * torch.randn((2, *shape), generator=generator, dtype=dtype)
         return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
 
     def observe(self, params: Params, task: LinearRegression) -> Params:
         """What a run records: the parameters."""
         return params
+
+    def layers(self, params: Params) -> tuple[Tensor, Tensor]:
+        """P and Q of all layers, (..., L, H, d, d) each, also where these share them or P is 0."""
+        Q = params["Q"]
+        P = params["P"] if self.free_P else torch.zeros_like(Q)
+        if not self.tied:
+            return P, Q
+        return tuple(M.expand(*M.shape[:-4], self.n_layer, *M.shape[-3:]) for M in (P, Q))
 
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
         """(..., B): the answer to each query."""
@@ -98,18 +112,16 @@ class LinearTransformer:
         return (self.predict(params, prompts) - prompts.y).square().mean(-1)
 
     def _fitting(self, params: Params, prompts: Prompts | Gram) -> tuple[Tensor, Tensor]:
-        """P and Q, if they and the prompts fit this model."""
+        """P and Q of all layers, if they and the prompts fit this model."""
         if set(params) != set(self.shapes):
             raise ValueError(f"parameters {sorted(params)} do not fit {self}")
-        Q = params["Q"]
-        P = params["P"] if self.free_P else torch.zeros_like(Q)
-        if P.shape[-4:] != self.shapes["Q"] or Q.shape != P.shape:
-            raise ValueError(f"parameters of shapes {tuple(P.shape)}, {tuple(Q.shape)} do not fit {self}")
+        if any(p.shape[-4:] != self.shapes["Q"] or p.shape != params["Q"].shape for p in params.values()):
+            raise ValueError(f"parameters of shapes {[tuple(p.shape) for p in params.values()]} do not fit {self}")
         if prompts.d != self.d:
             raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
         if isinstance(prompts, Gram) and self.attention != "linear":
             raise ValueError(f"{self.attention} attention needs tokens: Gram statistics describe linear attention only")
-        return P, Q
+        return self.layers(params)
 
 
 @dataclass(frozen=True, eq=False)

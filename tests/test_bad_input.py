@@ -149,6 +149,11 @@ def test_steps_of_the_best_gradient_descent(value):
     message(lambda: isotropic.best_gradient_descent(value, 4, 3), f"steps must be an integer >= 1, got {value!r}")
 
 
+@pytest.mark.parametrize("value", [1, 5, 2.0, None])
+def test_layers_of_the_tied_optimum(value):
+    message(lambda: isotropic.tied_optimum(value, 4, 3), f"n_layer must be an integer from 2 to 4, got {value!r}")
+
+
 # ---- switches
 
 
@@ -156,6 +161,7 @@ def test_steps_of_the_best_gradient_descent(value):
 def test_switches(value):
     message(train(integrate=value), f"integrate must be True or False, got {value!r}")
     message(lambda: LinearTransformer(free_P=value), f"free_P must be True or False, got {value!r}")
+    message(lambda: LinearTransformer(tied=value), f"tied must be True or False, got {value!r}")
 
 
 def test_what_lbfgs_cannot_do():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import special, stats
-from scipy.optimize import minimize
+from scipy.optimize import differential_evolution, minimize
 
 from lintf import isotropic
 from lintf.integrate import integrate
@@ -24,6 +24,7 @@ from lintf.isotropic import (
     population_loss,
     residual,
     spectrum,
+    tied_optimum,
 )
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression, Prompts
@@ -303,6 +304,29 @@ def test_another_search_finds_nothing_better(L):
     best = math.log(optimum(L, 20, 5).loss / 5)
     assert min(found) > best - 1e-3
     assert min(found) < best + 0.2  # it is a search
+
+
+@pytest.mark.parametrize(("L", "N", "d"), [(2, 20, 5), (3, 20, 5), (4, 20, 5), (2, 6, 4), (4, 6, 4), (3, 5, 8)])
+def test_another_search_finds_no_better_tied_layers(L, N, d):
+    """Differential evolution over all a and b within reach, without gradients."""
+    ours = tied_optimum(L, N, d)
+    assert len({*ours.a}) == len({*ours.b}) == 1
+
+    def log_loss(theta):
+        a, b = theta
+        return math.log(population_loss([a] * L, [b] * (L - 1), N, d))
+
+    other = differential_evolution(log_loss, [(0.0, 6.0), (-2.0, 2.0)], rng=0, popsize=40, tol=1e-10, polish=True)
+    assert math.log(ours.loss) <= other.fun + 1e-9
+    assert math.log(ours.loss) == pytest.approx(log_loss((ours.a[0], ours.b[0])), abs=1e-12)
+
+
+@pytest.mark.parametrize(("L", "N", "d"), [(2, 20, 5), (4, 20, 5), (3, 5, 8)])
+def test_tied_layers_lie_between_gradient_descent_and_free_ones(L, N, d):
+    tied = tied_optimum(L, N, d)
+    assert optimum(L, N, d).loss < tied.loss < best_gradient_descent(L, N, d).loss
+    # rare prompts weigh on the loss, and leaving them out helps
+    assert tied_optimum(L, N, d, rare=1e-4).loss <= population_loss(tied.a, tied.b, N, d, rare=1e-4)
 
 
 @pytest.mark.parametrize(("steps", "N", "d"), [(1, 20, 5), (2, 20, 5), (3, 6, 7), (5, 20, 5), (4, 9, 1)])

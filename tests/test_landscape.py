@@ -127,6 +127,17 @@ def test_the_diagonal_is_the_explicit_hessians(size):
         assert (ours.view(kinds, L, -1) == 0).all(-1).nonzero().tolist() == [[0, L - 1]] * model.free_P
 
 
+@pytest.mark.parametrize("free_P", [True, False])
+def test_the_diagonal_of_tied_layers(free_P):
+    """A parameter moves all layers at once."""
+    model, _, _, tokens = setting(L=3, free_P=free_P)
+    model = replace(model, tied=True)
+    params = moderate(model, 7)
+    expected = explicit(model, params, tokens)[2].diagonal()
+    for backend in BACKENDS:
+        assert_near(hessian_diagonal(model, params, tokens.gram(), backend), expected)
+
+
 @pytest.mark.parametrize("lead", [(), (3,), (2, 5)])
 def test_the_diagonal_of_every_member(lead):
     model, params, _, tokens = setting(L=3, H=1, lead=lead)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -373,6 +374,11 @@ def test_without_P_covariates_stay():
     prompts = LinearRegression(N=4, d=3).sample(2, torch.Generator().manual_seed(0), "tokens", F64)
     Z = prompt_states(model, {"Q": normal(2, 1, 3, 3)}, prompts)
     assert torch.equal(Z[-1][..., :3], prompts.Z[..., :3])
+    tied = replace(model, tied=True)
+    Q = normal(1, 1, 3, 3)
+    assert torch.equal(
+        prompt_states(tied, {"Q": Q}, prompts), prompt_states(model, {"Q": Q.repeat(2, 1, 1, 1)}, prompts)
+    )
     refused(lambda: prompt_states(LinearTransformer(attention="relu"), {}, prompts), "attention", "'relu'")
 
 

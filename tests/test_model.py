@@ -568,6 +568,47 @@ def test_the_configuration_of_the_free_model_is_as_it_was():
     assert replace(held, n_head=3, attention="relu").label == "relu-L2-H3-P0"
 
 
+# ---- one P and one Q for all layers
+
+
+@pytest.mark.parametrize("free_P", [True, False])
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_tied_layers_are_equal_layers(attention, free_P):
+    """Predictions, losses and gradients, which are summed over the layers."""
+    params, tokens, statistics = setting(L=1, H=2, N=5, d=4, B=7, lead=(2,))
+    params = params if free_P else {"Q": params["Q"]}
+    tied = LinearTransformer(4, 3, 2, attention, free_P=free_P, tied=True)
+    for prompts in (tokens, statistics) if attention == "linear" else (tokens,):
+        for backend in BACKENDS if attention == "linear" else ("auto",):
+            results = []
+            for model, layers in ((tied, 1), (replace(tied, tied=False), 3)):
+                own = {n: p.repeat(1, layers, 1, 1, 1).requires_grad_() for n, p in params.items()}
+                grads = torch.autograd.grad(model.loss(own, prompts, backend).sum(), list(own.values()))
+                results.append([model.predict(own, prompts).detach(), *(g.sum(1) for g in grads)])
+            for ours, theirs in zip(*results, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_tied_parameters_do_for_any_number_of_layers():
+    prompts = LinearRegression(6, 4).sample(9, generator(0), dtype=torch.float64)
+    Q = gradient_descent_weights(1, 0.03, 6, 4, dtype=torch.float64)["Q"]
+    for steps in (1, 2, 7):
+        ours = LinearTransformer(4, steps, free_P=False, tied=True).predict({"Q": Q}, prompts)
+        torch.testing.assert_close(ours, GradientDescent(steps, 0.03).predict(prompts), rtol=1e-12, atol=1e-13)
+
+
+def test_the_configuration_of_tied_layers():
+    tied = LinearTransformer(d=3, n_layer=2, n_head=2, tied=True)
+    assert tied.config == replace(tied, tied=False).config | {"tied": True}
+    assert LinearTransformer(**tied.config) == tied
+    assert (tied.label, replace(tied, free_P=False).label) == ("linear-L2-H2-tied", "linear-L2-H2-P0-tied")
+    assert tied.shapes == dict.fromkeys("PQ", (1, 2, 3, 3))
+    assert {n: p.shape for n, p in tied.init(generator(0)).items()} == tied.shapes
+    params, prompts = LinearTransformer(3, 2, 2).init(generator(0)), LinearRegression(4, 3).sample(5, generator(0))
+    with pytest.raises(ValueError, match=r"parameters of shapes .*\(2, 2, 3, 3\).* do not fit .*tied=True"):
+        tied.loss(params, prompts)
+
+
 @pytest.mark.parametrize("call", ["predict", "loss"])
 @pytest.mark.parametrize(("free_P", "names"), [(True, "Q"), (True, "P"), (False, "PQ"), (False, "P"), (True, "PQR")])
 def test_parameters_are_those_of_the_model(call, free_P, names):
