@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from lintf.member import Member, Model, Task
@@ -11,7 +11,7 @@ from lintf.store import folder
 from lintf.train import History, check_seeds, fit
 
 K = TypeVar("K", bound=Hashable)
-Plan = tuple[Model, Task, Training]
+Plan = tuple[Model, Task | Callable[[int], Task], Training]  # a task or, as for `fit`, a function from the seed to one
 
 
 def fit_all(
@@ -27,7 +27,9 @@ def fit_all(
 
 def is_stored(plan: Plan, seeds: Sequence[int]) -> bool:
     """Whether the runs of all seeds are there."""
-    return all(Member(*plan, seed).path.exists() for seed in seeds)
+    model, task, training = plan
+    laws = {seed: task(seed) if callable(task) else task for seed in seeds}
+    return all(Member(model, law, training, seed).path.exists() for seed, law in laws.items())
 
 
 def say(stored: Sequence[bool]) -> None:

@@ -12,9 +12,12 @@ from lintf import several, store
 from lintf.encoder import Encoder
 from lintf.logistic import Labelled, LogisticRegression, posterior_mean
 from lintf.member import Member
+from lintf.model import LinearTransformer
 from lintf.newton_runs import Scale, predictor, steps_worth, trained
 from lintf.regression import ConditionedRegression
+from lintf.rotation import Rotated
 from lintf.sampling import sample_ensemble, sample_groups
+from lintf.settings import Training
 from lintf.several import fit_all
 from lintf.train import fit
 
@@ -101,6 +104,17 @@ def test_fit_all_with_seeds_of_their_own(tmp_path, monkeypatch):
     assert several.is_stored(plans[2], [4, 5])
     assert not several.is_stored(plans[1], [4, 5])
     assert Member(*plans[1], 4).path.exists()
+
+
+def test_fit_all_with_a_law_for_each_seed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
+    model, recipe = LinearTransformer(d=2, n_layer=1), Training(1e-3, 3, 4)
+    plans = {"both": (model, Rotated([0, 1], 5, [1.0, 0.5]).task, recipe)}
+    assert not several.is_stored(plans["both"], [0, 1])
+    runs = [fit_all(plans, [0, 1], "cpu")["both"] for _ in range(2)]
+    assert several.is_stored(plans["both"], [0, 1])
+    assert "2 of 2 runs loaded" in capsys.readouterr().out
+    assert torch.equal(runs[0].loss, runs[1].loss)
 
 
 def test_a_learned_model_in_double_precision():

@@ -1,0 +1,96 @@
+"""The trainings of part V: looped transformers and LSTMs, all alike but for what is compared (arXiv 2311.12424)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lintf.checks import check_int, check_real
+from lintf.looped import Looped, labels
+from lintf.prompts import LinearRegression, Prompts
+from lintf.settings import Training
+from lintf.several import Plan
+from lintf.solvers import LeastSquares, best_gradient_descent, squared_error
+from lintf.train import History
+
+CHUNK = 500  # prompts that go through a model at once
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all trainings of a figure have in common. Learning rates are Adam's."""
+
+    d: int
+    N: int
+    width: int
+    n_head: int
+    max_iters: int
+    B: int
+    lr: float
+    lr_end: float
+
+    def plan(self, loops: int, T: int, **fields: object) -> Plan:
+        """The training of a `Looped` with these fields, with the paper's curriculum in proportion: of N a quarter at
+        first, and all of it after three quarters of the steps; T loops at first, and all of them after the first
+        fifth or before. A warm-up in the first twentieth of the steps, then half a cosine from lr to lr_end."""
+        N, steps = check_int("N", self.N, 1), check_int("max_iters", self.max_iters, 1)
+        size = {"width": self.width, "n_head": self.n_head, "positions": 2 * N + 1}
+        model = Looped(d=self.d, loops=loops, T=T, **size, **fields)
+        curriculum = [("N", max(1, N // 4), max(1, N // 20), max(1, steps // 20))]
+        if model.grows:
+            curriculum.append(("loops", T, max(1, loops // 15), max(1, steps // 40)))
+        schedule = {"warmup": steps // 20, "lr_end": self.lr_end, "decay_steps": max(steps // 20 + 1, steps)}
+        options = {"betas": (0.9, 0.999), "clip": 1.0, "record_every": max(1, steps // 50)}
+        recipe = Training(self.lr, steps, self.B, curriculum=tuple(curriculum), **schedule, **options)
+        return model, LinearRegression(N, self.d), recipe
+
+
+def tokens_of(share: float, N: int) -> int:
+    """How many tokens this share of a prompt with N examples is, rounded; -1, which means all, for the share 1."""
+    share = check_real("share", share, 0.0)
+    if share > 1:
+        raise ValueError(f"share must be from 0 to 1, got {share!r}")
+    return -1 if share == 1 else int(share * (2 * N + 1) + 0.5)
+
+
+def errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
+    """(seeds, prompts, N+1): the squared error over d of the predictions from 0, 1, ..., N examples, after so many
+    loops, or the model's own number."""
+    return path_errors(model, run, prompts, loops)[:, -1]
+
+
+def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
+    """(seeds, loops, prompts, N+1): the same after each of the loops."""
+    parts = []
+    for first in range(0, len(prompts.y), CHUNK):
+        chunk = Prompts(prompts.Z[first : first + CHUNK], prompts.y[first : first + CHUNK])
+        with torch.no_grad():
+            gaps = model.path(run.final, chunk, loops) - labels(chunk)
+        parts.append(gaps.square() / model.d)
+    return torch.cat(parts, 2)
+
+
+def prefix(prompts: Prompts, n: int) -> Prompts:
+    """The first n examples of prompts as a prompt, with the next covariate as its query."""
+    n = check_int("n", n, 1, prompts.N)
+    Z = prompts.Z[..., : n + 1, :].clone()
+    Z[..., -1, -1] = 0
+    return Prompts(Z, labels(prompts)[..., n])
+
+
+def classical(prompts: Prompts, tuning: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
+    """name -> (prompts, N+1): the squared error over d of least squares and of gradient descent, from 0, 1, ..., N
+    examples. For each number of examples gradient descent has the step size that is best on the tuning prompts."""
+    pairs = [(prefix(prompts, n), prefix(tuning, n)) for n in range(1, prompts.N + 1)]
+    methods = {"least squares": [LeastSquares()] * prompts.N}
+    for k in steps:
+        methods[f"GD, {k} steps"] = [best_gradient_descent(k, ours) for _, ours in pairs]
+    without = labels(prompts)[:, :1].square()  # all of them answer 0
+    found = {}
+    for name, each in methods.items():
+        columns = [squared_error(method, part) for method, (part, _) in zip(each, pairs, strict=True)]
+        found[name] = torch.cat((without, torch.stack(columns, 1)), 1) / prompts.d
+    return found
