@@ -10,10 +10,11 @@ from torch import Tensor
 
 from lintf.checks import check_int, check_real
 from lintf.looped import Looped, labels
+from lintf.newton import SteepestDescent
 from lintf.prompts import LinearRegression, Prompts
 from lintf.settings import Training
 from lintf.several import Plan
-from lintf.solvers import LeastSquares, best_gradient_descent, squared_error
+from lintf.solvers import LeastSquares, squared_error
 from lintf.train import History
 
 CHUNK = 500  # prompts that go through a model at once
@@ -81,16 +82,16 @@ def prefix(prompts: Prompts, n: int) -> Prompts:
     return Prompts(Z, labels(prompts)[..., n])
 
 
-def classical(prompts: Prompts, tuning: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
-    """name -> (prompts, N+1): the squared error over d of least squares and of gradient descent, from 0, 1, ..., N
-    examples. For each number of examples gradient descent has the step size that is best on the tuning prompts."""
-    pairs = [(prefix(prompts, n), prefix(tuning, n)) for n in range(1, prompts.N + 1)]
-    methods = {"least squares": [LeastSquares()] * prompts.N}
-    for k in steps:
-        methods[f"GD, {k} steps"] = [best_gradient_descent(k, ours) for _, ours in pairs]
-    without = labels(prompts)[:, :1].square()  # all of them answer 0
-    found = {}
-    for name, each in methods.items():
-        columns = [squared_error(method, part) for method, (part, _) in zip(each, pairs, strict=True)]
-        found[name] = torch.cat((without, torch.stack(columns, 1)), 1) / prompts.d
-    return found
+def classical(prompts: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
+    """name -> (prompts, N+1): the squared error over d of least squares and, after so many steps, of gradient descent
+    with an exact line search in each step, from 0, 1, ..., N examples."""
+    steps = [check_int("each of steps", k, 1) for k in steps]
+    without = labels(prompts)[..., 0].square()  # the error of 0, which is what all of them answer
+    columns = {name: [without] for name in ("least squares", *(f"GD, {k} steps" for k in steps))}
+    for n in range(1, prompts.N + 1):
+        part = prefix(prompts, n)
+        columns["least squares"].append(squared_error(LeastSquares(), part))
+        answers = SteepestDescent(max(steps, default=0)).iterates(part)
+        for k in steps:
+            columns[f"GD, {k} steps"].append((answers[k] - part.y).square())
+    return {name: torch.stack(each, -1) / prompts.d for name, each in columns.items()}
