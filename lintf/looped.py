@@ -145,6 +145,25 @@ class Looped:
         self._check_mask(2 * prompts.N + 1)
         return self._outputs(params, prompts, loops, loops)
 
+    def states(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
+        """(loops, B, 2 N + 1, width): z_1, z_2, ... of all tokens, for parameters and prompts without leading axes."""
+        loops = check_int("loops", self.loops if loops is None else loops, 1, self.loops if self.untied else None)
+        self._check(params, prompts)
+        self._check_mask(2 * prompts.N + 1)
+        if params["in"].dim() > 2 or prompts.Z.dim() > 3:
+            raise ValueError("params and prompts must have no leading axes for the states")
+        e, positions = self._embed(params, prompts.Z)
+        n = e.shape[1]
+        passed = (torch.arange(n) >= n - self.n_last_tokens).unsqueeze(1).to(e.device) | (self.n_last_tokens == -1)
+        stages, found = self._stages(params), []
+        for t in range(loops):
+            h = e + positions
+            if t > 0:
+                fed = e + found[-1] if self.inject == "add" else e * found[-1]
+                h = torch.where(passed, fed + positions, h)
+            found.append(self._f(h, stages[t % len(stages)], params["last_norm"])[0])
+        return torch.stack(found)
+
     def loss(self, params: Params, prompts: Prompts, backend: str = "auto") -> Tensor:
         """Mean squared error over prompts, positions and the last T loops, one number per ensemble member. Of prompts
         with fewer than n_last_tokens tokens, with which a curriculum may begin, all of z is passed on."""
@@ -172,10 +191,7 @@ class Looped:
     def _loop(self, p: Params, Z: Tensor, loops: int, scored: int) -> Tensor:
         """(scored, B, N+1), for one member and its Z (B, N+1, d+1). The tokens before the mask have the same input in
         every loop and see only each other, so they go through the same blocks only once."""
-        n = 2 * Z.shape[1] - 1
-        tokens = Z.new_zeros(len(Z), n, self.d)
-        tokens[:, ::2], tokens[:, 1::2, 0] = Z[..., :-1], Z[:, :-1, -1]
-        e, positions = functional.linear(tokens, *_affine(p["in"])), p["positions"][:n]
+        (e, positions), n = self._embed(p, Z), 2 * Z.shape[1] - 1
         before = 0 if self.n_last_tokens == -1 else max(0, n - self.n_last_tokens)  # so many tokens, before the mask
         same, first = (e + positions).split((before, n - before), 1)  # inputs of f in the first loop
         e, positions = e[:, before:], positions[before:]
@@ -195,6 +211,13 @@ class Looped:
             if t >= loops - scored:
                 read.append(torch.cat((same_z, z if t == loops - 1 else z[:, reads]), 1))
         return functional.linear(torch.stack(read), *_affine(p["out"]))[..., 0]
+
+    def _embed(self, p: Params, Z: Tensor) -> Pair:
+        """e (B, 2 N + 1, D) and the learned positions of its tokens."""
+        n = 2 * Z.shape[1] - 1
+        tokens = Z.new_zeros(len(Z), n, self.d)
+        tokens[:, ::2], tokens[:, 1::2, 0] = Z[..., :-1], Z[:, :-1, -1]
+        return functional.linear(tokens, *_affine(p["in"])), p["positions"][:n]
 
     def _stages(self, p: Params) -> list[list[Layer]]:
         """The layers of each loop, of one only where all have the same."""

@@ -140,6 +140,23 @@ def test_predictions_are_those_of_torchs_modules_also_after_more_loops(model):
 
 
 @each_kind
+def test_the_states_are_what_predictions_are_read_from(model):
+    params, prompts = drawn(model), sampled(B=4)
+    for loops in {model.loops, 3, 9} if not model.untied else {model.loops, 3}:
+        z = model.states(params, prompts, loops)
+        assert z.shape == (loops, 4, 13, model.width)
+        W = params["out"]
+        close((z[:, :, ::2] @ W[:, :-1].mT + W[:, -1])[..., 0], model.path(params, prompts, loops))
+
+
+def test_states_are_those_of_one_member():
+    with pytest.raises(ValueError, match="params and prompts must have no leading axes"):
+        MODEL.states(drawn(MODEL, lead=(2,)), sampled())
+    with pytest.raises(ValueError, match="n_last_tokens must be"):
+        replace(MODEL, n_last_tokens=14).states(drawn(MODEL), sampled())
+
+
+@each_kind
 def test_the_loss_and_its_gradients_stop_before_the_last_T_loops(model):
     params, prompts = {n: p.requires_grad_() for n, p in drawn(model).items()}, sampled()
     y = torch.cat((prompts.Z[:, :-1, -1], prompts.y[:, None]), 1)
