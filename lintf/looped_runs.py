@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -72,6 +73,19 @@ def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None
             gaps = model.path(run.final, chunk, loops) - labels(chunk)
         parts.append(gaps.square() / model.d)
     return torch.cat(parts, 2)
+
+
+def step_seconds(plan: Plan, repeats: int = 3) -> float:
+    """The shortest of several measured times for the loss and its gradient on one batch of a plan, on the CPU."""
+    model, law, recipe = plan
+    g, times = torch.Generator().manual_seed(0), []
+    params = {name: p.requires_grad_() for name, p in model.init(g).items()}
+    batch = law.sample(recipe.B, g, "tokens")
+    for _ in range(check_int("repeats", repeats, 1)):
+        start = time.perf_counter()
+        torch.autograd.grad(model.loss(params, batch), list(params.values()))
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def prefix(prompts: Prompts, n: int) -> Prompts:

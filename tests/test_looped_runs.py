@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lintf.looped import labels
-from lintf.looped_runs import CHUNK, Scale, classical, errors, path_errors, prefix, tokens_of
+from lintf.looped_runs import CHUNK, Scale, classical, errors, path_errors, prefix, step_seconds, tokens_of
 from lintf.member import Member
 from lintf.prompts import LinearRegression, Prompts
 from lintf.train import fit
@@ -98,6 +100,12 @@ def test_errors_are_those_of_the_predictions(fields):
     path = path_errors(model, run, some, 7)
     assert path.shape == (2, 7, CHUNK + 3, 7)
     torch.testing.assert_close(path[:, -1], ours)
+
+
+def test_more_work_takes_longer():
+    """Several times as many multiplications, so that a busy machine does not matter."""
+    slow = step_seconds(replace(TINY, width=64, B=40).plan(8, 8, n_layer=4), repeats=2)
+    assert 0 < 3 * step_seconds(TINY.plan(1, 1)) < slow
 
 
 def test_prefixes():
