@@ -76,8 +76,8 @@ class NewtonIteration:
 @dataclass(frozen=True)
 class SteepestDescent:
     """Gradient descent on |X w - y|^2 / 2 from w = 0 with exact line search in each prompt: w <- w + eta g with
-    g = s - S w and eta = g.g / g.Sg, and w stays where g = 0. With kappa the condition number of S, the loss above its
-    minimum falls by ((kappa - 1) / (kappa + 1))^2 or more in a step (Kantorovich)."""
+    g = s - S w and eta = g.g / g.Sg, and w stays where g is 0 but for rounding. With kappa the condition number of S,
+    the loss above its minimum falls by ((kappa - 1) / (kappa + 1))^2 or more in a step (Kantorovich)."""
 
     steps: int
 
@@ -88,11 +88,15 @@ class SteepestDescent:
         """The predictions after 0, ..., steps steps: (steps + 1, ..., B)."""
         S, s, x = _batch_first(prompts)
         w = torch.zeros_like(s)
-        found = [w]
+        found, size = [w], S.flatten(-2).norm(dim=-1, keepdim=True)
+        rounding = s.shape[-1] * torch.finfo(prompts.y.dtype).eps
         for _ in range(self.steps):
             g = s - (S @ w.unsqueeze(-1))[..., 0]
+            length = g.norm(dim=-1, keepdim=True)
             curvature = (g * (S @ g.unsqueeze(-1))[..., 0]).sum(-1, keepdim=True)
-            eta = g.square().sum(-1, keepdim=True) / torch.where(curvature > 0, curvature, torch.inf)
+            # Where S has no inverse, rounding may point where S is 0, and a step there would be as long as it likes.
+            moves = length > rounding * (size * w.norm(dim=-1, keepdim=True) + s.norm(dim=-1, keepdim=True))
+            eta = length.square() / torch.where(moves & (curvature > 0), curvature, torch.inf)
             w = w + eta * g
             found.append(w)
         return (torch.stack(found) * x).sum(-1).to(prompts.y.dtype)

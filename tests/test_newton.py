@@ -208,6 +208,23 @@ def test_steepest_descent_stays_at_the_solution():
     close(SteepestDescent(2000).predict(tokens), LeastSquares().predict(tokens), 1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("N", [1, 2, 3])
+def test_steepest_descent_stays_at_the_minimum_where_S_has_no_inverse(N, dtype):
+    """With fewer examples than dimensions it ends at the solution of least norm, and rounding does not drive it off."""
+    prompts = LinearRegression(N, 5).sample(300, torch.Generator().manual_seed(2), "tokens", dtype)
+    path = SteepestDescent(3000).iterates(prompts)
+    X, y = prompts.Z[:, :-1, :-1].double(), prompts.Z[:, :-1, -1].double()
+    least = ((torch.linalg.pinv(X) @ y.unsqueeze(2))[..., 0] * prompts.Z[:, -1, :-1].double()).sum(1)
+    gaps = (path.double() - least).abs()
+    # Rounding, times the condition number of X X^T, which has a heavy tail
+    tolerance = {torch.float32: 2e-3, torch.float64: 1e-6}[dtype]
+    assert gaps[-1].quantile(0.95) < tolerance
+    assert path.abs().max() < 100  # labels are below 20
+    if N == 1:
+        assert gaps[1:].max() < tolerance  # after one step
+
+
 # ---- logistic regression
 
 
