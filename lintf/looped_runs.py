@@ -58,7 +58,7 @@ def tokens_of(share: float, N: int) -> int:
     return -1 if share == 1 else int(share * (2 * N + 1) + 0.5)
 
 
-def errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
+def prediction_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
     """(seeds, prompts, N+1): the squared error over d of the predictions from 0, 1, ..., N examples, after so many
     loops, or the model's own number."""
     return path_errors(model, run, prompts, loops)[:, -1]
@@ -73,6 +73,24 @@ def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None
             gaps = model.path(run.final, chunk, loops) - labels(chunk)
         parts.append(gaps.square() / model.d)
     return torch.cat(parts, 2)
+
+
+def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
+    """N B prompts: B with another label for the first example, B with another for the second, and so on. These labels
+    come from other weights, N(0, I), the same for all examples of a prompt."""
+    B, N = len(prompts.y), prompts.N
+    w = torch.randn(B, prompts.d, 1, generator=generator, dtype=prompts.y.dtype)
+    wrong = (prompts.Z[:, :-1, :-1] @ w)[..., 0]  # (B, N)
+    Z = prompts.Z.repeat(N, 1, 1, 1)
+    Z[range(N), :, range(N), -1] = wrong.mT
+    return Prompts(Z.flatten(0, 1), prompts.y.repeat(N))
+
+
+def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
+    """(prompts, N): what a wrong label of each example adds to the query's squared error over d, for the first seed."""
+    wrong = one_wrong_label(prompts, torch.Generator().manual_seed(97))
+    after, before = (prediction_errors(model, run, given)[0, :, -1] for given in (wrong, prompts))
+    return (after.view(prompts.N, -1) - before).mT
 
 
 def step_seconds(plan: Plan, repeats: int = 3) -> float:

@@ -13,8 +13,6 @@
 #     name: python3
 # ---
 
-# %%
-
 # %% [markdown]
 # # One layer in a loop
 #
@@ -76,8 +74,7 @@ check_int("most", most, max(n_layers))
 laws, d = Rotated(seeds, N, scales), len(scales)
 common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
 common |= {"B": B, "redraw_every": redraw_every, "halve_every": halve_every}
-stride = max(1, max_iters // 200)
-recipe = Training(max_iters=max_iters, record_every=stride, **common)
+recipe = Training(max_iters=max_iters, record_every=max(1, max_iters // 200), **common)
 rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a training
 
 # %% [markdown]
@@ -103,30 +100,29 @@ families = {
     "loop": lambda L: isotropic.tied_optimum(L, N, d, rare),
     "layers": lambda L: isotropic.optimum(L, N, d, rare),
 }
+
+# %% [markdown]
+# As on the earlier pages, optima with $P$ are those for prompts that occur once in as many as a training draws, since
+# rarer ones cannot be learned from.
+
+# %%
 best = {(name, L): f(L) for name, f in families.items() for L in n_layers}
 for (name, L), o in best.items():
     a, b = (", ".join(f"{v:.2f}" for v in dict.fromkeys(vs)) for vs in (o.a, o.b))
     print(f"{name:18}{L}:  loss {o.loss:8.2g}   a {a};  b {b}")
 
 # %% [markdown]
-# As on the earlier pages, optima with $P$ are those for prompts that occur once in as many as a training draws, since
-# rarer ones cannot be learned from.
+# Three layers of their own take steps that grow by factors of four to six; a loop must make do with one.
 #
 # ## Training
 
 # %%
-kinds = {
-    "loop, without P": {"tied": True, "free_P": False},
-    "loop": {"tied": True},
-    "layers": {},
-}
-start = {"d": d, "init_std": 1e-4}
-names = ["loop, without P", "loop"]
-models = {
-    (name, L): LinearTransformer(n_layer=L, **start, **kind)
-    for name, kind in kinds.items()
-    for L in n_layers
-}
+kinds = {"loop, without P": {"tied": True, "free_P": False}}
+kinds |= {"loop": {"tied": True}, "layers": {}}
+names, start, models = list(kinds)[:2], {"d": d, "init_std": 1e-4}, {}
+for name, kind in kinds.items():
+    for L in n_layers:
+        models[name, L] = LinearTransformer(n_layer=L, **start, **kind)
 plans = {key: (model, laws.task, recipe) for key, model in models.items()}
 runs = fit_all(plans, seeds, device)
 
@@ -136,18 +132,18 @@ runs = fit_all(plans, seeds, device)
 
 # %%
 test, validation = (laws.sample(20_000, k) for k in (99, 98))
-trained = {
-    key: runs[key].best(model, validation, last) for key, model in models.items()
-}
-score = {
-    key: squared_error(Trained(models[key], params), test).mean(1)
-    for key, params in trained.items()
-}
+trained, score = {}, {}
+for key, model in models.items():
+    trained[key] = runs[key].best(model, validation, last)
+    score[key] = squared_error(Trained(model, trained[key]), test).mean(1)
+
+# %% [markdown]
+# The optima as networks, with weights made by hand from $a_\ell$ and $b_\ell$:
 
 # %%
-precision, exact = laws.precision.float(), {}
+exact = {}
 for (name, L), o in best.items():
-    weights = isotropic_weights(o.a, o.b, precision)
+    weights = isotropic_weights(o.a, o.b, laws.precision.float())
     model = Trained(LinearTransformer(n_layer=L, **start), weights)
     exact[name, L] = squared_error(model, test).mean(1)
 
@@ -178,10 +174,10 @@ plots.legend(ax, len(seeds), fontsize=8)
 # are loops of two and of four, in whitened coordinates, where theory says $-a I$.
 
 # %% mystnb={"figure": {"caption": "The one matrix of linear transformers without P that were trained in loops of two and of four (first seed, whitened coordinates).", "name": "fig-loop-linear-matrices"}, "image": {"alt": "Two heatmaps. For two loops a diagonal of about minus 0.74 and almost nothing beside it. For four a diagonal of about minus 0.71, and beside it entries of up to 0.26, each with its negative in the mirrored place."}}
-ends = {L: trained[names[0], L]["Q"][0, 0, 0] for L in (n_layers[0], n_layers[-1])}
 _, (axes,) = plots.panels(1, 2, width=2.5, height=2.6)
-for ax, (L, Q) in zip(axes, ends.items(), strict=True):
-    plots.heatmap(ax, whitened(Q[None], laws.UD[:1])[0], f"$Q$, {L} loops", reach=2.0)
+for ax, L in zip(axes, (n_layers[0], n_layers[-1]), strict=True):
+    Q = whitened(trained[names[0], L]["Q"][:, 0, 0], laws.UD)
+    plots.heatmap(ax, Q[0], f"$Q$, {L} loops", reach=2.0)
 
 # %% [markdown]
 # With four loops it is *not* a multiple of the identity. Beside the diagonal stand numbers of a third of its size, and each
@@ -192,12 +188,11 @@ for ax, (L, Q) in zip(axes, ends.items(), strict=True):
 for L in n_layers:
     Q = whitened(trained[names[0], L]["Q"][:, 0, 0], laws.UD)
     a = -Q.diagonal(dim1=1, dim2=2).mean(1)
-    turn = torch.linalg.eigvals((Q - Q.mT) / 2).imag.sort(1).values[:, -2:]
+    turn = torch.linalg.eigvals((Q - Q.mT) / 2).imag.sort(1).values.mean(0)
     print(
-        f"{L} loops: a {a.min():.3f} to {a.max():.3f}, exact {best[names[0], L].a[0]:.3f};",
-        end="  ",
+        f"{L} loops: a {a.min():.3f} to {a.max():.3f}, theory {best[names[0], L].a[0]:.3f}"
     )
-    print(f"rotations {turn.mean(0)[1]:.2f} and {turn.mean(0)[0]:.2f}")
+    print(f"         rotations of {turn[-1]:.2f} and {turn[-2]:.2f}")
 
 # %% [markdown]
 # Why would gradient descent want to turn? After $L$ loops the error is $(I + Q S / N)^L\, w$. With $Q = -a I$ each
@@ -216,39 +211,37 @@ turning[:, ..., 0, 1], turning[0, ..., 1, 0], turning[1, ..., 1, 0] = 1, 1, -1
 law, curvature = LinearRegression(N, d), {}
 for L in n_layers:
     model = LinearTransformer(d, L, free_P=False, tied=True)
-    Q = -best[names[0], L].a[0] * torch.eye(d, dtype=torch.double).expand_as(turning)
+    Q = -best[names[0], L].a[0] * torch.eye(d).double().expand_as(turning)
     found, g = [], torch.Generator().manual_seed(0)
     for _ in range(10):
         every = integrate([law], law.sample(1000, g, dtype=torch.double))
         prompts = Gram(every.S, every.s[0], every.x[0], every.y[0], N)
         found.append(landscape.along(model, {"Q": Q}, {"Q": turning}, prompts)[2])
-    symmetric, skew = torch.stack(found, 1)
-    curvature[L] = intervals.mean(skew)
-    print(f"{L} loops: symmetric {intervals.mean(symmetric)}, rotation {curvature[L]}")
+    both = [intervals.mean(v) for v in torch.stack(found, 1)]
+    print(f"{L} loops: symmetric {both[0]}, rotation {both[1]}")
+    curvature[L] = both[1]
 
 # %% [markdown]
-# For two and three loops theory's point is a minimum. For four it is a saddle: rotations lower the loss. (For three loops a
-# rotation of 0.28 in one plane is a second minimum, almost as good as the first, and training ends there.) The gain is
-# small, some ten percent. But the preconditioner of a loop is not, in general, a multiple of $\Sigma^{-1}$.
+# For two and three loops theory's point is a minimum. For four it is a saddle: rotations lower the loss. (With three loops
+# training ends beside the minimum, with a rotation in one plane and the same loss to a few percent, so there must be a second
+# one.) The gain is
+# small, some ten percent. But the preconditioner of a loop is not, in general, a multiple of $\Sigma^{-1}$. The symmetry of
+# the problem is broken: all rotations of the prompts are alike, and each network must choose two planes.
 #
 # With $P$ there is less need to turn, since $P$ does the work on the eigenvalues. Here theory's form is what is learned, but
 # for traces of rotation in the loop of four:
 
 # %%
 learned = {}
-for name, L in ((name, L) for name in names for L in n_layers):
-    params, o = trained[name, L], best[name, L]
-    Q = whitened(params["Q"][:, 0, 0], laws.UD)
-    P = params["P"][:, 0, 0] if "P" in params else torch.zeros_like(Q)
+for name, L in trained:
+    Q = whitened(trained[name, L]["Q"][:, 0, 0], laws.UD)
+    P = trained[name, L].get("P", torch.zeros(1, 1, 1, d, d))[:, 0, 0]
     a, b = (M.diagonal(dim1=1, dim2=2).mean(1) for M in (-Q, P))
-    learned[name, L] = {"a": a, "b": b, "distance": distance_to_identity(Q)}
+    learned[name, L], o = {"a": float(a.mean()), "b": float(b.mean())}, best[name, L]
     if name == "loop":
-        print(
-            f"{L} loops: a {a.min():.3f} to {a.max():.3f}, exact {o.a[0]:.3f};",
-            end="  ",
-        )
-        print(f"b {b.mean():.4f}, exact {o.b[0]:.4f};", end="  ")
-        print(f"distance of Q to identity {distance_to_identity(Q).max():.2f}")
+        print(f"{L} loops: a {a.min():.3f} to {a.max():.3f}, exact {o.a[0]:.3f}")
+        print(f"         b {b.min():.4f} to {b.max():.4f}, exact {o.b[0]:.4f}")
+        print(f"         distance to identity {distance_to_identity(Q).max():.2f}")
 
 # %% [markdown]
 # ## Beyond the trained number of loops
@@ -256,28 +249,24 @@ for name, L in ((name, L) for name in names for L in n_layers):
 # Now let the loops go on. One pair of matrices serves any number of loops, so we test the same weights with 1 to 40.
 
 # %%
-ks = sorted({*range(1, 9), 10, 12, 15, 20, 25, 30, most})
-ks = [k for k in ks if k <= most]
-small = laws.sample(4000, 97, torch.float64)
-further = {}
-for (name, L), params in trained.items():
-    if name != "layers":
-        exactly, each = {n: p.double() for n, p in params.items()}, []
-        for k in ks:
-            model = LinearTransformer(n_layer=k, **start, **kinds[name])
-            each.append(squared_error(Trained(model, exactly), small).flatten())
-        further[name, L] = torch.stack(each)  # (ks, prompts of all seeds)
+ks = [k for k in (*range(1, 9), 10, 12, 15, 20, 25, 30) if k < most] + [most]
+small, further = laws.sample(4000, 97, torch.float64), {}
+for name, L in [key for key in trained if key[0] in names]:
+    weights, each = {n: p.double() for n, p in trained[name, L].items()}, []
+    for k in ks:
+        model = LinearTransformer(n_layer=k, **start, **kinds[name])
+        each.append(squared_error(Trained(model, weights), small).flatten())
+    further[name, L] = torch.stack(each)  # (ks, prompts of all seeds)
 
 # %% mystnb={"figure": {"caption": "Test loss against the number of loops, for loops that were trained with two, three and four (dots), without P and with it. Solid: mean over the prompts; dotted: median (five seeds of 4000 prompts).", "name": "fig-loop-linear-further"}, "image": {"alt": "Two panels on a logarithmic axis over 1 to 40 loops. Without P the dotted medians fall to 1e-12, while the solid means turn upwards after 5 to 6 loops and leave the panel. With P both means and medians fall on and on, after a higher start, to between 1e-6 and 1e-8 for the means."}}
 axes = plots.grid(names, xlabel="loops", ylabel="squared error")
 for ax, name in zip(axes.values(), names, strict=True):
     for L, colour in zip(n_layers, plots.PALETTE, strict=False):
-        errors, at = further[name, L], ks.index(L)
-        ax.plot(ks, errors.mean(1), color=colour, label=f"trained with {L}")
-        ax.plot(ks, errors.median(1).values, ":", color=colour)
-        ax.plot(L, errors.mean(1)[at], "o", color=colour, markersize=5)
+        mean, median = further[name, L].mean(1), further[name, L].median(1).values
+        ax.plot(ks, mean, color=colour, label=f"trained with {L}")
+        ax.plot(ks, median, ":", color=colour)
+        ax.plot(L, mean[ks.index(L)], "o", color=colour, markersize=5)
     ax.set(yscale="log", ylim=(1e-9, 30), xscale="log", xticks=[1, 10])
-    ax.axvline(most, alpha=0)
 plots.shared_legend(ax)
 
 # %% [markdown]
@@ -296,14 +285,12 @@ plots.shared_legend(ax)
 # exponentially. With $b \approx 0.1$ the power is so high that it does not matter here.
 
 # %%
-t, weights = isotropic.spectrum(N, d)
-for name in names:
-    for L in n_layers:
-        a, b = (float(learned[name, L][k].mean()) for k in "ab")
-        limit = 2 / (a * b) if b else 2 / a
-        above = d * weights[t > limit].sum()
-        print(f"{name:16}{L}: stable below t = {limit:4.1f};", end="  ")
-        print(f"expected eigenvalues above it {above:.0e} in a prompt")
+t, share = isotropic.spectrum(N, d)
+for name, L in further:
+    a, b = learned[name, L].values()
+    limit = 2 / (a * b) if b else 2 / a
+    above = d * share[t > limit].sum()
+    print(f"{name:16}{L}: stable below t = {limit:.1f}, above: {above:.0e}")
 
 # %% [markdown]
 # ## Claims
@@ -323,14 +310,19 @@ claim(
     measured=f"{low:.2f} to {high:.2f} times the loss of the best multiple",
     holds=high < 1.1,
 )
-two, four = curvature[n_layers[0]], curvature[n_layers[-1]]
+
+# %% [markdown]
+# That the best multiple is not the minimum for four loops is our own finding, from the second derivatives above.
+
+# %%
+few, many = curvature[n_layers[0]], curvature[n_layers[-1]]
 claim(
     "loop-linear-turn",
     "Its preconditioner is a multiple of the inverse covariance for few loops, and not for four",
     "this book, second derivatives",
-    published="curvature in rotations positive, then negative",
-    measured=f"{two} for {n_layers[0]}, {four} for {n_layers[-1]}",
-    holds=two.low > 0 > four.high,
+    published="curvature in rotations positive; negative",
+    measured=f"{few} for {n_layers[0]}; {many} for {n_layers[-1]}",
+    holds=few.low > 0 > many.high,
 )
 
 # %% [markdown]
@@ -338,17 +330,17 @@ claim(
 # mean, because the learning rate never quite reaches zero, and the mean over five by half of that; we allow two percent.
 
 # %%
-gaps = {}
+gaps = []
 for L in n_layers:
-    for name, number in (("a", best["loop", L].a[0]), ("b", best["loop", L].b[0])):
-        gaps[name, L] = float(learned["loop", L][name].mean()) / number - 1
+    o, numbers = best["loop", L], learned["loop", L]
+    gaps += [numbers["a"] / o.a[0] - 1, numbers["b"] / o.b[0] - 1]
 claim(
     "loop-linear-optimum",
     "With P the loops learn the two numbers of the exact optimum",
     "this book, exact optimum",
     published=", ".join(f"{best['loop', L].a[0]:.2f}" for L in n_layers) + " for a",
-    measured=f"deviations of {min(gaps.values()):.1%} to {max(gaps.values()):.1%}",
-    holds=max(map(abs, gaps.values())) < 0.02,
+    measured=f"deviations of {min(gaps):.1%} to {max(gaps):.1%}",
+    holds=max(map(abs, gaps)) < 0.02,
 )
 
 # %% [markdown]
@@ -373,11 +365,12 @@ claim(
 # $1 / (2b)$, and say why the optimal $b$ falls with the number of loops.
 
 # %% tags=["hide-cell"]
-after = {L: float(further["loop", L][-1].mean()) for L in n_layers}
-exponents = {L: float(0.5 / learned["loop", L]["b"].mean()) for L in n_layers}
-for L in n_layers:
-    print(f"trained with {L}: {after[L]:.1e} after {most}, exponent {exponents[L]:.1f}")
-assert max_iters < 1000 or exponents[n_layers[-1]] > exponents[n_layers[0]]
+powers = [0.5 / learned["loop", L]["b"] for L in n_layers]
+for L, power in zip(n_layers, powers, strict=True):
+    print(
+        f"{L}: {further['loop', L][-1].mean():.1e} after {most}, exponent {power:.1f}"
+    )
+assert max_iters < 1000 or powers[-1] > powers[0]
 
 # %% [markdown]
 # **Exercise 2.** Give the loop without $P$ a step so short that prompts with $t = 5$ still converge, $a = 0.4$. How many

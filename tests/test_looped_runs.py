@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from lintf.looped import labels
-from lintf.looped_runs import CHUNK, Scale, classical, errors, path_errors, prefix, step_seconds, tokens_of
+from lintf.looped_runs import (
+    CHUNK,
+    Scale,
+    classical,
+    influence,
+    one_wrong_label,
+    path_errors,
+    prediction_errors,
+    prefix,
+    step_seconds,
+    tokens_of,
+)
 from lintf.member import Member
 from lintf.prompts import LinearRegression, Prompts
 from lintf.train import fit
@@ -90,7 +101,7 @@ def test_errors_are_those_of_the_predictions(fields):
     run = fit(model, task, training, (3, 5), device="cpu", stored=False, progress=False)
     some = task.sample(CHUNK + 3, torch.Generator().manual_seed(1), "tokens")
     for loops in (None, 1, 7):
-        ours = errors(model, run, some, loops)
+        ours = prediction_errors(model, run, some, loops)
         assert ours.shape == (2, CHUNK + 3, 7)
         for b in (0, CHUNK - 1, CHUNK, CHUNK + 2):
             with torch.no_grad():
@@ -100,6 +111,34 @@ def test_errors_are_those_of_the_predictions(fields):
     path = path_errors(model, run, some, 7)
     assert path.shape == (2, 7, CHUNK + 3, 7)
     torch.testing.assert_close(path[:, -1], ours)
+
+
+def test_one_wrong_label_at_a_time():
+    prompts = drawn(B=4, N=5, d=3)
+    given = one_wrong_label(prompts, torch.Generator().manual_seed(0))
+    w = torch.randn(4, 3, 1, generator=torch.Generator().manual_seed(0), dtype=F64)
+    assert given.Z.shape == (20, 6, 4)
+    for j in range(5):
+        for b in range(4):
+            ours, theirs = given.Z[4 * j + b], prompts.Z[b].clone()
+            theirs[j, -1] = theirs[j, :-1] @ w[b, :, 0]
+            torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=1e-15)
+            assert ours[j, -1] != prompts.Z[b, j, -1]
+            assert given.y[4 * j + b] == prompts.y[b]
+
+
+def test_influence_is_a_difference_of_errors():
+    model, task, training = TINY.plan(3, 2)
+    run = fit(model, task, training, (3, 5), device="cpu", stored=False, progress=False)
+    some = task.sample(7, torch.Generator().manual_seed(1), "tokens")
+    found = influence(model, run, some)
+    assert found.shape == (7, 6)
+    wrong = one_wrong_label(some, torch.Generator().manual_seed(97))
+    before = prediction_errors(model, run, some)[0, :, -1]
+    for j in range(6):
+        part = Prompts(wrong.Z[7 * j : 7 * j + 7], wrong.y[7 * j : 7 * j + 7])
+        torch.testing.assert_close(found[:, j], prediction_errors(model, run, part)[0, :, -1] - before)
+    assert found.abs().max() > 0
 
 
 def test_more_work_takes_longer():
