@@ -202,7 +202,8 @@ for n, plan in deep.items():
 # $\lfloor n / 2 \rfloor$ examples.
 
 # %%
-reads = sorted({*range(0, 11, 2), *range(15, tokens, 5), tokens - 1, tokens})
+reads = {*range(0, 11, 2), *range(15, tokens, 5), tokens - 1, tokens}
+reads = sorted(n for n in reads if n <= tokens)
 late, bound = [], []
 for n in reads:
     changed = replace(plans[whole][0], n_last_tokens=n)
