@@ -1,0 +1,283 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How deep should a loop be?
+#
+# **Question.** A looped transformer may hold one block or several. Are more blocks in a loop better, if the loop is run as
+# often? If the work is the same? And what happens when a trained loop simply goes on?
+#
+# **What was published.** Yang et al. ([2023](https://arxiv.org/abs/2311.12424)) loop one block of GPT-2, and train the last
+# loops only, so that further ones may improve the answer and should not spoil it. A report on their code tries one, two
+# and three blocks: the squared error after 30 to 40 examples is about 0.03, 0.028 and 0.02. Its conclusion: more blocks are
+# better.
+#
+# We repeat this on a smaller scale, add the comparison at equal work, and follow the error from loop to loop, far beyond the
+# number that was trained.
+
+# %%
+import torch
+from lintf import intervals, looped_runs, pages, plots
+from lintf.checks import check_int
+from lintf.claims import claim
+from lintf.looped_runs import path_errors, prediction_errors, step_seconds
+from lintf.prompts import Prompts
+from lintf.several import fit_all
+
+# %% [markdown]
+# ## Parameters
+#
+# The published values are in brackets, and in `presets/paper`. Other values train when you run the page; the models of
+# this one took about two hours on one core each.
+
+# %% tags=["parameters"]
+d = 5  # dimension of the covariates (10)
+N = 20  # examples in a prompt (40)
+width = 64  # of the states (256)
+n_head = 4  # heads (8)
+loops = 12  # passes through one block (30)
+T = 6  # last loops that are trained (15)
+max_iters = 10_000  # Adam's steps (20 001)
+B = 64  # prompts in a batch, as published
+lr = 2e-3  # learning rate after the warm-up (1e-4)
+lr_end = 1e-5  # learning rate at the end (1e-4)
+seeds = [0]  # one training each
+more_seeds = [1]  # also these, for one block
+most = 40  # loops in the test
+test_prompts = 2000  # on which all are tested
+device = "auto"  # "cpu", "cuda", or the GPU if there is one
+
+# %%
+pages.check_parameters()
+plots.style()
+check_int("test_prompts", test_prompts, 2)
+check_int("most", most, check_int("loops", loops, 3))
+scale = looped_runs.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
+
+# %% [markdown]
+# ## The models
+#
+# With $k$ blocks in the function $f$, a loop is $k$ layers deep,
+#
+# $$
+# z_t = f(z_{t-1} + e), \qquad f = \text{block}_k \circ \dots \circ \text{block}_1 ,
+# $$
+#
+# and the prompt $e$ comes in anew before the first of them. $b$ loops of $k$ blocks cost as much as $b k$ blocks. Two
+# further models have $k = 2$ and $3$ with $b$ divided by $k$, so that they do the same work as one block.
+
+
+# %%
+def shared_work(k):
+    """k blocks, and the work of one."""
+    b = max(1, loops // k)
+    return scale.plan(b, max(1, b * T // loops), n_layer=k)
+
+
+plans = {
+    "1 block": scale.plan(loops, T),
+    "2 blocks": scale.plan(loops, T, n_layer=2),
+    "3 blocks": scale.plan(loops, T, n_layer=3),
+    "2 blocks, half the loops": shared_work(2),
+    "3 blocks, a third": shared_work(3),
+}
+one, two, three, *halved = plans
+each = {name: [*seeds, *(more_seeds if name == one else ())] for name in plans}
+runs = fit_all(plans, each, device)
+
+# %% [markdown]
+# All are tested on the same prompts. Errors are divided by $d$, as in the paper's code, so that without any example the
+# best answer, 0, has error 1. An interval is over the prompts, for one training. Beside the error of the query's prediction, from all $N$ examples, stand the number of
+# parameters, and the time of one training step at full length, here and now.
+
+# %%
+looks = dict(
+    zip((one, two, three), [{"color": c} for c in plots.PALETTE], strict=False)
+)
+looks |= {k: looks[j] | {"ls": "--"} for k, j in zip(halved, (two, three), strict=True)}
+law = plans[one][1]
+test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
+classical = looped_runs.classical(test, [loops])
+errors = {k: prediction_errors(plan[0], runs[k], test) for k, plan in plans.items()}
+for name, plan in plans.items():
+    model, at_N = plan[0], intervals.mean(errors[name][0, :, -1])
+    size = sum(p[0].numel() for p in runs[name].final.values())
+    print(f"{name:24} {model.loops:2} loops, {size:6} parameters,", end=" ")
+    print(f"{1000 * step_seconds(plan):4.0f} ms a step: {at_N}")
+
+# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for loops of one, two and three blocks at equal loops (solid), and of two and three at the work of one (dashed) (d = 5, N = 20, width 64; 10,000 steps of 64 prompts, a smaller scale than published; first seed, 2000 test prompts). Dotted: least squares, and gradient descent with an exact line search.", "name": "fig-loop-depth"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. All follow least squares from 1 to 0.3 at four examples. With one, two and three blocks at twelve loops they level off at 0.013, 0.004 and 0.0013; the dashed ones of equal work stay above that of one block. Gradient descent crosses them from above between 10 and 16 examples."}}
+_, ((ax,),) = plots.panels(height=3.6)
+for name, look in looks.items():
+    ax.plot(errors[name][0].mean(0), **look, label=name)
+for (name, e), colour in zip(classical.items(), ("0.1", "0.55"), strict=True):
+    ax.plot(e.mean(0), ":", color=colour, label=name)
+ax.set(xlabel="examples before the prediction", ylabel="squared error / d")
+ax.set(yscale="log", ylim=(1e-3, 2), xticks=range(0, N + 1, max(1, N // 4)))
+plots.shared_legend(ax)
+
+# %% [markdown]
+# At equal loops every further block divides the error by about three. All models follow least squares for the first four
+# examples, where no method could do better, and differ in how close they come to its zero from five examples on. Gradient
+# descent with as many steps as there are loops is worse than all of them up to ten examples, and better than all in the end:
+# a network reaches a certain precision, and more examples do not improve it.
+#
+# But three blocks in twelve loops are 36 layers, and that takes three times as long. The dashed curves have the same work as
+# one block. Now the order is turned around: of three models that do twelve blocks' work, the one with a single block is the
+# best, although it has the fewest parameters. Work is better spent on loops than on depth.
+#
+# In terms of algorithms this is not absurd. If one block can do a step of an iteration, more loops are more steps. A block of
+# its own for every second or third step would have to do something that the first cannot.
+#
+# ## Loop by loop
+#
+# The last $T$ loops were all asked for the right answer. Here is the error of the query's prediction, from all $N$ examples,
+# after 1, 2, and up to 40 loops.
+
+# %%
+paths, some = {}, Prompts(test.Z[:500], test.y[:500])
+for name, (model, *_) in plans.items():
+    found = path_errors(model, runs[name], some, most)
+    paths[name] = found[..., -1].mean(2)  # (seeds, loops)
+
+# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop. Shaded: the loops that were trained by the loss, for one to three blocks at equal loops (first seed, 500 test prompts). Dots: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}
+_, ((ax,),) = plots.panels(height=3.6)
+for name, path in paths.items():
+    b = plans[name][0].loops
+    ax.plot(range(1, most + 1), path[0], **looks[name], label=name)
+    ax.plot(b, path[0, b - 1], "o", color=looks[name]["color"], markersize=5)
+ax.axvspan(loops - T + 0.5, loops + 0.5, color="0.93", zorder=0)
+ax.set(xlabel="loops", ylabel="squared error / d", yscale="log")
+plots.shared_legend(ax)
+
+# %% [markdown]
+# In the first loops the answers are useless, and for one block worse than none. Then the error falls like that of a
+# convergent iteration, almost by a constant factor in each loop, until the last of the trained loops. The more blocks, the
+# faster it falls.
+#
+# After that they part. Three blocks have arrived: from the 14th loop to the 40th nothing changes. One block was at its best
+# just where training looked, and loses half of its precision when it goes on; it never diverges. And the models with fewer
+# loops, which were asked for the answer early, become worse at once and then stay where they are.
+#
+# ## Does it stand still?
+#
+# A looped model that computed a fixed point would stand still there. How much do predictions still change from loop to loop?
+# For the query, the root mean square of the change, over the standard deviation of the labels:
+
+# %%
+for name, (model, *_) in plans.items():
+    weights = {n: p[0] for n, p in runs[name].final.items()}
+    with torch.no_grad():
+        answers = model.path(weights, some, most)[..., -1]
+    moves = answers.diff(dim=0).square().mean(1).sqrt() / test.y.std()
+    b = model.loops
+    print(f"{name:24} after loop {b:2}: {moves[b - 1]:.3f},", end=" ")
+    print(f"after loop {most - 1}: {moves[-1]:.4f}")
+
+# %% [markdown]
+# None of them does, quite. Single predictions go on moving by a few percent of a label, even where their mean error has come
+# to rest; with three blocks it is least. The loss asks for small errors in six successive loops, and that is satisfied by a
+# small orbit around the answer as well as by a point.
+#
+# ## Claims
+#
+# The report's conclusion is about equal loops. We compare one block with two and with three on the same prompts.
+
+
+# %%
+def ratio(better, worse):
+    """Of the query's errors, with an interval over the prompts."""
+    pair = torch.stack((errors[better][0, :, -1], errors[worse][0, :, -1]), 1)
+    return intervals.bootstrap(pair, lambda e: e[0] / e[1])
+
+
+versus = {k: ratio(k, one) for k in plans if k != one}
+runs_of = f"d = {d}, {N} examples, width {width}, {max_iters:,} steps"
+claim(
+    "loop-depth-blocks",
+    "At equal loops, more blocks have smaller errors",
+    "report on 2311.12424, hypothesis 2",
+    published="0.03, 0.028 and 0.02 for one, two and three blocks",
+    measured=f"two {versus[two]} times the error of one, three {versus[three]}",
+    holds=versus[two].high < 1 and versus[three].high < 1,
+    scale=runs_of,
+)
+
+# %% [markdown]
+# At equal work we compare the other way around: one block is better, if both ratios are above 1.
+
+# %%
+claim(
+    "loop-depth-work",
+    "At equal work one block in many loops is better than more blocks in fewer",
+    "this book, question beside hypothesis 2",
+    published="-",
+    measured="; ".join(f"{k} {versus[k]} times the error" for k in halved),
+    holds=all(versus[k].low > 1 for k in halved),
+    scale=runs_of,
+)
+
+# %% [markdown]
+# Last, what becomes of a loop that goes on. The paper trains the last loops so that further ones do no harm. We take the error
+# after 40 loops over that after the trained number, for the models with equal loops.
+
+# %%
+after = {k: float(paths[k][0, -1] / paths[k][0, loops - 1]) for k in (one, two, three)}
+claim(
+    "loop-depth-further",
+    f"Going on to {most} loops at most doubles the error, and with three blocks leaves it as it is",
+    "2311.12424, on the number of loops in a test",
+    published="further loops do not spoil the answer",
+    measured=", ".join(f"{v:.2f} times with {k}" for k, v in after.items()),
+    holds=max(after.values()) < 2 and after[three] < 1.1,
+    scale=runs_of,
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# **Exercise 1.** After how many loops is each model as good as one block after all of its own? Multiply by the number of
+# blocks: which model gets there with the least work?
+
+# %% tags=["hide-cell"]
+goal = float(paths[one][0, loops - 1])
+for name in (one, two, three):
+    enough = (paths[name][0] <= 1.02 * goal).nonzero()[:, 0]
+    first = int(enough[0]) + 1 if len(enough) else None
+    print(f"{name}: after {first} loops, {plans[name][0].n_layer} blocks each")
+    assert first is None or first <= loops or max_iters < 1000
+
+# %% [markdown]
+# **Exercise 2.** Training is random, too. Compare the two seeds of one block with each other, and with two blocks. Is the
+# difference between the numbers of blocks larger than that between seeds?
+
+# %% tags=["hide-cell"]
+by_seed = [float(v) for v in errors[one][..., -1].mean(1)]
+print("one block:", ", ".join(f"{v:.4f}" for v in by_seed))
+print(f"two blocks: {errors[two][0, :, -1].mean():.4f}")
+assert min(by_seed) > errors[two][0, :, -1].mean() or max_iters < 1000
+
+# %% [markdown]
+# ## What we found
+#
+# - At equal loops more blocks are better, as the report has it, and by more than it has: a factor of three for each.
+# - At equal work it is the other way around. One block in twelve loops beats two in six and three in four.
+# - Loops can go on after training. Three blocks stay where they are, one loses half of its precision, and none diverges.
+# - No model has a fixed point in the strict sense: predictions keep moving by a few percent.
+#
+# ## References
+#
+# - L. Yang, K. Lee, R. Nowak, D. Papailiopoulos. *Looped transformers are better at learning learning algorithms.* ICLR 2024.
+#   [arXiv:2311.12424](https://arxiv.org/abs/2311.12424). The code is at
+#   [Leiay/looped_transformer](https://github.com/Leiay/looped_transformer); the report on it is unpublished, in Russian.
