@@ -59,7 +59,7 @@ lr = 2e-3  # learning rate after the warm-up (1e-4)
 lr_end = 1e-5  # learning rate at the end (1e-4)
 few = [0.0]  # shares with which two blocks in a loop are trained, too
 seeds = [0]  # one training each
-more_seeds = []  # also these, for all tokens and for a quarter
+more_seeds = [1]  # also these, for all tokens and for a quarter
 test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
@@ -87,7 +87,8 @@ if len({1.0, 0.25} & ns.keys()) < 2:
 # sees the bare prompt in every loop.
 #
 # The loss is the squared error, summed over all $i$ and over the last $T$ loops. Gradients go through these loops only.
-# As in the paper, prompts and loops are few at first: a quarter of the examples, and $T$ loops.
+# As in the paper, prompts and loops are few at first: a quarter of the examples, and $T$ loops. Adam has a short warm-up and
+# then a cosine, and gradients are clipped to length 1.
 
 # %%
 plans = {n: scale.plan(loops, T, n_last_tokens=n) for n in ns.values()}

@@ -119,13 +119,12 @@ ax.set(yscale="log", ylim=(3e-3, 2), xticks=range(0, N + 1, max(1, N // 4)))
 plots.shared_legend(ax)
 
 # %% [markdown]
-# The block is ahead everywhere, most of all between five and ten examples, where it is several times better. But an LSTM is
-# not lost at all. It follows least squares for a while, then comes down more slowly and does not stop, and with 20 examples
-# it is close to the block. Further layers bring it closer. Nor is it expensive: per layer it has two thirds of the parameters
-# of a block, and takes two thirds of the time.
+# Between five and ten examples the block is several times better than any LSTM. But LSTMs are not lost at all. They come down
+# more slowly and do not stop, further layers bring them down faster, and with 20 examples they are where the block is, three
+# layers even below it. Nor is a layer expensive: it has two thirds of the parameters of a block, and takes half of the time.
 #
-# So the direction is the report's, and the size is not. There, at twice the dimension, errors with 40 examples are twelve to
-# twenty times those of the block, and with one layer not far below the error of guessing 0. Nothing in our curves suggests
+# That is not what the report saw. There, at twice the dimension, errors with 40 examples are twelve to twenty times those of
+# the block, and with one layer not far below the error of guessing 0. Nothing in our curves suggests
 # that an LSTM cannot do it. The report trains for 20,001 steps at a learning rate of $10^{-4}$, which is a twentieth of ours, and
 # we suspect that its LSTMs were stopped on the way.
 #
@@ -186,19 +185,22 @@ label = axes[len(shown) // 2, 0].set_ylabel("added error")
 # ## Claims
 #
 # The report's conclusion has two parts. We compare on the same prompts: each LSTM with the block, and each with the next
-# larger one.
+# larger one. First in the mean over all numbers of examples. There we subtract what least squares leaves, which no method
+# could avoid.
 
 # %%
 query = torch.stack([errors[name][0, :, -1] for name in looped], 1)
-values = ", ".join(f"{v:.2g}" for v in query.mean(0)[1:])
-worse = intervals.bootstrap(query, lambda e: (e[1:] / e[0]).min())
+left = classical["least squares"].mean(1)
+overall = torch.stack([errors[name][0].mean(1) - left for name in looped], 1)
+values = ", ".join(f"{v:.3f}" for v in overall.mean(0)[1:])
+worse = intervals.bootstrap(overall, lambda e: (e[1:] / e[0]).min())
 runs_of = f"d = {d}, {N} examples, width {width}, {max_iters:,} steps"
 claim(
     "loop-lstm-worse",
-    "LSTM layers in the loop are worse than a block",
+    "LSTM layers in the loop are worse than a block, over all numbers of examples",
     "report on 2311.12424, hypothesis 3",
     published="0.6, 0.4 and 0.35 for one, two and three layers, 0.03 for a block",
-    measured=f"{values}, and {query[:, 0].mean():.2g}; the best {worse} times the block's",
+    measured=f"{values}, and {overall[:, 0].mean():.3f}; the best {worse} times the block's",
     holds=worse.low > 1,
     scale=runs_of,
 )
@@ -207,31 +209,40 @@ claim(
 # The second part of the conclusion, layer by layer.
 
 # %%
-steps_up = intervals.bootstrap(query, lambda e: (e[1:-1] / e[2:]).min())
+gain = intervals.bootstrap(overall, lambda e: (e[1:-1] / e[2:]).min())
 claim(
     "loop-lstm-layers",
     "Each further layer of the LSTM helps",
     "report on 2311.12424, hypothesis 3",
     published="0.6, then 0.4, then 0.35",
-    measured=f"{values}; by a factor of at least {steps_up}",
-    holds=steps_up.low > 1,
+    measured=f"{values}; by a factor of at least {gain}",
+    holds=gain.low > 1,
     scale=runs_of,
 )
 
 # %% [markdown]
-# How much worse they are is another matter. The published errors are twelve to twenty times those of the block.
+# How much worse they are is another matter. With all examples the published errors are twelve to twenty times those of the
+# block.
 
 # %%
-much = intervals.bootstrap(query, lambda e: (e[1:] / e[0]).max())
+much = [
+    intervals.bootstrap(query, lambda e, k=k: e[k] / e[0])
+    for k in range(1, len(looped))
+]
 claim(
     "loop-lstm-much",
-    "LSTM layers in the loop are ten times worse or more",
+    "With all examples LSTM layers in the loop are ten times worse or more",
     "report on 2311.12424, hypothesis 3",
     published="12 to 20 times the error of a block",
-    measured=f"the worst {much} times",
-    holds=much.high >= 10,
+    measured="; ".join(map(str, much)) + " times",
+    holds=min(v.high for v in much) >= 10,
     why="our learning rate is twenty times larger, the dimension half as large",
 )
+
+# %% [markdown]
+# And the single pass, in which a block has no chance.
+
+# %%
 small = torch.stack(
     [errors[k][0, :, -1] for k in ("LSTM, 1, one pass", "block, one pass")], 1
 )
@@ -269,9 +280,10 @@ assert further[1:].min() > further[0] or max_iters < 1000
 # %% [markdown]
 # ## What we found
 #
-# - LSTM layers in the loop are worse than a block of GPT-2, and get better with every layer, as the report has it.
-# - They are not *much* worse. With 20 examples one layer is within a factor of two of the block, with fewer parameters and in
-#   less time; it loses most with five to ten examples.
+# - LSTM layers in the loop are worse than a block of GPT-2 with five to fifteen examples, several times at ten, and get better
+#   with every layer.
+# - They are not much worse with all 20. One layer is within a factor of two of the block there, with fewer parameters and in
+#   less time, and three are as good.
 # - A single pass tells them apart: an LSTM joins $x_i$ and $y_i$ as it reads them, attention needs a second pass.
 # - The LSTM reads all examples alike, and its loop comes to rest; the block does neither.
 #

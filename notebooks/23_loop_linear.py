@@ -202,8 +202,9 @@ for L in n_layers:
 # a product of different factors, and the product is smaller than the power of the worst.
 #
 # It is no accident of training either. At the best multiple of the identity we take the second derivative of the population
-# loss in two directions: a symmetric one, and a rotation in one plane. All other off-diagonal directions are equivalent to
-# these. Weights and query are averaged out exactly, so only the matrices $S$ are left to chance.
+# loss in two directions: a symmetric one, and a rotation in one plane. By symmetry all symmetric directions without trace have
+# the same curvature there, and all rotations, too. Weights and query are averaged out exactly, so only the matrices $S$ are
+# left to chance.
 
 # %%
 turning = torch.zeros(2, 1, 1, d, d, dtype=torch.double)
@@ -224,9 +225,8 @@ for L in n_layers:
 # %% [markdown]
 # For two and three loops theory's point is a minimum. For four it is a saddle: rotations lower the loss. (With three loops
 # training ends beside the minimum, with a rotation in one plane and the same loss to a few percent, so there must be a second
-# one.) The gain is
-# small, some ten percent. But the preconditioner of a loop is not, in general, a multiple of $\Sigma^{-1}$. The symmetry of
-# the problem is broken: all rotations of the prompts are alike, and each network must choose two planes.
+# one.) The gain is small, some ten percent. But the preconditioner of a loop is not, in general, a multiple of
+# $\Sigma^{-1}$. The symmetry of the problem is broken: all planes are alike, and each network must choose two.
 #
 # With $P$ there is less need to turn, since $P$ does the work on the eigenvalues. Here theory's form is what is learned, but
 # for traces of rotation in the loop of four:
