@@ -118,12 +118,13 @@ def classical(prompts: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
     """name -> (prompts, N+1): the squared error over d of least squares and, after so many steps, of gradient descent
     with an exact line search in each step, from 0, 1, ..., N examples."""
     steps = [check_int("each of steps", k, 1) for k in steps]
+    names = {k: f"GD, {k} step{'s' * (k > 1)}" for k in steps}
     without = labels(prompts)[..., 0].square()  # the error of 0, which is what all of them answer
-    columns = {name: [without] for name in ("least squares", *(f"GD, {k} steps" for k in steps))}
+    columns = {name: [without] for name in ("least squares", *names.values())}
     for n in range(1, prompts.N + 1):
         part = prefix(prompts, n)
         columns["least squares"].append(squared_error(LeastSquares(), part))
         answers = SteepestDescent(max(steps, default=0)).iterates(part)
         for k in steps:
-            columns[f"GD, {k} steps"].append((answers[k] - part.y).square())
+            columns[names[k]].append((answers[k] - part.y).square())
     return {name: torch.stack(each, -1) / prompts.d for name, each in columns.items()}

@@ -169,7 +169,7 @@ shown = [looped[0], looped[1], looped[-1]]
 few = Prompts(test.Z[:200], test.y[:200])
 rises = {name: influence(plans[name][0], runs[name], few).mean(0) for name in shown}
 
-# %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples (first seed, 200 test prompts).", "name": "fig-loop-lstm-influence"}, "image": {"alt": "Small bar charts over the examples 1 to 20. For the block the bars are highest for the first examples and vanish for the last five; for the LSTMs they are all about equally high."}}
+# %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples (first seed, 200 test prompts).", "name": "fig-loop-lstm-influence"}, "image": {"alt": "Small bar charts over the examples 1 to 20. For the block the bars are highest for the first examples and vanish for the last five; for one layer of an LSTM they are all about equally high, for three they fall from 1.2 to 0.3."}}
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
 for ax, name in zip(axes[:, 0], shown, strict=True):
     ax.bar(range(1, N + 1), rises[name])
@@ -178,9 +178,9 @@ axes[-1, 0].set(xlabel="example", xticks=[1, *range(5, N + 1, 5)])
 label = axes[len(shown) // 2, 0].set_ylabel("added error")
 
 # %% [markdown]
-# The block relies on the first examples and hardly reads the last five. The LSTM reads all of them alike, which is what least
-# squares does. An example that it has read is in its state for good, whatever its place. And a wrong label hurts it more,
-# since it has no way to leave one out.
+# The block relies on the first examples and hardly reads the last five. The LSTMs read all of them, one layer nearly alike,
+# which is what least squares does; three layers lean on the first ones, too. An example that an LSTM has read is in its state
+# for good, whatever its place. And a wrong label hurts it more, since it has no way to leave one out.
 #
 # ## Claims
 #
@@ -285,7 +285,7 @@ assert further[1:].min() > further[0] or max_iters < 1000
 # - They are not much worse with all 20. One layer is within a factor of two of the block there, with fewer parameters and in
 #   less time, and three are as good.
 # - A single pass tells them apart: an LSTM joins $x_i$ and $y_i$ as it reads them, attention needs a second pass.
-# - The LSTM reads all examples alike, and its loop comes to rest; the block does neither.
+# - An LSTM reads all examples, where the block leaves out the last ones, and its loop comes to rest.
 #
 # ## References
 #
