@@ -186,8 +186,8 @@ for name, a in answers.items():
     print(f"after loop {most - 1}: {moves[-1]:.4f}")
 
 # %% [markdown]
-# None of them does, quite. Single predictions go on moving by a few percent of a label, even where their mean error has come
-# to rest; with three blocks it is least. The loss asks for small errors in six successive loops, and that is satisfied by a
+# None of them does, quite. Single predictions go on moving, by up to a few percent of a label, even where their mean error
+# has come to rest; with three blocks it is least. The loss asks for small errors in six successive loops, and that is satisfied by a
 # small orbit around the answer as well as by a point.
 #
 # ## Claims
@@ -276,7 +276,7 @@ assert min(by_seed) > errors[two][0, :, -1].mean() or max_iters < 1000
 # - At equal work there is little between them. One block in twelve loops, two in six and three in four have errors within a
 #   factor of two: what counts is the number of blocks passed.
 # - Loops can go on after training. Three blocks stay where they are, one loses half of its precision, and none diverges.
-# - No model has a fixed point in the strict sense: predictions keep moving by a few percent.
+# - No model has a fixed point in the strict sense: predictions keep moving, by up to a few percent.
 #
 # ## References
 #
