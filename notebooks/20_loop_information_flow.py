@@ -43,7 +43,7 @@ from lintf.solvers import LeastSquares, squared_error
 # ## Parameters
 #
 # The published values are in brackets, and in `presets/paper`. Other values train when you run the page; the models of
-# this one took about an hour and a half of one core.
+# this one took little more than an hour of one core.
 
 # %% tags=["parameters"]
 d = 5  # dimension of the covariates (10)
@@ -86,7 +86,7 @@ if len({1.0, 0.25} & ns.keys()) < 2:
 # the $i - 1$ examples before. The mask $m$ is 1 for the last $n$ tokens and 0 for the others. Where it is 0, the block
 # sees the bare prompt in every loop.
 #
-# The loss is the squared error, summed over all $i$ and over the last $T$ loops. Gradients go through these loops only.
+# The loss is the squared error, in the mean over all $i$ and over the last $T$ loops. Gradients go through these loops only.
 # As in the paper, prompts and loops are few at first: a quarter of the examples, and $T$ loops. Adam has a short warm-up and
 # then a cosine, and gradients are clipped to length 1.
 
@@ -321,7 +321,7 @@ assert lost > kept or max_iters < 1000
 #
 # - The fewer tokens a looped transformer passes on, the larger its error, as the report has it.
 # - What counts is how many *examples* can be read: a pair that was formed in one pass is found only in the next, so an example
-#   is read if its label's state is passed on. A wrong label elsewhere does almost nothing.
+#   is read if its label's state is passed on. Wrong labels elsewhere do little.
 # - With two blocks in the loop pairs are formed and found in one pass. Such a model without any memory is better than one
 #   block with a quarter of the tokens.
 #

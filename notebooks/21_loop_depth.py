@@ -40,7 +40,7 @@ from lintf.several import fit_all
 # ## Parameters
 #
 # The published values are in brackets, and in `presets/paper`. Other values train when you run the page; the models of
-# this one took about two hours on one core each.
+# this one took about two hours of one core.
 
 # %% tags=["parameters"]
 d = 5  # dimension of the covariates (10)
@@ -99,8 +99,9 @@ runs = fit_all(plans, each, device)
 
 # %% [markdown]
 # All are tested on the same prompts. Errors are divided by $d$, as in the paper's code, so that without any example the
-# best answer, 0, has error 1. An interval is over the prompts, for one training. Beside the error of the query's prediction, from all $N$ examples, stand the number of
-# parameters, and the time of one training step at full length, here and now.
+# best answer, 0, has error 1. Beside the error of the query's prediction, from all $N$ examples, stand the number of
+# parameters, and the time of one training step at full length, here and now. An interval is over the prompts, for one
+# training.
 
 # %%
 looks = dict(
@@ -187,8 +188,8 @@ for name, a in answers.items():
 
 # %% [markdown]
 # None of them does, quite. Single predictions go on moving, by up to a few percent of a label, even where their mean error
-# has come to rest; with three blocks it is least. The loss asks for small errors in six successive loops, and that is satisfied by a
-# small orbit around the answer as well as by a point.
+# has come to rest; with three blocks it is least. The loss asks for small errors in six successive loops, and that is
+# satisfied by a small orbit around the answer as well as by a point.
 #
 # ## Claims
 #

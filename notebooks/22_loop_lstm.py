@@ -38,7 +38,7 @@ from lintf.several import fit_all
 # ## Parameters
 #
 # The published values are in brackets, and in `presets/paper`. Other values train when you run the page; the models of
-# this one took about an hour on one core.
+# this one took about an hour of one core.
 
 # %% tags=["parameters"]
 d = 5  # dimension of the covariates (10)
@@ -131,9 +131,9 @@ for name in looped[:2]:
 
 # %% [markdown]
 # That is not what the report saw. There, at twice the dimension, errors with 40 examples are twelve to twenty times those of
-# the block, and with one layer not far below the error of guessing 0. Nothing in our curves suggests
-# that an LSTM cannot do it. The report trains for 20,001 steps at a learning rate of $10^{-4}$, which is a twentieth of ours, and
-# we suspect that its LSTMs were stopped on the way.
+# the block, and with one layer not far below the error of guessing 0. Nothing in our curves suggests that an LSTM cannot do
+# it. The report trains for 20,001 steps at a learning rate of $10^{-4}$, which is a twentieth of ours, and we suspect that its
+# LSTMs were stopped on the way.
 #
 # ## What does a loop add?
 #
@@ -163,8 +163,7 @@ plots.shared_legend(ax)
 # meets $y_i$ and updates its state, as a recursive method for least squares would. One pass is enough for an error of 0.05.
 # The loop improves it by a factor of two or three, not by sixty.
 #
-# And the LSTM comes to rest. From the 12th loop on its error does not change in the third digit, where the block's drifts
-# upwards.
+# And the LSTM comes to rest. From the 12th loop on its error hardly changes, where the block's drifts upwards.
 #
 # ## Who reads what?
 #
@@ -213,7 +212,7 @@ claim(
 )
 
 # %% [markdown]
-# The second part of the conclusion, layer by layer.
+# The second part of the conclusion, layer by layer. Here, too, each layer helps less than the one before.
 
 # %%
 gain = intervals.bootstrap(overall, lambda e: (e[1:-1] / e[2:]).min())
