@@ -140,16 +140,12 @@ class Looped:
 
     def path(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
         """(..., loops, B, N+1): the predictions after 1, 2, ..., loops loops, also more of them than in training."""
-        loops = check_int("loops", self.loops if loops is None else loops, 1, self.loops if self.untied else None)
-        self._check(params, prompts)
-        self._check_mask(2 * prompts.N + 1)
+        loops = self._check_path(params, prompts, loops)
         return self._outputs(params, prompts, loops, loops)
 
     def states(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
         """(loops, B, 2 N + 1, width): z_1, z_2, ... of all tokens, for parameters and prompts without leading axes."""
-        loops = check_int("loops", self.loops if loops is None else loops, 1, self.loops if self.untied else None)
-        self._check(params, prompts)
-        self._check_mask(2 * prompts.N + 1)
+        loops = self._check_path(params, prompts, loops)
         if params["in"].dim() > 2 or prompts.Z.dim() > 3:
             raise ValueError("params and prompts must have no leading axes for the states")
         e, positions = self._embed(params, prompts.Z)
@@ -272,6 +268,12 @@ class Looped:
         if prompts.d != self.d:
             raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
         self._check_positions(2 * prompts.N + 1)
+
+    def _check_path(self, params: Params, prompts: Prompts, loops: int | None) -> int:
+        """How many loops, once all fits together."""
+        self._check(params, prompts)
+        self._check_mask(2 * prompts.N + 1)
+        return check_int("loops", self.loops if loops is None else loops, 1, self.loops if self.untied else None)
 
     def _check_positions(self, tokens: int) -> None:
         if tokens > self.positions:

@@ -152,7 +152,7 @@ hidden = {n: 0 if n == whole else (tokens - n) // 2 for n in plans}  # masked la
 shown = sorted(plans, key=lambda n: (n != whole, -n))
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
 for ax, n in zip(axes[:, 0], shown, strict=True):
-    ax.axvspan(0.5, hidden[n] + 0.5, color="0.9", zorder=0)
+    ax.axvspan(0.5, hidden[n] + 0.5, color="0.85", zorder=0)
     ax.bar(range(1, N + 1), rises[n].mean(0))
     ax.set_title(names[n], loc="left")
 axes[-1, 0].set(xlabel="example", xlim=(0.5, N + 0.5), xticks=[1, *range(5, N + 1, 5)])

@@ -161,7 +161,7 @@ for name, path in paths.items():
     b = plans[name][0].loops
     ax.plot(range(1, most + 1), path, **looks[name], label=name)
     ax.plot(b, path[b - 1], "o", color=looks[name]["color"], markersize=5)
-ax.axvspan(loops - T + 0.5, loops + 0.5, color="0.93", zorder=0)
+ax.axvspan(loops - T + 0.5, loops + 0.5, color="0.85", zorder=0)
 ax.set(xlabel="loops", ylabel="squared error / d", yscale="log")
 plots.shared_legend(ax)
 
