@@ -165,14 +165,14 @@ class Looped:
         with fewer than n_last_tokens tokens, with which a curriculum may begin, all of z is passed on."""
         self._check(params, prompts)
         out = self._outputs(params, prompts, self.loops, self.T)
-        return (out - labels(prompts).unsqueeze(-3)).square().mean((-3, -2, -1))
+        return (out - prompts.labels.unsqueeze(-3)).square().mean((-3, -2, -1))
 
     def observe(self, params: Params, task: Task) -> Params:
         """What a run records of the last loop, on 256 prompts of the task: the mean squared error over all positions
         (test_loss), and of the query's prediction from all N examples (test_query)."""
         with torch.no_grad():
             tests = fixed_prompts(task, 8, TESTS // 8, self.form, params["in"].dtype).to(params["in"].device)
-            errors = (self.predict(params, tests) - labels(tests)).square()
+            errors = (self.predict(params, tests) - tests.labels).square()
             return {"test_loss": errors.mean((-2, -1)), "test_query": errors[..., -1].mean(-1)}
 
     def _outputs(self, params: Params, prompts: Prompts, loops: int, scored: int) -> Tensor:
@@ -285,12 +285,6 @@ class Looped:
         if self.n_last_tokens > tokens:
             allowed = f"from 0 to the number of tokens, 2 N + 1 = {tokens}, or -1 for all"
             raise ValueError(f"n_last_tokens must be {allowed}, got {self.n_last_tokens}")
-
-
-def labels(prompts: Prompts) -> Tensor:
-    """(..., B, N+1): y_1, ..., y_{N+1}, what the predictions of a `Looped` are compared with. Where the examples have
-    label noise, so have the first N of these."""
-    return torch.cat((prompts.Z[..., :-1, -1], prompts.y.unsqueeze(-1)), -1)
 
 
 def _affine(W: Tensor) -> Pair:

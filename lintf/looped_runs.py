@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lintf.checks import check_int, check_real
-from lintf.looped import Looped, labels
+from lintf.looped import Looped
 from lintf.newton import SteepestDescent
 from lintf.prompts import LinearRegression, Prompts
 from lintf.settings import Training
@@ -70,7 +70,7 @@ def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None
     for first in range(0, len(prompts.y), CHUNK):
         chunk = Prompts(prompts.Z[first : first + CHUNK], prompts.y[first : first + CHUNK])
         with torch.no_grad():
-            gaps = model.path(run.final, chunk, loops) - labels(chunk)
+            gaps = model.path(run.final, chunk, loops) - chunk.labels
         parts.append(gaps.square() / model.d)
     return torch.cat(parts, 2)
 
@@ -111,7 +111,7 @@ def prefix(prompts: Prompts, n: int) -> Prompts:
     n = check_int("n", n, 1, prompts.N)
     Z = prompts.Z[..., : n + 1, :].clone()
     Z[..., -1, -1] = 0
-    return Prompts(Z, labels(prompts)[..., n])
+    return Prompts(Z, prompts.labels[..., n])
 
 
 def classical(prompts: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
@@ -119,7 +119,7 @@ def classical(prompts: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
     with an exact line search in each step, from 0, 1, ..., N examples."""
     steps = [check_int("each of steps", k, 1) for k in steps]
     names = {k: f"GD, {k} step{'s' * (k > 1)}" for k in steps}
-    without = labels(prompts)[..., 0].square()  # the error of 0, which is what all of them answer
+    without = prompts.labels[..., 0].square()  # the error of 0, which is what all of them answer
     columns = {name: [without] for name in ("least squares", *names.values())}
     for n in range(1, prompts.N + 1):
         part = prefix(prompts, n)

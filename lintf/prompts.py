@@ -71,6 +71,11 @@ class Prompts:
     def d(self) -> int:
         return self.Z.shape[-1] - 1
 
+    @property
+    def labels(self) -> Tensor:
+        """(..., B, N+1): y_1, ..., y_N and the query's. Where the examples have label noise, so have the first N."""
+        return torch.cat((self.Z[..., :-1, -1], self.y.unsqueeze(-1)), -1)
+
     def gram(self) -> Gram:
         """The statistics of these very prompts."""
         X, Y, x = self.Z[..., :-1, :-1], self.Z[..., :-1, -1:], self.Z[..., -1, :-1]

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from lintf import looped
 from lintf.logistic import LogisticRegression
-from lintf.looped import Looped, labels
+from lintf.looped import Looped
 from lintf.member import Member
 from lintf.prompts import Prompts
 from lintf.regression import ConditionedRegression
@@ -172,11 +172,11 @@ def test_the_loss_and_its_gradients_stop_before_the_last_T_loops(model):
 def test_predictions_have_the_gradient_of_all_loops():
     params, prompts = {n: p.requires_grad_() for n, p in drawn(MODEL).items()}, sampled()
     weights = list(params.values())
-    last_two = (MODEL.path(params, prompts)[-2:] - labels(prompts)).square().mean()
+    last_two = (MODEL.path(params, prompts)[-2:] - prompts.labels).square().mean()
     loss = MODEL.loss(params, prompts)
     close(last_two, loss, rtol=1e-12, atol=0)
     whole, cut = torch.autograd.grad(last_two, weights), torch.autograd.grad(loss, weights)
-    expected = (plain(MODEL, params, prompts, 5)[-2:] - labels(prompts)).square().mean()
+    expected = (plain(MODEL, params, prompts, 5)[-2:] - prompts.labels).square().mean()
     for g, w in zip(whole, torch.autograd.grad(expected, weights), strict=True):
         close(g, w, rtol=1e-8, atol=1e-10 * float(w.abs().max()))
     assert (whole[0] - cut[0]).norm() > 0.01 * whole[0].norm()
@@ -261,7 +261,7 @@ def test_members_side_by_side(model):
             for prompts, together in ((own[3 * i + j], stacked), (own[0], own[0])):
                 close(model.loss(params, together)[i, j], model.loss(alone, prompts), rtol=1e-12, atol=0)
                 close(model.predict(params, together)[i, j], model.predict(alone, prompts), rtol=1e-11)
-    assert labels(stacked).shape == model.predict(params, stacked).shape == (2, 3, 10, 7)
+    assert stacked.labels.shape == model.predict(params, stacked).shape == (2, 3, 10, 7)
     assert model.path(params, stacked).shape == (2, 3, model.loops, 10, 7)
 
 
@@ -290,8 +290,8 @@ def test_first_weights_are_as_described(model):
 
 def test_labels_are_of_examples_and_query():
     prompts = sampled()
-    assert torch.equal(labels(prompts)[:, :6], prompts.Z[:, :6, 3])
-    assert torch.equal(labels(prompts)[:, 6], prompts.y)
+    assert torch.equal(prompts.labels[:, :6], prompts.Z[:, :6, 3])
+    assert torch.equal(prompts.labels[:, 6], prompts.y)
 
 
 # ---- training
@@ -357,7 +357,7 @@ def test_training_is_adam_on_the_plain_definition():
         prompts = training.stage(TASK, step).sample(11, g, F64)
         assert min(3 + 2 * (step // 4), 6) == prompts.N
         shown = replace(model, n_last_tokens=min(9, 2 * prompts.N + 1))
-        loss = (plain(shown, params, prompts, 5, 3)[3:] - labels(prompts)).square().mean()
+        loss = (plain(shown, params, prompts, 5, 3)[3:] - prompts.labels).square().mean()
         close(history.loss[0, step], loss, rtol=1e-7, atol=0)
         optimizer.zero_grad()
         loss.backward()
@@ -372,7 +372,7 @@ def test_what_a_run_records():
     largest = torch.linalg.eigvalsh(X.mT @ X / X.shape[1])[:, -1]
     assert largest.max() > 2 * largest.min()  # a covariance of its own for each of the eight
     params = drawn(MODEL, (2,))
-    errors = (plain(MODEL, {n: p[1] for n, p in params.items()}, prompts, 5)[-1] - labels(prompts)).square()
+    errors = (plain(MODEL, {n: p[1] for n, p in params.items()}, prompts, 5)[-1] - prompts.labels).square()
     found = MODEL.observe({n: p.requires_grad_() for n, p in params.items()}, task)
     close(found["test_loss"][1], errors.mean())
     close(found["test_query"][1], errors[:, -1].mean())

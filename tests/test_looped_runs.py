@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from lintf.looped import labels
 from lintf.looped_runs import (
     CHUNK,
     Scale,
@@ -170,7 +169,7 @@ def test_classical_errors_against_numpy():
     found = classical(prompts, [1, 4])
     assert list(found) == ["least squares", "GD, 1 step", "GD, 4 steps"]
     assert all(e.shape == (30, 7) for e in found.values())
-    y = labels(prompts)
+    y = prompts.labels
     for e in found.values():
         torch.testing.assert_close(e[:, 0], y[:, 0].square() / 3)
     for b in range(30):
