@@ -10,39 +10,40 @@ from lintf import store
 
 
 class Checkpoint:
-    """The checkpoint of one set of runs, given by their configurations.
+    """The checkpoint of one set of runs, given by their configurations. Other processes may train the same runs: they
+    share it, and whoever is first takes it away.
 
-    `load` raises StoreError for a damaged file. Where the folder cannot be written, `save` says so once, and the
-    training goes on.
+    `load` raises StoreError for a damaged file. Where it cannot be written, `save` says so once, and tries again the
+    next time.
     """
 
     def __init__(self, configs: list[dict]) -> None:
         self.config = {"members": configs}
         self.path = store.folder() / ".partial" / f"{store.key(self.config)}{store.SUFFIX}"
-        self.writable = True
+        self.warned = False
 
     def save(self, tensors: dict[str, Tensor], meta: dict) -> None:
-        if not self.writable:
-            return
         try:
             store.save(self.path, store.Record(self.config, tensors, meta))
         except OSError as error:
             self.warn(error, stacklevel=5)
 
     def warn(self, error: OSError, stacklevel: int = 3) -> None:
-        """Say once, where `fit` was called, that nothing is kept."""
-        if self.writable:
-            said = f"{store.folder()} is not writable ({error}): the runs stay in memory, without checkpoints"
-            warnings.warn(said, stacklevel=stacklevel)
-        self.writable = False
+        """Say once, where `fit` was called, that a file is not kept."""
+        if not self.warned:
+            warnings.warn(f"{error}; fit goes on without this file, and returns its result", stacklevel=stacklevel)
+        self.warned = True
 
     def load(self) -> store.Record | None:
-        return store.load(self.path) if self.path.exists() else None
+        return store.find(self.path)
+
+    def exists(self) -> bool:
+        return self.path.exists()
 
     def remove(self) -> None:
-        """Also what a killed process left of it."""
         try:
-            for path in (self.path, *self.path.parent.glob(f".{self.path.name}.*")):
-                path.unlink(missing_ok=True)
+            if self.exists():
+                self.path.unlink(missing_ok=True)
         except OSError as error:
-            self.warn(error, stacklevel=4)
+            self.warn(error, stacklevel=5)
+        store.sweep(self.path.parent)

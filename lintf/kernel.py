@@ -61,7 +61,7 @@ def loss_and_grad(
     given = [(t.dtype, t.device.type, *t.shape) for t in (*data, Q)]
     if given != [(P.dtype, "cpu", *shape) for shape in (*shapes, P.shape)]:
         raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
-    library, weights = _library(d), L * H * d * d
+    library, weights = _library(d, "kernel"), L * H * d * d
     chunks = -(-B // library.chunk_size())
     parts = torch.empty(E, chunks, 1 + 2 * weights * grad, dtype=torch.float64)  # sums over chunks of prompts
     run = library.run_f32 if P.dtype == torch.float32 else library.run_f64
@@ -104,7 +104,7 @@ def normals(words: np.ndarray, d: int) -> Tensor:
     """randoms.normals in float32."""
     *rows, B = words.shape
     z = torch.empty(words.shape, dtype=torch.float32)
-    _library(d).normals_f32(math.prod(rows), B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
+    _library(d, "kernel").normals_f32(math.prod(rows), B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
     return z
 
 
@@ -127,7 +127,7 @@ def draw_gram(
     S, s, x, y = (torch.empty(E, *shape, B) for shape in ((d, d), (d,), (d,), ()))
     sizes = (E, B, rows, m, terms - 1, torch.get_num_threads(), reach, noise_std)
     inputs = (few.ctypes.data, words.ctypes.data, chi.ctypes.data, *(r if r is None else r.data_ptr() for r in roots))
-    _library(d).gram_f32(*sizes, *inputs, *map(Tensor.data_ptr, (S, s, x, y)))
+    _library(d, "kernel").gram_f32(*sizes, *inputs, *map(Tensor.data_ptr, (S, s, x, y)))
     return S, s, x, y
 
 
@@ -143,7 +143,7 @@ def keep_freed_memory() -> None:
 
 
 @cache
-def _library(d: int, name: str = "kernel") -> ctypes.CDLL | str:
+def _library(d: int, name: str) -> ctypes.CDLL | str:
     """A library for this d, built if need be and kept in the user's cache; a string says why there is none."""
     named = shlex.split(os.environ.get("CXX", ""))
     compiler = named or [name for name in ("c++", "g++", "clang++") if shutil.which(name)][:1]

@@ -275,7 +275,8 @@ def _load(name: str, random_seed: int | None) -> tuple[Any, Any]:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token  # any will do: padding is masked
         if random_seed is None:
-            return tokenizer, AutoModel.from_pretrained(place, local_files_only=local, dtype=torch.float32).eval()
+            options = {"local_files_only": local, "dtype": torch.float32, "use_safetensors": True}  # never a pickle
+            return tokenizer, AutoModel.from_pretrained(place, **options).eval()
         config = AutoConfig.from_pretrained(place, local_files_only=local)
         with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
             torch.manual_seed(random_seed)

@@ -10,17 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
 from safetensors.torch import save_file
 from torch import Tensor
 
 SUFFIX = ".safetensors"
+ABANDONED = 3600.0  # seconds: no save takes so long, so a temporary file as old as this is a killed process's
 
 
 class StoreError(RuntimeError):
@@ -54,36 +58,39 @@ def path_of(label: str, config: dict) -> Path:
 
 
 def save(path: Path, record: Record) -> None:
-    """Write aside, then move: a reader sees the old file, or the new one, never a part. Raises OSError."""
+    """Write aside, then move: a reader sees the old file, or the new one, never a part. Raises OSError, naming the
+    file."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in record.tensors.items()}
     record = Record(json.loads(canonical(record.config)), tensors, record.meta)
     header = {"config": record.config, "meta": record.meta, "digest": _digest(record)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
         try:
             save_file(tensors, temporary, {"lintf": json.dumps(header)})
-        except SafetensorError as error:  # what it makes of a full disk
-            raise OSError(str(error)) from error
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:  # the second is what save_file makes of a full disk
+        raise OSError(f"{path} could not be saved ({error})") from error
+    sweep(path.parent)
 
 
 def load(path: Path) -> Record:
     """Raises StoreError for a file that is damaged, edited or not ours, FileNotFoundError if there is none."""
-    if not path.exists():
-        raise FileNotFoundError(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["lintf"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        data = path.read_bytes()  # once: what is checked is what is used, whatever happens to the file
+        tensors = dict(sorted(parse(data).items()))  # by name: safetensors has them in another order each time
+        (length,) = struct.unpack("<Q", data[:8])
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["lintf"])
         record = Record(header["config"], tensors, header["meta"])
         intact = header["digest"] == _digest(record)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(path) from error
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StoreError(f"{path}: not a readable lintf run ({error}). Delete the file or restore it.") from error
     if not intact:
@@ -93,9 +100,27 @@ def load(path: Path) -> Record:
     return record
 
 
+def find(path: Path) -> Record | None:
+    """`load`, or None if there is no such file: another process may store it or take it away at any time."""
+    try:
+        return load(path)
+    except FileNotFoundError:
+        return None
+
+
 def runs() -> Iterator[Path]:
     """All stored runs by name."""
     return iter(sorted(folder().glob(f"*{SUFFIX}")))
+
+
+def sweep(place: Path) -> None:
+    """Remove what killed processes left half-written. A younger file may be one that another process is writing."""
+    for path in place.glob(f".*{SUFFIX}.*"):
+        try:
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+        except OSError:  # gone already, or another user's: it does no harm
+            pass
 
 
 def _digest(record: Record) -> str:

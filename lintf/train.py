@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 import lintf
 from lintf import kernel, store
@@ -19,6 +18,7 @@ from lintf.checkpoint import Checkpoint
 from lintf.checks import check_int
 from lintf.member import Batch, Member, Model, Task
 from lintf.model import LinearTransformer, Params
+from lintf.progress import tqdm
 from lintf.sampling import check_ensemble
 from lintf.settings import Training
 from lintf.state import FINAL, State
@@ -106,7 +106,7 @@ def fit(
     """
     if isinstance(task, type):
         raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task!r}")
-    seeds, where, members = check_seeds(seeds), _device(device), {}
+    seeds, where, members = check_seeds(seeds), check_device(device), {}
     for s in seeds:
         member = Member(model, task(s) if callable(task) else task, training, s)
         members[member.seed] = member
@@ -116,7 +116,7 @@ def fit(
     check_ensemble([m.task for m in members.values()])
     start, found = time.perf_counter(), {}
     if stored:
-        found = {s: store.load(m.path) for s, m in members.items() if m.path.exists()}
+        found = {s: record for s, m in members.items() if (record := store.find(m.path)) is not None}
     if found and progress:
         took = time.perf_counter() - start
         print(f"{len(found)} of {len(seeds)} runs loaded from {store.folder().name}/ in {took:.2f} s")
@@ -125,26 +125,23 @@ def fit(
             step = record.meta["diverged"]
             raise Diverged(step, s, training.rate(step), _history([record], (s,), model))
     missing = [m for s, m in members.items() if s not in found]
+    together = Checkpoint([m.config for m in members.values()])
     if missing:
-        checkpoint = Checkpoint([m.config for m in missing]) if stored else None
+        # Some runs, and a checkpoint of all: killed between the saves of the runs.
+        trainees = list(members.values()) if stored and together.exists() else missing
+        checkpoint = Checkpoint([m.config for m in trainees]) if stored else None
         try:
-            trained = _train(missing, where, checkpoint, progress)
+            trained = _train(trainees, where, checkpoint, progress)
         except Diverged as error:
             if checkpoint:
-                try:
-                    store.save(members[error.seed].path, _diverged(members[error.seed], error))
-                except OSError as problem:
-                    checkpoint.warn(problem)
-                checkpoint.remove()
+                _keep(checkpoint, [(members[error.seed], _diverged(members[error.seed], error))])
             raise
-        found |= {m.seed: record for m, record in zip(missing, trained, strict=True)}
+        new = [(m, record) for m, record in zip(trainees, trained, strict=True) if m.seed not in found]
         if checkpoint:
-            try:
-                for member, record in zip(missing, trained, strict=True):
-                    store.save(member.path, record)
-            except OSError as error:
-                checkpoint.warn(error)
-            checkpoint.remove()
+            _keep(checkpoint, new)
+        found |= {m.seed: record for m, record in new}
+    elif stored:
+        _keep(together, [])  # what is left of a second process that trained the same runs, and was killed
     return _history([found[s] for s in seeds], seeds, model)
 
 
@@ -152,6 +149,17 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be a list of integers, got {seeds!r}")
     return tuple(seeds)
+
+
+def _keep(checkpoint: Checkpoint, runs: list[tuple[Member, store.Record]]) -> None:
+    """Save runs; their checkpoint has done its work only when all are saved."""
+    try:
+        for member, record in runs:
+            store.save(member.path, record)
+    except OSError as error:
+        checkpoint.warn(error, stacklevel=4)
+    else:
+        checkpoint.remove()
 
 
 def _train(
@@ -165,8 +173,11 @@ def _train(
     batches = Batches(members, state.generators, device)
     first, spent = 0, 0.0
     if checkpoint and (saved := checkpoint.load()):
-        state.restore(saved.tensors)
-        first, spent = saved.meta["step"], saved.meta["seconds"]
+        try:
+            state.restore(saved.tensors)
+            first, spent = saved.meta["step"], saved.meta["seconds"]
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError) as error:
+            raise store.StoreError(f"{checkpoint.path}: of another version ({error!r}). Delete the file.") from error
         if progress:
             print(f"an interrupted training goes on at step {first} of {training.max_iters}")
     start = last_save = last_shown = time.perf_counter()
@@ -220,6 +231,7 @@ def _meta(p: Tensor, model: Model, members: int, seconds: float) -> dict:
         "path": _path(model, p),
         "seconds": round(seconds, 3),  # wall time of all members trained together
         "members": members,
+        "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
         "threads": torch.get_num_threads(),
         "versions": {"lintf": lintf.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }
@@ -241,7 +253,8 @@ def _history(records: list[store.Record], seeds: tuple[int, ...], model: Model) 
     return History(seeds, steps, loss, stacked, tuple(r.meta for r in records), measures, weights)
 
 
-def _device(name: str) -> torch.device:
+def check_device(name: str) -> torch.device:
+    """The device with this name. Raises ValueError for one that is not here."""
     here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name == "auto":
         return torch.device("cuda" if len(here) > 1 else "cpu")

@@ -87,7 +87,7 @@ def test_a_diverged_run_is_stored_and_raised_again(runs, monkeypatch, capsys, st
     assert capsys.readouterr().out.startswith("1 of 1 runs loaded from runs/")
     assert str(again) == str(first)
     same(again.history, first.history)
-    assert main(["list"]) == 0
+    assert main(["list", "seed"]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith(f", diverged at step {step}")
     steps = again.history.steps.tolist()
     assert steps == [t for t in training.recorded_steps() if t <= step]
@@ -145,7 +145,7 @@ def test_where_nothing_can_be_written_there_is_one_warning(tmp_path, monkeypatch
         error = diverge(MODEL, {0: TASK, 3: EASY}.__getitem__, until(EARLY), (3, 0))
     assert (error.step, error.seed) == (EARLY, 0)
     (warning,) = caught
-    assert f"{store.folder()} is not writable" in str(warning.message)
+    assert str(store.folder()) in str(warning.message)
     assert (warning.filename, warning.lineno) == (__file__, quiet.__code__.co_firstlineno + 1)
 
 
@@ -289,7 +289,7 @@ def test_the_published_settings():
         assert setting.task() == LinearRegression(N=N, d=5, mode=mode)
         assert setting.task(3) == LinearRegression(N=N, d=3, mode=mode)
         for alg, lr in zip(ALGS, rates, strict=True):
-            expected = Training(lr=lr, max_iters=70, B=11, alg=alg, clip=clip, record_every=50)
+            expected = Training(lr=lr, max_iters=70, B=11, alg=alg, clip=clip, record_every=250)
             assert (expected.momentum, expected.betas, expected.clip_per) == (0.9, (0.9, 0.9), "member")
             assert setting.recipe(alg, 70, 11) == expected
             assert setting.recipe(alg, 70, 11, lr=0.3, record_every=7) == replace(expected, lr=0.3, record_every=7)

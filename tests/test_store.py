@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import random
@@ -248,26 +247,3 @@ def test_a_digest_of_other_tensors_is_refused(path):
     for change in ({"P": record().tensors["P"].flip(0)}, {"more": torch.ones(1)}, {"steps": torch.arange(6).int()}):
         save_file({n: t.contiguous() for n, t in (record().tensors | change).items()}, path, header)
         assert "digest" in refused(path)
-
-
-# ---- nothing is ever unpickled
-
-
-def test_nothing_in_the_package_can_unpickle():
-    forbidden = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
-    files = sorted(PACKAGE.glob("*.py"))
-    assert len(files) > 10
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                names = {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                names = {(node.module or "").partition(".")[0]}
-                if names == {"torch"}:
-                    names |= {"pickle" for alias in node.names if alias.name in ("load", "save")}
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                risky = node.value.id in ("torch", "np", "numpy") and node.attr in ("load", "save")
-                names = {"pickle"} if risky or node.attr == "read_pickle" else set()
-            else:
-                continue
-            assert not names & forbidden, f"{file.name}, line {node.lineno}"

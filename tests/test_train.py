@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 import time
 import warnings
 from dataclasses import replace
@@ -390,17 +386,6 @@ def test_each_seed_may_have_its_own_covariance():
         assert torch.equal(alone.final["Q"][0], together.final["Q"][e])
 
 
-def test_the_number_of_threads_does_not_matter():
-    before, histories = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            histories.append(quiet(MODEL, TASK, replace(TRAINING, B=3000), seeds=(0, 1)))
-    finally:
-        torch.set_num_threads(before)
-    assert_same(*histories)
-
-
 # ---- the store
 
 
@@ -548,87 +533,11 @@ def test_an_unwritable_folder_costs_one_warning(tmp_path, monkeypatch):
         assert_same(history, quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2)))
         assert len(caught) == 1, [str(w.message) for w in caught]
         assert str(tmp_path / "file" / "runs") in str(caught[0].message)
-        assert "not writable" in str(caught[0].message)
+        assert "could not be saved" in str(caught[0].message)
         assert caught[0].filename == __file__  # points at the caller's line
 
 
 # ---- interruption
-
-CHILD = """
-import os, signal, time
-from lintf import train
-from lintf.model import LinearTransformer
-from lintf.prompts import Gram, LinearRegression
-from lintf.sampling import sample_ensemble
-from lintf.state import clip_gradients
-from lintf.train import Training
-loss, replace, saves = LinearTransformer.loss, os.replace, []
-def slowly(*args):
-    time.sleep(0.003)
-    return loss(*args)
-def deadly(*args):
-    saves.append(args)
-    if len(saves) == {last}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(*args)
-train.CHECKPOINT_SECONDS, LinearTransformer.loss, os.replace = 0.05, slowly, deadly
-train.fit({model!r}, {task!r}, {training!r}, seeds=(0, 2), progress=False, device="cpu")
-"""
-
-
-def child(**kwargs):
-    """A process that trains and saves a checkpoint every 0.05 s; killed in the midst of its save number `last`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", CHILD.format(model=MODEL, **kwargs)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def assert_resumes(runs, monkeypatch, training, task):
-    """From the checkpoint in the folder, on to the very result of an uninterrupted run."""
-    (partial,) = runs.glob(".partial/*.safetensors")
-    step = store.load(partial).meta["step"]
-    assert 0 < step < training.max_iters
-    assert not list(store.runs())
-    losses, loss = [], LinearTransformer.loss
-    with monkeypatch.context() as patch:
-        patch.setattr(LinearTransformer, "loss", lambda *args: losses.append(1) or loss(*args))
-        resumed = quiet(MODEL, task, training, seeds=(0, 2), stored=True)
-    assert len(losses) == training.max_iters + 1 - step
-    assert_same(resumed, quiet(MODEL, task, training, seeds=(0, 2)))
-    assert not list(runs.glob(".partial/*.safetensors"))
-    assert len(list(store.runs())) == 2
-
-
-@pytest.mark.parametrize(
-    ("training", "task"),
-    [
-        (Training(lr=0.01, max_iters=900, B=20, record_every=50, clip=0.5), TASK),
-        (Training(lr=0.01, max_iters=900, B=20, redraw_every=37, halve_every=300), replace(TASK, Sigma=SIGMA)),
-        (Training(lr=0.001, max_iters=900, B=20, alg="sgd", redraw_every=10_000), replace(TASK, mode="gamma")),
-    ],
-    ids=["new batches", "batches redrawn every 37", "one batch, SGD"],
-)
-def test_kill_9_then_resume_is_the_same_run(runs, monkeypatch, training, task):
-    with child(last=0, task=task, training=training) as process:
-        deadline = time.monotonic() + 30
-        while not list(runs.glob(".partial/*.safetensors")):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(0.2)  # a few checkpoints later
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(10) == -signal.SIGKILL
-    assert_resumes(runs, monkeypatch, training, task)
-
-
-def test_kill_9_in_the_midst_of_a_save(runs, monkeypatch):
-    """The checkpoint before counts, and the half-written file is cleared away in the end."""
-    training = Training(lr=0.01, max_iters=300, B=20)
-    with child(last=3, task=TASK, training=training) as process:
-        assert process.wait(30) == -signal.SIGKILL, process.stderr.read()
-    assert len(list((runs / ".partial").iterdir())) == 2
-    assert_resumes(runs, monkeypatch, training, TASK)
-    assert not list((runs / ".partial").iterdir())
 
 
 def test_checkpoints_at_every_step(runs, monkeypatch):
