@@ -1,63 +1,195 @@
-"""python -m lintf: list, verify and reproduce the stored runs."""
+"""The command line: python -m lintf list, run, verify, reproduce."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
+import importlib.util
+import os
 import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
-from lintf import store
-from lintf.verify import reproduce, verify
+from tqdm import tqdm
+
+import lintf
+from lintf import listing, notebook, store
+from lintf.names import WrongInput, nearest
+from lintf.verify import Outcome, reproduce
+from lintf.workers import MOST, cores, verify_all
+
+CODES = "Exit codes: 0 all is well, 1 something failed, 2 wrong input, 130 stopped by Ctrl-C."
+PIPE_CLOSED = 141  # what a shell says of a program whose reader has gone
+PART = "a group of runs as list shows it, or part of their names"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code: 0 if all is well, 1 if a run did not come out as stored, 2 for wrong input."""
-    parser = argparse.ArgumentParser(prog="python -m lintf", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in (
-        ("list", "the stored runs: how they were made, how big they are"),
-        ("verify", "re-run the first 20 steps of stored runs and compare"),
-        ("reproduce", "train stored runs again from nothing, compare, and report the time"),
-    ):
-        command = commands.add_parser(name, help=what, description=what)
-        command.add_argument("name", nargs="?", default="", help="part of a run's file name; all runs without it")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 if all is well, 1 if a run did not come out as stored or a page's cell failed, 2 for
+    wrong input, 130 after Ctrl-C. Raises SystemExit where argparse does: after --help, and for a wrong command."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser, commands = _parser()
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    if argv[0] not in commands and not argv[0].startswith("-"):
+        parser.error(f"unknown command {argv[0]!r}{nearest(argv[0], commands)}; there are {', '.join(commands)}")
     arguments = parser.parse_args(argv)
     try:
-        paths = _select(arguments.name)
-        if arguments.command == "list":
-            return _list(paths)
-        failed = 0
-        for outcome in reproduce(paths) if arguments.command == "reproduce" else map(verify, paths):
-            print(f"{'ok  ' if outcome.ok else 'FAIL'} {outcome.path.name}: {outcome.detail}", flush=True)
-            failed += not outcome.ok
-    except (store.StoreError, ValueError) as error:
+        return arguments.do(arguments)
+    except (WrongInput, store.StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(paths) - failed} of {len(paths)} runs came out as stored")
-    return int(failed > 0)
+        return 2 if isinstance(error, WrongInput) else 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
 
 
-def _select(part: str) -> list[Path]:
-    paths = list(store.runs())
-    chosen = [path for path in paths if part in path.name]
-    if not chosen:
-        near = difflib.get_close_matches(part, [path.name for path in paths], 1, cutoff=0.2)
-        hint = f"; the nearest is {near[0]}" if near else ""
-        raise ValueError(f"no stored run in {store.folder()} has {part!r} in its name{hint}")
-    return chosen
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    parser = argparse.ArgumentParser(prog="python -m lintf", description=lintf.__doc__, epilog=CODES)
+    parser.add_argument("--version", action="version", version=f"lintf {lintf.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(do, what: str, example: str) -> argparse.ArgumentParser:
+        name = do.__name__.strip("_")
+        epilog = f"Example: python -m lintf {example}. {CODES}"
+        command = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".", epilog=epilog)
+        command.set_defaults(do=do)
+        return command
+
+    command = add(_list, "pages and stored runs: their scale, size, device and date", "list 08")
+    command.add_argument("name", nargs="?", help=f"a page or part of its name; {PART}; everything without it")
+
+    example = "run 01_simple_demo -p n_layer=4 -p 'seeds=[0, 1]'"
+    command = add(_run, "run a page, with other parameters if you like", example)
+    command.add_argument("name", help="a page: its number, its name, a part of it, or the path of a notebook")
+    several = {"action": "append", "default": []}
+    what = "a parameter of the page, its value in YAML; can be repeated"
+    command.add_argument("-p", "--parameter", **several, metavar="KEY=VALUE", help=what)
+    command.add_argument("-f", "--file", **several, help="parameters in a YAML file; what -p says counts more")
+    command.add_argument("-o", "--out", help="the notebook to write; NAME.out.ipynb in this folder without it")
+
+    command = add(_verify, "re-run the first 20 steps of stored runs and compare", "verify adam --jobs 2")
+    command.add_argument("name", nargs="?", default="", help=f"{PART}; all without it")
+    jobs = min(cores(), MOST)
+    command.add_argument("--jobs", type=_positive, default=jobs, metavar="N", help=f"processes; {jobs} without it")
+
+    command = add(_reproduce, "train stored runs again from nothing and compare", "reproduce sphere-N20-d5-adam")
+    command.add_argument("name", nargs="?", default="", help=f"{PART}; all without it")
+    return parser, list(commands.choices)
 
 
-def _list(paths: list[Path]) -> int:
-    for path in paths:
-        meta = store.load(path).meta
-        size = path.stat().st_size / 1000
-        trained = f"{meta['seconds']:.0f} s for {meta['members']} seeds on {meta['device']}, {meta['path']}"
-        gone = f", diverged at step {meta['diverged']}" if "diverged" in meta else ""
-        print(f"{path.name}: {size:.0f} kB, {trained}{gone}")
-    print(f"{len(paths)} runs, {sum(path.stat().st_size for path in paths) / 1e6:.2f} MB")
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.name is None:
+        print(*listing.overview(store.runs()), sep="\n")
+        return 0
+    pages = notebook.matching(arguments.name)
+    for page in pages:
+        print(*listing.page(page) if len(pages) == 1 else (f"{page.stem:24} {notebook.title(page)}",), sep="\n")
+    runs = _having(arguments.name)
+    if pages and runs:
+        print()
+    if runs or not pages:
+        for line in listing.details(runs or _select(arguments.name)):
+            print(line)
     return 0
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    if importlib.util.find_spec("papermill") is None:
+        raise WrongInput("run needs papermill, which is not installed: pip install papermill ipykernel")
+    page = notebook.find(arguments.name)
+    out = Path(arguments.out or f"{page.stem}.out.ipynb")
+    given = notebook.read_parameters(arguments.parameter, arguments.file)
+    notebook.check_run(page, out, given)
+    start = time.monotonic()
+    try:
+        notebook.run(page, out, given)
+    except notebook.CellFailed as error:
+        print(f"error: {error}\nThe notebook up to there: {out}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped; the notebook up to there: {out}", file=sys.stderr)
+        return 130
+    print(f"{page.stem} ran in {time.monotonic() - start:.0f} s: {out}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    paths = _select(arguments.name)
+    return _report(verify_all(paths, arguments.jobs), dict.fromkeys(paths, 1.0))
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    paths = _select(arguments.name)
+    return _report(reproduce(paths, progress=sys.stderr.isatty()), {path: _seconds(path) for path in paths})
+
+
+def _seconds(path: Path) -> float:
+    """How long a run took when it was stored; a moment if nobody knows, since then it is refused at once."""
+    try:
+        meta = store.load(path).meta
+    except store.StoreError:
+        return 0.1
+    return meta.get("seconds", 0.1) / meta.get("members", 1)
+
+
+def _having(part: str) -> list[Path]:
+    """The stored runs with this in their names, or in their group's. A number alone is a page's, and the key at the end
+    of a name counts only after all of the name: both would pick runs by chance."""
+    if part.isdecimal():
+        return []
+    in_group = [path for path in store.runs() if part == listing.kind(path)]
+    return in_group or [p for p in store.runs() if part in p.name.rpartition("-")[0] or p.name.startswith(part)]
+
+
+def _select(part: str) -> list[Path]:
+    """The stored runs with this in their names. Raises WrongInput for none."""
+    if chosen := _having(part):
+        return chosen
+    paths = list(store.runs())
+    if not paths:
+        raise WrongInput(f"no stored run in {store.folder()}")
+    names = [path.name for path in paths]
+    words = {word for name in names for word in name.split("-")[:-1]}
+    if pages := notebook.matching(part):
+        raise WrongInput(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
+    raise WrongInput(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
+
+
+def _report(outcomes: Generator[Outcome], work: dict[Path, float]) -> int:
+    """Print each outcome as it comes, and in a terminal how many are left and for how long, going by the work (in
+    seconds, say) that each run is. Returns the exit code."""
+    done = failed = 0
+    form, begin = "{desc} |{bar}| {elapsed}<{remaining}", f"0 of {len(work)} runs"
+    with closing(outcomes), tqdm(total=sum(work.values()), desc=begin, bar_format=form, disable=None) as bar:
+        for outcome in outcomes:
+            tqdm.write(f"{'ok  ' if outcome.ok else 'FAIL'} {outcome.path.name}: {outcome.detail}")
+            sys.stdout.flush()
+            done, failed = done + 1, failed + (not outcome.ok)
+            bar.set_description_str(f"{done} of {len(work)} runs" + f", {failed} failed" * (failed > 0))
+            bar.update(work[outcome.path])
+    print(f"{done - failed} of {done} runs came out as stored")
+    return int(failed > 0)
+
+
+def _program() -> int:
+    """`main`, which ends quietly where the reader of its output has gone, as `| head` does."""
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the very end
+        return PIPE_CLOSED
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_program())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,8 +36,11 @@ class Outcome:
 def verify(path: Path) -> Outcome:
     """Re-run the first 20 steps of a stored run from its configuration: the losses and parameters recorded on the way
     must agree, step by step. Where the loss explodes, it must do so at the same step, and what follows is not compared:
-    from there on rounding grows with the numbers. Raises StoreError for a damaged file."""
-    record = store.load(path)
+    from there on rounding grows with the numbers. A damaged file does not agree with anything."""
+    try:
+        record = store.load(path)
+    except store.StoreError as error:
+        return Outcome(path, False, str(error))
     stopped = record.meta.get("diverged")
     try:
         member = Member.of(record.config)
@@ -84,13 +87,16 @@ def _explosion(losses: torch.Tensor) -> int:
     return int(beyond.long().argmax()) if beyond.any() else len(losses)
 
 
-def reproduce(paths: Iterable[Path]) -> Iterator[Outcome]:
+def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcome]:
     """Train stored runs again from nothing, seeds of one configuration side by side, and compare what was learned."""
     groups: dict[tuple[str, int], list[tuple[Path, store.Record, Member]]] = {}
     for path in paths:
-        record = store.load(path)
         try:
+            record = store.load(path)
             member = Member.of(record.config)
+        except store.StoreError as error:
+            yield Outcome(path, False, str(error))
+            continue
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             yield Outcome(path, False, f"its configuration does not fit today's code: {error!r}")
             continue
@@ -102,16 +108,18 @@ def reproduce(paths: Iterable[Path]) -> Iterator[Outcome]:
             nth += 1
         groups.setdefault((store.key(alike), nth), []).append((path, record, member))
     for group in groups.values():
-        yield from _again(group)
+        yield from _again(group, progress)
 
 
-def _again(group: list[tuple[Path, store.Record, Member]]) -> Iterator[Outcome]:
+def _again(group: list[tuple[Path, store.Record, Member]], progress: bool) -> Iterator[Outcome]:
     """Train the members of a group side by side."""
     paths, records, members = zip(*group, strict=True)
     stopped = records[0].meta.get("diverged")  # then the group is this one run
     tasks = {m.seed: m.task for m in members}
     try:
-        again = fit(members[0].model, tasks.__getitem__, members[0].training, tuple(tasks), stored=False)
+        again = fit(
+            members[0].model, tasks.__getitem__, members[0].training, tuple(tasks), stored=False, progress=progress
+        )
     except (ValueError, Diverged) as error:
         as_stored = isinstance(error, Diverged) and stopped is not None
         what = f"{error}, when stored at step {stopped}" if as_stored else f"could not be trained again: {error}"

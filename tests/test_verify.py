@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +9,6 @@ import pytest
 import torch
 
 from lintf import batches, store
-from lintf.__main__ import main
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.train import Training, fit
@@ -220,92 +216,3 @@ def test_a_run_is_compared_in_units_of_its_own_fluctuation(runs):
     assert 0.04 / _fluctuation(snapshots) < FLUCTUATIONS < 0.2 / _fluctuation(snapshots)
     assert _fluctuation(snapshots[:1].expand(50, 2, 2)) == AT_REST
     assert _fluctuation(snapshots * float("nan")) == AT_REST
-
-
-# ---- python -m lintf
-
-
-def test_list(runs, capsys):
-    make(seeds=(0, 1))
-    assert main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
-    for path, line in zip(store.runs(), lines, strict=False):
-        assert line.startswith(f"{path.name}: ")
-        assert "2 seeds on cpu" in line
-    assert lines[2].startswith("2 runs, 0.0")
-
-
-def test_verify_says_what_came_out(runs, capsys):
-    paths = make(seeds=(0, 1))
-    assert main(["verify"]) == 0
-    out = capsys.readouterr().out
-    assert [line[:5] for line in out.splitlines()] == ["ok   ", "ok   ", "2 of "]
-    alter(paths[0], scale("loss", 3))
-    assert main(["verify"]) == 1
-    out = capsys.readouterr().out
-    assert f"FAIL {paths[0].name}: " in out
-    assert f"ok   {paths[1].name}: " in out
-    assert "1 of 2 runs came out as stored" in out
-
-
-def test_reproduce_says_what_came_out(runs, capsys):
-    paths = make(seeds=(0, 1))
-    assert main(["reproduce", "seed1"]) == 0
-    out = capsys.readouterr().out
-    assert f"ok   {paths[1].name}: " in out
-    assert paths[0].name not in out
-    assert "1 of 1 runs came out as stored" in out
-    alter(paths[1], scale("Q", -1, 2.0))
-    assert main(["reproduce"]) == 1
-
-
-@pytest.mark.parametrize("command", ["list", "verify", "reproduce"])
-def test_an_unknown_name_suggests_the_nearest(runs, capsys, command):
-    (path,) = make()
-    assert main([command, path.name.replace("adam", "adan")]) == 2
-    error = capsys.readouterr().err
-    assert "adan" in error
-    assert f"the nearest is {path.name}" in error
-    assert str(runs) in error
-
-
-@pytest.mark.parametrize("command", ["list", "verify", "reproduce"])
-def test_a_damaged_run_is_named(runs, capsys, command):
-    paths = make(seeds=(0, 1))
-    paths[0].write_bytes(paths[0].read_bytes()[:200])
-    assert main([command]) == 2
-    assert paths[0].name in capsys.readouterr().err
-
-
-def test_a_run_that_diverges_now_fails(runs, capsys, monkeypatch):
-    """With verify and with reproduce."""
-    (path,) = make()
-    loss = LinearTransformer.loss
-    monkeypatch.setattr(LinearTransformer, "loss", lambda *args: loss(*args) * float("nan"))
-    for command in ("verify", "reproduce"):
-        assert main([command]) == 1
-        out = capsys.readouterr().out
-        assert f"FAIL {path.name}: " in out
-        assert "diverged" in out
-
-
-def test_wrong_commands_are_refused(capsys):
-    for wrong in ([], ["verfy"], ["verify", "a", "b"], ["verify", "--fast"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(wrong)
-        assert stopped.value.code == 2
-        assert "usage: python -m lintf" in capsys.readouterr().err
-
-
-def test_as_a_program(runs):
-    (path,) = make()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "error", "-m", "lintf", "verify"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"ok   {path.name}")
-    assert done.stderr == ""
-    done = subprocess.run([*command, "nothing"], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: no stored run")
