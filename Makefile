@@ -3,13 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lint unit book test reproduce bench tools clean
+.PHONY: help env lint unit book test faults reproduce bench tools clean
 
 PYTHON ?= python3
 NAME ?=
 BIN := .venv/bin
 STAMP := .venv/.stamp
 PYTEST := $(BIN)/python -m pytest -q
+# As many tests at once as there are cores, with one thread each.
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n logical
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -30,7 +32,8 @@ lint: env  ## code style; notebooks and their .py twins in step, without outputs
 	$(PYTEST) tests/test_book.py -k "twin or outputs"
 
 unit: env  ## the tests of the package alone
-	$(PYTEST) -m "not book and not papermill and not browser"
+	$(PARALLEL) -m "not book and not papermill and not browser and not again and not faults" --ignore tests/test_speed.py
+	$(PYTEST) tests/test_speed.py
 
 book: env  ## run every page and build the book
 	$(BIN)/jupyter-book build -W --keep-going .
@@ -43,12 +46,14 @@ test: env tools  ## everything: style, package, stored runs, pages, and the buil
 	$(MAKE) lint
 	$(MAKE) unit
 	$(BIN)/python -m lintf verify
-	$(PYTEST) -m book
-	$(PYTEST) --nbval-lax notebooks
-	$(PYTEST) -m papermill
+	$(PARALLEL) -m book
+	$(PARALLEL) -m papermill
 	$(MAKE) book
-	$(PYTEST) -m browser
+	$(PARALLEL) -m "browser or again"
 	@echo "All tests passed."
+
+faults: env  ## hundreds of bad parameters through papermill, every stored file damaged in many ways (ten minutes)
+	$(PARALLEL) -m faults
 
 reproduce: env  ## train the stored runs again from nothing and compare; NAME=... picks one
 	$(BIN)/python -m lintf reproduce $(NAME)

@@ -51,10 +51,10 @@ def panels(
     return plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **kwargs)
 
 
-def grid(names: Sequence[str], width: float = 2.5, height: float = 2.4, **labels: object) -> dict[str, Axes]:
+def grid(names: Sequence[str], height: float = 2.4, **labels: object) -> dict[str, Axes]:
     """Small panels, two in a row, one for each name, which is its title: name -> axes. The labels are for `Axes.set`;
     only the outer panels name their axes."""
-    _, axes = panels(-(-len(names) // 2), 2, width=width, height=height)
+    _, axes = panels(-(-len(names) // 2), 2, width=2.5, height=height)
     for i, ax in enumerate(axes.flat):
         if i >= len(names):
             ax.set_axis_off()

@@ -38,9 +38,9 @@ def test_panels_have_the_size_asked_for():
 @pytest.mark.parametrize("names", ["a", "ab", "abc", "abcd", "abcde"])
 def test_a_grid_has_a_titled_panel_for_each_name(names):
     """Two in a row; a panel below or to the left names the axis for it."""
-    axes = plots.grid(list(names), width=2.0, height=1.5, xlabel="step", ylabel="loss", yscale="log")
+    axes = plots.grid(list(names), height=1.5, xlabel="step", ylabel="loss", yscale="log")
     rows = (len(names) + 1) // 2
-    assert tuple(plt.gcf().get_size_inches()) == (4.0, 1.5 * rows)
+    assert tuple(plt.gcf().get_size_inches()) == (5.0, 1.5 * rows)
     assert list(axes) == list(names)
     assert [ax.axison for ax in plt.gcf().axes] == [True] * len(names) + [False] * (2 * rows - len(names))
     for i, (name, ax) in enumerate(axes.items()):
