@@ -2,7 +2,8 @@
 
 Functions of (model, parameters, prompts) for any model of this package. Leading axes of the parameters, such as those
 of a training's snapshots, are measured at once. Derivatives are exact up to rounding; second ones come from compiled
-code for linear transformers on statistics (lines.cpp), else from torch.func.
+code for linear transformers on statistics (lines.cpp), along single parameters of an MLPTransformer from series
+(nonlinear_series.py), else from torch.func.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 
-from lintf import kernel
+from lintf import kernel, nonlinear_series
 from lintf.checks import check_choice, check_int
 from lintf.gram import BACKENDS
 from lintf.member import Model, Task
 from lintf.model import LinearTransformer, Params
+from lintf.nonlinear import MLPTransformer
 from lintf.prompts import Gram, Prompts
 from lintf.sampling import sample_ensemble
 
@@ -64,7 +66,7 @@ def hessian_diagonal(model: Model, params: Params, prompts: Prompts | Gram, back
     prompts have no leading axes: all parameters share them.
 
     backend: "kernel" is the compiled code (raises RuntimeError where it cannot be had), "plain" is torch.func, "auto"
-    takes the kernel where it can.
+    takes the kernel or the series where it can.
     """
     lead, flat = _flat(model, params, prompts)
     if _compiled(model, flat, prompts, backend):
@@ -72,7 +74,10 @@ def hessian_diagonal(model: Model, params: Params, prompts: Prompts | Gram, back
         rows = torch.eye(size, dtype=flat["Q"].dtype).split([p[0].numel() for p in flat.values()], 1)
         directions = {n: row.view(size, *p.shape[1:]) for (n, p), row in zip(flat.items(), rows, strict=True)}
         return _lines(model, flat, directions, prompts)[2].view(*lead, size)
-    rows = [_plain_diagonal(model, {n: p[e] for n, p in flat.items()}, prompts) for e in range(math.prod(lead))]
+    one = _plain_diagonal
+    if isinstance(model, MLPTransformer) and backend == "auto":
+        one = nonlinear_series.hessian_diagonal
+    rows = [one(model, {n: p[e] for n, p in flat.items()}, prompts) for e in range(math.prod(lead))]
     return torch.stack(rows).view(*lead, -1)
 
 

@@ -125,15 +125,18 @@ class MLPTransformer:
         """What a run records: the parameters."""
         return params
 
+    def tokens(self, params: Params, prompts: Prompts) -> Tensor:
+        """(..., d+1, N+1, B): what the attention sees, features and labels."""
+        Z = prompts.Z.movedim(-3, -1).transpose(-3, -2)
+        x = _mlp(params, Z[..., :-1, :, :].flatten(-2)).unflatten(-1, Z.shape[-2:])
+        return torch.cat((x, Z[..., -1:, :, :].expand(*x.shape[:-3], 1, *x.shape[-2:])), -3)
+
     def predict(self, params: Params, prompts: Prompts) -> Tensor:
         """(..., B): the answer to each query. Raises ValueError where parameters and prompts do not fit the model."""
         self._check(params, prompts)
-        N, d = prompts.N, prompts.d
-        Z = prompts.Z.movedim(-3, -1).transpose(-3, -2)  # (..., d+1, N+1, B)
-        x = _mlp(params, Z[..., :d, :, :].flatten(-2)).unflatten(-1, Z.shape[-2:])
-        Z = torch.cat((x, Z[..., d:, :, :].expand(*x.shape[:-3], 1, *x.shape[-2:])), -3)
-        C = Z[..., :N, :].movedim(-1, -3)  # (..., B, d+1, N)
-        G, z = (C @ C.mT).movedim(-3, -1), Z[..., N, :]  # (..., d+1, d+1, B), (..., d+1, B)
+        N, d, Z = prompts.N, prompts.d, self.tokens(params, prompts)
+        C, z = Z[..., :N, :], Z[..., N, :]  # (..., d+1, N, B), (..., d+1, B)
+        G = (C.unsqueeze(-3) * C.unsqueeze(-4)).sum(-2)  # (..., d+1, d+1, B); a product of matrices here is slow
         identity = torch.eye(d + 1, dtype=z.dtype, device=z.device).unsqueeze(-1)
         for layer in range(self.n_layer):
             P, Q = (params[name][..., layer, :, :] for name in ("P", "Q"))
