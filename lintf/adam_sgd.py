@@ -30,7 +30,7 @@ class Setting:
     def task(self, d: int = 5) -> LinearRegression:
         return LinearRegression(N=self.N, d=d, mode=self.mode)
 
-    def recipe(self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 50) -> Training:
+    def recipe(self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 250) -> Training:
         """Momentum 0.9, betas (0.9, 0.9); the paper's learning rate unless another is given."""
         check_choice("alg", alg, ALGS)
         lr = self.lr[alg] if lr is None else lr

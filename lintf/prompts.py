@@ -258,7 +258,7 @@ def _covariance(name: str, value: object, d: int) -> Matrix | None:
         raise ValueError(f"{name} must be a symmetric matrix of finite numbers, got {M.tolist()}")
     if torch.linalg.eigvalsh(M)[0] <= 0:
         raise ValueError(f"{name} must be positive definite, its eigenvalues are {torch.linalg.eigvalsh(M).tolist()}")
-    return tuple(tuple(row) for row in M.tolist())
+    return tuple(tuple(row) for row in (M + 0.0).tolist())  # -0.0 is 0.0: a law has one name
 
 
 @lru_cache(maxsize=64)
