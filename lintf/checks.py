@@ -20,11 +20,14 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
     return int(value)
 
 
-def check_real(name: str, value: object, low: float = -math.inf, *, above: bool = False) -> float:
-    """A finite number >= low (> low with `above`)."""
+def check_real(
+    name: str, value: object, low: float = -math.inf, high: float = math.inf, *, above: bool = False
+) -> float:
+    """A finite number >= low (> low with `above`) and <= high."""
     ok = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or value < low or (above and value == low):
+    if not ok or not low <= value <= high or (above and value == low):
         bound = "" if low == -math.inf else f" {'>' if above else '>='} {low:g}"
+        bound += "" if high == math.inf else f"{' and' * bool(bound)} <= {high:g}"
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
     return float(value)
 

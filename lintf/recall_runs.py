@@ -72,12 +72,13 @@ def trained_on_samples(
     among these, which differs from seed to seed."""
     if n % B:
         raise ValueError(f"n must be a multiple of B = {B}, got {n}")
-    seeds, runs, stored = check_seeds(seeds), {}, []
+    seeds, alphas, runs, stored = check_seeds(seeds), list(alphas), {}, []
+    shares = {(a, seed): noise_share(Recall(alpha=a, H=H), n, seed) for a in alphas for seed in seeds}
     for name, alpha in product(names, alphas):
         task, training = Recall(alpha=alpha, H=H), recipe(lr, epochs * (n // B), B, n // B, pool=n)
         parts = []
         for seed in seeds:
-            plan = named(name, noise_share(task, n, seed)), task, training
+            plan = named(name, shares[alpha, seed]), task, training
             stored.append(is_stored(plan, [seed]))
             parts.append(fit(*plan, [seed], device=device, progress=not stored[-1]))
         runs[name, alpha] = _joined(parts)

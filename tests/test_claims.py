@@ -185,11 +185,11 @@ def test_the_same_parameters_do_not_explore(monkeypatch):
 
 
 def test_a_misspelt_parameter_is_refused(monkeypatch):
-    expected = r"unknown parameter 'n_layr'\. Did you mean 'n_layer'\? This page has: n_layer, lr, seeds\."
+    expected = r"unknown parameter 'n_layr' = 4\. Did you mean 'n_layer'\? This page has: n_layer, lr, seeds\."
     with pytest.raises(ValueError, match=expected):
         run_cells(monkeypatch, "import torch", PARAMETERS, "# Parameters\nn_layr = 4\n")
 
 
 def test_an_unlike_name_gets_no_guess(monkeypatch):
-    with pytest.raises(ValueError, match=r"unknown parameter 'batch'\. This page has: n_layer"):
+    with pytest.raises(ValueError, match=r"unknown parameter 'batch' = 4\. This page has: n_layer"):
         run_cells(monkeypatch, "import torch", PARAMETERS, "# Parameters\nbatch = 4\n")

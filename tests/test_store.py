@@ -68,6 +68,13 @@ def test_round_trip(path):
     assert path.parent == store.folder()
 
 
+def test_tensors_come_in_the_order_of_their_names(path):
+    """In every process: pages go through them in this order."""
+    names = list(store.load(path).tensors)
+    assert len(names) > 1
+    assert names == sorted(names)
+
+
 def test_names_fit_configurations(path):
     assert path.name == f"a-run-{store.key(CONFIG)}.safetensors"
     assert list(store.runs()) == [path]

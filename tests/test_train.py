@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -482,6 +482,12 @@ def test_what_cannot_change_the_result_does_not_change_the_name():
         (TRAINING, replace(TRAINING, clip_per="matrix")),
     ):
         assert Member(MODEL, TASK, a, 0).path == Member(MODEL, TASK, b, 0).path
+
+
+def test_a_law_has_one_name_whatever_the_signs_of_its_zeros():
+    """The signs of zeros in a product of matrices differ between processors."""
+    law = LinearRegression(N=4, d=2, Sigma=[[2.0, 0.0], [0.0, 1.0]])
+    assert store.canonical(asdict(law)) == store.canonical(asdict(replace(law, Sigma=[[2.0, -0.0], [-0.0, 1.0]])))
 
 
 def test_a_number_is_the_same_number_in_any_type():
