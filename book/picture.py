@@ -15,8 +15,8 @@ from lintf.train import fit
 plots.style()
 model, task, seeds = LinearTransformer(), LinearRegression(), (0, 1, 2)
 training = {
-    "Adam": Training(alg="adam", lr=1e-3, clip=1000.0, max_iters=10_000, B=4000, record_every=50),
-    "SGD": Training(alg="sgd", lr=0.02, clip=1.0, max_iters=10_000, B=4000, record_every=50),
+    "Adam": Training(alg="adam", lr=1e-3, clip=1000.0, max_iters=10_000, B=4000, record_every=250),
+    "SGD": Training(alg="sgd", lr=0.02, clip=1.0, max_iters=10_000, B=4000, record_every=250),
 }
 runs = {name: fit(model, task, t, seeds) for name, t in training.items()}
 test = task.sample(20_000, torch.Generator().manual_seed(99))

@@ -25,11 +25,34 @@
 # multiple of the identity in the whitened coordinates, but not as it stands.
 #
 # We repeat this at full scale. And since without $P$ the best step sizes can be worked out exactly, we can check the
-# learned ones to two digits. You need the page on rotated covariates, and to have met orthogonal polynomials once.
+# learned ones to two digits. You need [the page on rotated covariates](02_rotation_adam.ipynb), and to have met orthogonal polynomials once.
+
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
 
 # %%
 import torch
-from lintf import isotropic, pages, plots
+from lintf import isotropic, pages, play, plots
 from lintf.claims import claim
 from lintf.model import LinearTransformer, Trained
 from lintf.rotation import Rotated, whitened
@@ -67,7 +90,7 @@ laws, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4, free_P=False)
 common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
 common |= {"B": B, "redraw_every": redraw_every, "halve_every": halve_every}
-stride = max(1, max_iters // 150)
+stride = max(1, max_iters // 50)
 recipe = Training(max_iters=max_iters, record_every=stride, **common)
 
 # %% [markdown]
@@ -82,9 +105,9 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # r(t) &= \prod_{\ell} (1 - a_\ell\, t), \\
 # \text{population loss} &= \mathbb E \sum_{i=1}^d r(t_i)^2 .
 # \end{aligned}
-# $$
+# $$ (eq-residual)
 #
-# The condition $r(0) = 1$ says that no method learns anything about a direction that no example has. Among all
+# In {eq}`eq-residual` the condition $r(0) = 1$ says that no method learns anything about a direction that no example has. Among all
 # polynomials of degree $L$ with this condition, the best one is a classical object. For any $p$ of lower degree, moving
 # $r$ to $r + \varepsilon\, t\, p$ must not help, and so $\mathbb E \sum_i r(t_i)\, t_i\, p(t_i) = 0$. That is: the best
 # $r$ is the orthogonal polynomial of degree $L$ for the density of the eigenvalues times $t$. Its roots are positive,
@@ -104,6 +127,44 @@ print(f"best equal steps: {equal.a[0]:.3f}  loss {equal.loss:.4f}")
 # Different steps are worth a lot: the loss of three equal ones is twice as high. Gradient descent with a tuned step
 # size is therefore *not* what the transformer should learn. It should learn three steps of different length.
 #
+# ## Try it
+#
+# Before the network does it, find the three steps yourself. In a running notebook the picture below has a slider for each
+# step, and its title gives the loss. It starts with equal steps, of about the best size. Every step $a$ puts a root of $r$
+# at $1 / a$, and the roots of equal steps lie on top of each other. Shorten one step and lengthen another, so that the
+# roots spread under the grey density of the eigenvalues. How close do you come to the dashed curve? Then look at the price of a long step: set one to
+# 2.5 and the others to 0.05, and then lengthen one of the others. Last, exchange the sizes of two steps.
+
+# %%
+sizes, t_axis = [round(0.05 * k, 2) for k in range(1, 51)], isotropic.density(N, d)
+
+
+def steps_by_hand(**a):
+    """The error that steps of these sizes leave, beside that of the best."""
+    (t, rho), none = t_axis, [0.0] * (n_layer - 1)
+    _, ((ax,),) = plots.panels()
+    ax.fill_between(t, rho / rho.max(), color="0.8", label="density of $t$, scaled")
+    ax.plot(t, isotropic.residual([*a.values()], none, t), label="steps by hand")
+    ax.plot(t, isotropic.residual(exact.a, exact.b, t), "--", label="best steps")
+    loss = isotropic.population_loss([*a.values()], none, N, d)
+    ax.set(title=f"loss {loss:.3f}, best {exact.loss:.3f}", xlim=(0, 4.5))
+    ax.set(xlabel="eigenvalue $t$ of $S / N$", ylabel="error left, $r(t)$")
+    ax.set(ylim=(-0.7, 1.05))
+    plots.legend(ax)
+
+
+# %% mystnb={"figure": {"caption": "The error that three steps leave in a direction with eigenvalue t, for equal steps of 0.7 and for the best steps (d = 5, N = 20; computed exactly). Shaded: density of the eigenvalues, scaled. With a running kernel, a slider sets the size of each step.", "name": "fig-rotation-p0-play"}, "image": {"alt": "Two curves over eigenvalues from 0 to 4.5 that fall from 1. That of equal steps touches zero near 1.4, where it is flat, and drops steeply from 2 on. The dashed one of the best steps crosses zero at 0.6, 1.5 and 2.4 and stays within 0.15 of it in between. The title gives the losses, 0.270 and 0.134."}}
+play.Controls(
+    steps_by_hand,
+    **{f"a{k}": play.slider(f"step {k}", sizes, 0.7) for k in range(1, n_layer + 1)},
+)
+
+# %% [markdown]
+# Steps of 0.4, 0.7 and 1.7 come within three percent of the best loss. A long step has its root at a small eigenvalue, where
+# equal steps leave most of their error, and by itself it would multiply the error in all large directions. A
+# short step has its root out there and makes up for it: each of the three best steps allows the others. The order does not
+# matter, only the sizes do.
+#
 # ## Training
 
 # %%
@@ -121,7 +182,7 @@ descent = best_gradient_descent(n_layer, laws.sample(20_000, 98), precision)
 descent_loss = float(squared_error(descent, test).mean())
 print(f"{n_layer} equal steps of size {descent.eta * N:.3f} / N: {descent_loss:.4f}")
 
-# %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer with P = 0 on rotated prompts (d = 5, N = 20, batches of 20,000 prompts, 30,000 steps, five seeds with a rotation each), on 20,000 held-out prompts for each seed. Dashed: preconditioned gradient descent with equal steps, tuned. Dotted: the exact optimum with different steps.", "name": "fig-rotation-p0-loss"}, "image": {"alt": "A curve on logarithmic axes falls from 5, passes the dashed line at 0.27, and settles on the dotted line at 0.13."}}
+# %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer with P = 0 during training on rotated prompts (d = 5, N = 20; 30,000 steps of Adam, a new batch of 20,000 prompts every 100; 20,000 held-out prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Dashed: preconditioned gradient descent with equal steps, tuned. Dotted: the exact optimum with different steps.", "name": "fig-rotation-p0-loss"}, "image": {"alt": "A curve on logarithmic axes falls from 5, passes the dashed line at 0.27, and settles on the dotted line at 0.13."}}
 _, ((ax,),) = plots.panels()
 plots.band(ax, run.steps, losses, "transformer, P = 0")
 ax.axhline(descent_loss, color="0.4", linestyle="--", label="equal steps, tuned")
@@ -138,7 +199,7 @@ plots.legend(ax, len(seeds))
 # On the left the matrices of the first seed as they stand, on the right the same in the coordinates in which the
 # covariates have identity covariance.
 
-# %% mystnb={"figure": {"caption": "The learned matrices of the first seed after 30,000 steps, as they stand (left) and in the whitened coordinates (right). Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-p0-matrices"}, "image": {"alt": "Six heatmaps of 5 by 5 matrices. The left ones have large entries of both signs all over. The right ones have constant diagonals of about minus 0.69, minus 0.42 and minus 1.72 and almost nothing beside them."}}
+# %% mystnb={"figure": {"caption": "The learned matrices at the end of the training of {numref}`fig-rotation-p0-loss`, for the first of five seeds, as they stand (left) and whitened (right). Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-p0-matrices"}, "image": {"alt": "Six heatmaps of 5 by 5 matrices. The left ones have large entries of both signs all over. The right ones have constant diagonals of about minus 0.69, minus 0.42 and minus 1.72 and almost nothing beside them."}}
 Q = run.final["Q"][:, :, 0]  # (seeds, layers, d, d)
 plots.matrices({"Q": Q[0], "whitened Q": whitened(Q, UD)[0]})
 
@@ -159,7 +220,7 @@ for seed, a in zip(seeds, steps, strict=True):
 # The distance of $\Sigma^{-1}$ itself from a multiple of the identity is a fixed number, and this is where the $Q_\ell$
 # as they stand should go, if their whitened forms go to zero.
 
-# %% mystnb={"figure": {"caption": "Distance to a multiple of the identity during training with P = 0, of Q as it stands (dashed) and in the whitened coordinates, five seeds. Dotted: the distance of the inverse covariance.", "name": "fig-rotation-p0-distance"}, "image": {"alt": "Three curves of the whitened matrices fall from near 0.9 to about 0.01. The three curves of the matrices as they stand settle on a dotted line at 0.78."}}
+# %% mystnb={"figure": {"caption": "Distance {eq}`eq-distance` to a multiple of the identity during the training of {numref}`fig-rotation-p0-loss`, of Q as it stands (dashed) and whitened. Lines: mean over five seeds with a rotation each; band: smallest to largest. Dotted: the distance of the inverse covariance.", "name": "fig-rotation-p0-distance"}, "image": {"alt": "Three curves of the whitened matrices fall from near 0.9 to about 0.01. The three curves of the matrices as they stand settle on a dotted line at 0.78."}}
 over_time = run.params["Q"][:, :, :, 0]  # (seeds, steps, layers, d, d)
 _, ((ax,),) = plots.panels(height=3.6)
 columns = {"whitened Q": whitened(over_time, UD), "Q": over_time}
@@ -222,6 +283,12 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
+#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)
+# - B. Fischer. *Polynomial Based Iteration Methods for Symmetric Linear Systems.* Wiley-Teubner 1996.
+#
 # ## Exercises
 #
 # **Exercise 1.** Put the steps in another order, by exchanging the layers of the trained model. What happens to the
@@ -250,9 +317,3 @@ assert n_layer == 1 or hand_errors.mean() < descent_loss
 # - Its step sizes are the best ones: the inverse roots of the polynomial that is orthogonal under the eigenvalues'
 #   density times $t$. They differ by a factor of four, and halve the loss of equal steps.
 # - Everything beyond that, the factor of more than a hundred in loss on the previous page, is due to $P$.
-#
-# ## References
-#
-# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
-#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)
-# - B. Fischer. *Polynomial Based Iteration Methods for Symmetric Linear Systems.* SIAM 2011 (Wiley-Teubner 1996).

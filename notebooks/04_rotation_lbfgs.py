@@ -24,8 +24,31 @@
 # $6.087 \cdot 10^{-4}$, and the test loss near $8.5 \cdot 10^{-4}$ from step 500 on. By the paper's theory, the
 # matrices should again be multiples of the identity in the whitened coordinates.
 #
-# We repeat it at the same scale, and find that what L-BFGS gains in speed it pays for in two ways. The page on rotated
-# covariates has everything that you need to read this one.
+# We repeat it at the same scale, and find that what L-BFGS gains in speed it pays for in two ways. [The page on rotated
+# covariates](02_rotation_adam.ipynb) has everything that you need to read this one.
+
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
 
 # %%
 import math
@@ -70,7 +93,7 @@ laws, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
 how = {"alg": "lbfgs", "inner_steps": inner_steps, "history": history, "lr": lr}
 how |= {"B": B, "redraw_every": None, "dtype": "float64"}
-stride = max(1, max_iters // 100)
+stride = max(1, max_iters // 50)
 recipe = Training(max_iters=max_iters, record_every=stride, **how)
 
 # %% [markdown]
@@ -99,7 +122,7 @@ losses = run.losses(model, test)  # (seeds, steps)
 print("training loss at the end:", run.loss[:, -1].numpy().round(6))
 print("test loss at the end:    ", losses[:, -1].numpy().round(6))
 
-# %% mystnb={"figure": {"caption": "Training loss (dashed) and test loss of a three-layer linear transformer trained with L-BFGS on one batch of 20,000 rotated prompts (d = 5, N = 20, 2000 steps of 4 iterations), each of three seeds in its colour.", "name": "fig-rotation-lbfgs-loss"}, "image": {"alt": "Three pairs of curves on a logarithmic axis fall within 500 steps and then stay constant. Two pairs end between 0.0005 and 0.0008 with the test loss slightly above the training loss. For the third the test loss ends five times above the training loss."}}
+# %% mystnb={"figure": {"caption": "Training loss (dashed) and test loss (solid) of a three-layer linear transformer trained with L-BFGS on one batch of 20,000 rotated prompts (d = 5, N = 20; 2000 steps of 4 iterations; 20,000 test prompts for each seed). Each of three seeds has its colour.", "name": "fig-rotation-lbfgs-loss"}, "image": {"alt": "Three pairs of curves on a logarithmic axis fall within 500 steps and then stay constant. Two pairs end between 0.0005 and 0.0008 with the test loss slightly above the training loss. For the third the test loss ends five times above the training loss."}}
 _, ((ax,),) = plots.panels()
 for e, seed in enumerate(seeds):
     (line,) = ax.plot(run.steps, losses[e], label=f"seed {seed}")
@@ -122,7 +145,7 @@ for e, seed in enumerate(seeds):
 
 # %% [markdown]
 # Two seeds have the algorithm that Adam finds on rotated prompts. The other has the algorithm of the simple
-# demonstration: a first step twice as long, and less shrinkage after it. The theory page shows that both are local
+# demonstration: a first step twice as long, and less shrinkage after it. [The theory page](07_theory.ipynb) shows that both are local
 # optima of the same form $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$. On rotated prompts Adam reached the
 # better one with all its seeds, and with the smaller steps of the simple demonstration the other one, also with all.
 #
@@ -131,10 +154,10 @@ for e, seed in enumerate(seeds):
 # moderate steps with moderate shrinkage after each, while the second starts with a short step and lets $P_0$ do most of
 # the work.
 
-# %% mystnb={"figure": {"caption": "The learned matrices, whitened, after 2000 steps of L-BFGS: of the first seed. Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-lbfgs-first"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with a dominant constant diagonal: Q0 about minus 0.77, Q1 about minus 2.8, Q2 about minus 7.5, P0 and P1 about 0.35. The entries beside the diagonals reach a tenth of it."}}
+# %% mystnb={"figure": {"caption": "The learned matrices at the end of the training of {numref}`fig-rotation-lbfgs-loss`, for the first of three seeds; Q is whitened. Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-lbfgs-first"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with a dominant constant diagonal: Q0 about minus 0.77, Q1 about minus 2.8, Q2 about minus 7.5, P0 and P1 about 0.35. The entries beside the diagonals reach a tenth of it."}}
 plots.matrices({"whitened Q": Q[0], "P": P[0]})
 
-# %% mystnb={"figure": {"caption": "The same of the last seed.", "name": "fig-rotation-lbfgs-last"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with a dominant constant diagonal: Q0 about minus 0.38, Q1 about minus 2.4, Q2 about minus 9.7, P0 about 0.90 and P1 about 0.57. The entries beside the diagonals reach a tenth of it."}}
+# %% mystnb={"figure": {"caption": "As {numref}`fig-rotation-lbfgs-first`, for the last of the three seeds.", "name": "fig-rotation-lbfgs-last"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with a dominant constant diagonal: Q0 about minus 0.38, Q1 about minus 2.4, Q2 about minus 9.7, P0 about 0.90 and P1 about 0.57. The entries beside the diagonals reach a tenth of it."}}
 plots.matrices({"whitened Q": Q[-1], "P": P[-1]})
 
 # %% [markdown]
@@ -142,7 +165,7 @@ plots.matrices({"whitened Q": Q[-1], "P": P[-1]})
 # batch: its prompts are not quite isotropic even in whitened coordinates, and the matrices follow them. Adam saw a
 # thousand batches of the same size.
 
-# %% mystnb={"figure": {"caption": "Distance to a multiple of the identity during training with L-BFGS, for P as it is (dashed) and for Q in the whitened coordinates, three seeds.", "name": "fig-rotation-lbfgs-distance"}, "image": {"alt": "Five curves on a logarithmic axis fall within 500 steps and then stay constant between 0.03 and 0.13."}}
+# %% mystnb={"figure": {"caption": "Distance {eq}`eq-distance` to a multiple of the identity during the training of {numref}`fig-rotation-lbfgs-loss`, for P as it stands (dashed) and for Q whitened. Lines: mean over three seeds; band: smallest to largest.", "name": "fig-rotation-lbfgs-distance"}, "image": {"alt": "Five curves on a logarithmic axis fall within 500 steps and then stay constant between 0.03 and 0.13."}}
 columns = {
     "whitened Q": whitened(run.params["Q"][:, :, :, 0], UD),
     "P": run.params["P"][:, :, :-1, 0],
@@ -228,6 +251,13 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
+#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)
+# - D. C. Liu, J. Nocedal. *On the limited memory BFGS method for large scale optimization.* Mathematical Programming
+#   45, 1989.
+#
 # ## Exercises
 #
 # **Exercise 1.** Draw the batch of the first seed again. Has L-BFGS really come to a critical point of its training
@@ -243,7 +273,7 @@ for params in (start, {k: p[0] for k, p in run.final.items()}):
     norms.append(float(sum(g.square().sum() for g in slopes)) ** 0.5)
 print(f"norm of the gradient: {norms[0]:.1e} at the start, {norms[1]:.1e} at the end")
 assert torch.isclose(model.loss(params, batch), run.loss[0, -1])
-assert norms[1] < norms[0]
+assert norms[1] < norms[0] or max_iters < 500
 
 # %% [markdown]
 # **Exercise 2.** Which prompts make the test loss of the first seed so large? Find out how much of it the worst one in a
@@ -269,11 +299,3 @@ assert share > 0.3 or max_iters < 500  # in short trainings no prompt is rare ye
 #   its batch.
 # - On one fixed batch the matrices keep some of its accidents. They are several times further from the identity than
 #   with fresh batches, and putting exact multiples in their place improves the test loss of every seed.
-#
-# %% [markdown]
-# ## References
-#
-# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
-#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)
-# - D. C. Liu, J. Nocedal. *On the limited memory BFGS method for large scale optimization.* Mathematical Programming
-#   45, 1989.

@@ -27,9 +27,32 @@
 # We repeat the trainings at full scale, and compare with more care: every method sees all $N$ examples, every step size
 # is optimised, and all are scored on the same prompts. The optimum of the form that theory predicts is the limit line.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 import torch
-from lintf import isotropic, pages, plots
+from lintf import isotropic, pages, play, plots
 from lintf.claims import claim
 from lintf.model import LinearTransformer, Trained
 from lintf.rotation import Rotated
@@ -54,25 +77,26 @@ max_iters = 20_000  # optimiser steps
 lr = 0.01  # of Adam, with betas (0.99, 0.9)
 halve_every = 4000  # steps after which the learning rate is halved
 clip = 0.01  # bound on the norm of each matrix's gradient
-last = 20  # the best of so many last snapshots is taken, on validation prompts
+last = 5  # the best of so many last snapshots is taken, on validation prompts
 seeds = [0, 1, 2, 3, 4]  # one transformer and one rotation each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters("max(n_layers) <= 4")
 plots.style()
 laws, d = Rotated(seeds, N, scales), len(scales)
 models = {L: LinearTransformer(d=d, n_layer=L, init_std=1e-4) for L in n_layers}
 common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
 common |= {"B": B, "redraw_every": redraw_every, "halve_every": halve_every}
-stride = max(1, max_iters // 200)
+stride = max(1, max_iters // 50)
 recipe = Training(max_iters=max_iters, record_every=stride, **common)
 
 # %% [markdown]
 # ## The limit
 #
 # The **limit line** is the optimum among all $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$: the form that the
-# paper proves critical. It is a problem in $2L - 1$ numbers, solved in double precision on the theory page. One choice
+# paper proves critical. It is a problem in $2L - 1$ numbers, the minimum of {eq}`eq-multiples`, solved in double precision on
+# [the theory page](07_theory.ipynb). One choice
 # is to be made. In deep networks the expected loss is ruled by prompts so rare that no training meets one. We leave
 # them out: the limit is the best for prompts that occur once in as many as the training draws. It is scored on the test
 # prompts, like all others.
@@ -82,11 +106,53 @@ rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a train
 limits = {L: isotropic.optimum(L, N, d, rare) for L in n_layers}
 
 # %% [markdown]
+# ## Try it
+#
+# What can a layer do that a step cannot? In whitened coordinates every method multiplies the error along an eigenvector of
+# $S / N$ by a number $r(t)$ that depends on its eigenvalue $t$ alone, and $r$ is a polynomial with $r(0) = 1$. The picture
+# shows the size of three of them: for preconditioned gradient descent with the best step, for steps of different sizes (the best
+# that layers without $P$ can do), and for the best layers with $P$. In a running notebook, move the number of layers
+# and the eigenvalue, and read off what is left of the error there.
+
+# %%
+t_axis = torch.linspace(0, 6, 601).double().numpy()
+
+
+def left_at(L, t):
+    """The error that L layers or steps leave at every eigenvalue, and at t."""
+    _, ((ax,),) = plots.panels(height=3.6)
+    forms = {"equal steps": isotropic.best_gradient_descent(L, N, d)}
+    forms |= {"different steps": isotropic.best_polynomial(L, N, d)}
+    for name, best in (forms | {"layers with P": limits[L]}).items():
+        here = abs(float(isotropic.residual(best.a, best.b, t)))
+        r = abs(isotropic.residual(best.a, best.b, t_axis))
+        (line,) = ax.plot(t_axis, r, label=f"{name}: {here:.2g}")
+        ax.plot(t, here, "o", color=line.get_color())
+    ax.axvline(t, color="0.4", linestyle=":", linewidth=1)
+    ax.set(yscale="log", ylim=(1e-5, 100), xlim=(0, 6))
+    ax.set(xlabel="eigenvalue $t$ of $S / N$", ylabel="size of the error left")
+    plots.shared_legend(ax, title=f"L = {L}, error left at $t$ = {t:g}")
+
+
+# %% mystnb={"figure": {"caption": "Size of the error that two layers or steps leave in a direction with eigenvalue t (d = 5, N = 20; computed exactly): the best equal steps, the best steps of different sizes, the best layers with P. Dots: t = 1. With a running kernel, sliders set the number of layers and t.", "name": "fig-variable-L-play"}, "image": {"alt": "Three curves on a logarithmic axis over eigenvalues from 0 to 6, all from 1 at 0. Equal steps have one spike down to zero at 1.3, different steps two at 0.8 and 1.9, layers with P four at 0.5, 1.1, 1.9 and 2.9, with errors of about 0.1 between them. Beyond 3.5 layers with P have the largest error. At t = 1 the errors left are 0.07, 0.1 and 0.03."}}
+play.Controls(
+    left_at,
+    L=play.slider("layers or steps", n_layers, n_layers[len(n_layers) // 3]),
+    t=play.slider("eigenvalue t", [0.1 * k for k in range(61)], 1.0),
+)
+
+# %% [markdown]
+# Every spike that points down is a root. Steps have as many as there are of them, equal ones all in one place. Layers with
+# $P$ have up to 4, 13 and 40, and where the eigenvalues are, their error is smaller by orders of magnitude.
+# At $t = 0$ nobody does anything, and beyond the eigenvalues that prompts usually have, from 4 on, the higher degree
+# turns against its owner.
+#
 # ## Training
 #
 # The batch is replaced after 100 steps, and even late in the training a batch with a rare prompt can throw a network off
 # for a while. So the paper takes, of the last 20 snapshots, the one that is best on validation prompts, and scores that
-# one on test prompts. We do the same. Snapshots are a hundred steps apart.
+# one on test prompts. Its snapshots are a hundred steps apart. We do the same with five that are four hundred steps
+# apart, which are the last tenth of the training, too.
 
 # %%
 runs = {L: fit(m, laws.task, recipe, seeds, device=device) for L, m in models.items()}
@@ -128,7 +194,7 @@ for name in methods[n_layers[0]]:
     losses[name] = torch.stack(means, 1)  # (seeds, depths)
     print(f"{name:18}", "  ".join(f"{v:8.2e}" for v in losses[name].mean(0)))
 
-# %% mystnb={"figure": {"caption": "Test loss against the number of layers or steps, on rotated prompts (d = 5, N = 20; batches of 20,000 prompts, 20,000 steps, best of the last 20 snapshots, five seeds with a rotation each; 20,000 test prompts for each seed). Crosses: the loss of the best of its form, computed exactly.", "name": "fig-variable-L"}, "image": {"alt": "Four falling curves against one to four layers, on a logarithmic axis. Preconditioned gradient descent, the transformer and the best of its form start together at 1.15. Gradient descent falls from 2.2 to 1.2, the preconditioned one to 0.16 at four steps; the transformer falls to 0.0003 and the best of its form to a millionth."}}
+# %% mystnb={"figure": {"caption": "Test loss against the number of layers or steps, on rotated prompts (d = 5, N = 20; 20,000 steps of Adam, a new batch of 20,000 prompts every 100; best of the last 5 snapshots; 20,000 test prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Crosses: the loss of the best of its form, computed exactly.", "name": "fig-variable-L"}, "image": {"alt": "Four falling curves against one to four layers, on a logarithmic axis. Preconditioned gradient descent, the transformer and the best of its form start together at 1.15. Gradient descent falls from 2.2 to 1.2, the preconditioned one to 0.16 at four steps; the transformer falls to 0.0003 and the best of its form to a millionth."}}
 _, ((ax,),) = plots.panels()
 for name, loss in losses.items():
     plots.band(ax, n_layers, loss, name, marker="o", markersize=4)
@@ -142,7 +208,7 @@ plots.legend(ax, len(seeds), fontsize=8)
 # With one layer nothing but one step is possible, and the transformer makes it: it coincides with preconditioned
 # gradient descent. From then on every layer multiplies the advantage. Two layers are a factor of nine below two steps,
 # three layers a hundred, four layers more than five hundred. The reason is the degree of the polynomial: $L$ steps of
-# gradient descent are a polynomial of degree $L$ in $S$, while with $P_\ell$ each layer cubes, and the degree is
+# gradient descent are a polynomial of degree $L$ in $S$, while with $P_\ell$ each layer cubes the variable, and the degree is
 # $(3^L - 1) / 2$, that is 1, 4, 13 and 40.
 #
 # The limit line says how much more there would be to gain. With two layers training is there. With three it stops a
@@ -159,7 +225,7 @@ for L, limit in limits.items():
     print(f"L = {L}: largest entry of the optimum {goal:.0f}")
 
 # %% [markdown]
-# Three layers would need about twice as far as they can go, and four layers five times. The page on rotated covariates
+# Three layers would need about twice as far as they can go, and four layers five times. [The page on rotated covariates](02_rotation_adam.ipynb)
 # trains three layers five times longer at a ten times larger rate, and there the limit is reached. So what this figure
 # shows beyond two layers is a race between depth and patience, and a longer training would show a steeper curve.
 #
@@ -186,7 +252,7 @@ for name, grid in grids.items():
 # %% [markdown]
 # The unfair baselines are worse, the more so the more steps they take: by a few percent for gradient descent, by up to
 # a half for the preconditioned one, whose best step lies between two points of the grid. That is small beside the
-# factors in the figure, and the paper's conclusion does not hang on it.
+# factors in the figure, and the paper's conclusion does not depend on it.
 #
 # ## Claims
 #
@@ -244,6 +310,11 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
+#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)
+#
 # ## Exercises
 #
 # **Exercise 1.** How many steps of preconditioned gradient descent, with the best step size, are as good as two trained
@@ -273,12 +344,7 @@ for L in n_layers:
 # %% [markdown]
 # ## What we found
 #
-# - The order of the curves comes back for every seed, and it does not hang on how the baselines are tuned.
-# - One layer is one step of preconditioned gradient descent. Every further layer is worth far more than a step: it cubes the degree.
+# - The order of the curves comes back for every seed, and it does not depend on how the baselines are tuned.
+# - One layer is one step of preconditioned gradient descent. Every further layer is worth far more than a step: it triples the degree.
 # - Two layers are trained to the optimum of their form. Three and four are not, at this recipe: the weights do not get there
 #   in 20,000 steps.
-#
-# ## References
-#
-# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
-#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)

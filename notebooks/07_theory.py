@@ -27,10 +27,33 @@
 # solved to many digits. It gives the numbers that the previous pages could only measure. It also shows what the loss on
 # a test set does not.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 import numpy as np
 import torch
-from lintf import isotropic, landscape, pages, plots, sampling, theory
+from lintf import isotropic, landscape, pages, play, plots, sampling, theory
 from lintf.claims import claim
 from lintf.integrate import integrate
 from lintf.model import LinearTransformer, Trained
@@ -44,8 +67,8 @@ from scipy.optimize import root
 # %% [markdown]
 # ## Parameters
 #
-# The small trainings of this page are stored. It also reads the runs of the simple demonstration and of the page on
-# rotated covariates, at their own parameters.
+# The small trainings of this page are stored. It also reads the runs of [the simple demonstration](01_simple_demo.ipynb) and of
+# [the page on rotated covariates](02_rotation_adam.ipynb), at their own parameters.
 
 # %% tags=["parameters"]
 N = 20  # examples in a prompt, but for one layer
@@ -59,7 +82,7 @@ rotated_steps = 100_000  # length of the training on the page on rotated covaria
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters("max(n_layers) <= 4")
 plots.style()
 d, eye = len(scales), torch.eye(len(scales), dtype=torch.float64)
 laws = Rotated([0], N, scales)
@@ -74,9 +97,9 @@ rotated, UD, precision = laws.task(0), laws.UD[0], laws.precision[0]
 #
 # $$
 # Q = -N\, \Sigma_w \bigl( (N+1)\, \Sigma\, \Sigma_w + \operatorname{tr}(\Sigma\, \Sigma_w)\, I \bigr)^{-1} .
-# $$
+# $$ (eq-one-layer)
 #
-# For $\Sigma_w = I$ this is the paper's Theorem 1. For $\Sigma_w = \Sigma^{-1}$, the rotated prompts, it is
+# For $\Sigma_w = I$ the formula {eq}`eq-one-layer` is the paper's Theorem 1. For $\Sigma_w = \Sigma^{-1}$, the rotated prompts, it is
 # $-\tfrac{N}{N + 1 + d} \Sigma^{-1}$: the preconditioner of the previous pages. The factor $N / (N+1+d)$ is caution,
 # since with few examples $S / N$ is a poor estimate of $\Sigma$.
 #
@@ -115,9 +138,9 @@ def one_layer(exactly):
 #
 # $$
 # \mathbb E_{x_q, w} \bigl( x_q^\top R\, w \bigr)^2 = \lVert C^\top R\, C_w \rVert_F^2 .
-# $$
+# $$ (eq-averaged)
 #
-# This is a sum over $d^2$ pairs of a query and weights: the columns of $C$ and those of $C_w$. Put into prompts, they
+# The right side of {eq}`eq-averaged` is a sum over $d^2$ pairs of a query and weights: the columns of $C$ and those of $C_w$. Put into prompts, they
 # give an estimator of the same loss in which only the examples are left to chance, for $d^2$ times the prompts.
 # `Training(integrate=True)` uses it. We train both ways and compare with the closed form.
 
@@ -130,7 +153,7 @@ for name, Q in trained.items():
     gaps[name] = (Q - closed).norm(dim=(2, 3)) / closed.norm(dim=(2, 3))  # (Ns, laws)
     print(f"{name}, relative errors:\n", gaps[name].numpy().round(4))
 
-# %% mystnb={"figure": {"caption": "Entries of the trained Q of one layer against the closed form, for three context lengths and five laws (three spectra of the covariates, weights of identity and of inverse covariance; d = 5; L-BFGS on one batch of 10,000 prompts), with weights and query sampled or averaged out.", "name": "fig-theory-one-layer"}, "image": {"alt": "Scatter plot of trained against predicted entries along a diagonal line. The integrated points lie on the line; the sampled ones scatter around it."}}
+# %% mystnb={"figure": {"caption": "Entries of the trained Q of one layer against the closed form, for 5, 20 and 80 examples and five laws with one seed each (three spectra of the covariates, weights of identity and of inverse covariance; d = 5; 30 steps of L-BFGS, of 4 iterations, on one batch of 10,000 prompts), with weights and query sampled or averaged out.", "name": "fig-theory-one-layer"}, "image": {"alt": "Scatter plot of trained against predicted entries along a diagonal line. The integrated points lie on the line; the sampled ones scatter around it."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for (name, Q), marker in zip(trained.items(), "ox", strict=True):
     ax.plot(closed.flatten(), Q.flatten(), marker, ms=4, ls="", label=name)
@@ -144,6 +167,59 @@ plots.legend(ax)
 # sampled batch leaves errors of one to twenty percent, hardly a confirmation of the formula; the same examples, averaged,
 # confirm it to one percent.
 #
+# ## Try it
+#
+# How much is the closed form worth? It competes with one step of gradient descent, $Q = -\eta N I$, and one
+# of preconditioned gradient descent, $Q = -\eta N\, \Sigma^{-1}$, each with its best $\eta$. In the eigenbasis of
+# $\Sigma$ all of them are diagonal, with entries $-A_i$, and for eigenvalues $\lambda_i$ of $\Sigma$ and $\omega_i$ of
+# $\Sigma_w$ the second moment of $s$ makes the loss a parabola in $\eta$. Its minimum is
+#
+# $$
+# \begin{aligned}
+# \text{loss} &= \tau - \frac{N \bigl( \sum_i \lambda_i^2 \omega_i A_i \bigr)^2}
+# {\sum_i \lambda_i A_i^2 \bigl( (N+1) \lambda_i^2 \omega_i + \tau \lambda_i \bigr)}, \\
+# \tau &= \sum_i \lambda_i \omega_i .
+# \end{aligned}
+# $$ (eq-step-loss)
+#
+# Move $N$ and the condition number $\kappa$ of $\Sigma$, and change the law of $w$. The spectrum goes from 1 down to
+# $1 / \kappa$ in equal ratios, and losses are divided by $\tau$, the loss of answering 0.
+
+# %%
+counts = np.arange(1, 201)[:, None]
+
+
+def one_step(n, kappa, w):
+    """The loss of the best step of three kinds against N, and at N = n."""
+    lam = np.geomspace(1, 1 / kappa, d)
+    om = lam ** {"I": 0, "inverse of Σ": -1}[w]
+    tau, (_, ((ax,),)) = (lam * om).sum(), plots.panels(height=3.6)
+    kinds = {"gradient descent": np.ones(d), "preconditioned": 1 / lam}
+    kinds |= {"one layer": om / ((counts + 1) * lam * om + tau)}
+    for (name, A), dash in zip(kinds.items(), ("-", "-", "--"), strict=True):
+        size = (lam * A**2 * ((counts + 1) * lam**2 * om + tau * lam)).sum(-1)
+        loss = 1 - counts[:, 0] * (lam**2 * om * A).sum(-1) ** 2 / size / tau
+        ax.plot(counts, loss, dash, label=f"{name}: {loss[n - 1]:.3f}")
+    ax.axvline(n, color="0.4", linestyle=":", linewidth=1)
+    ax.set(xscale="log", xlabel="examples $N$", ylabel="loss, relative", ylim=(0, 1))
+    plots.shared_legend(ax, title=f"loss at N = {n}, κ = {kappa}, covariance of w: {w}")
+
+
+# %% mystnb={"figure": {"caption": "Loss of one step of gradient descent and of preconditioned gradient descent, each with its best size, and of the closed form {eq}`eq-one-layer` for one layer, divided by the loss of answering 0 (d = 5, condition number 10, weights of identity covariance; computed exactly). Dotted: N = 20. With a running kernel, controls set N, the condition number and the law of the weights.", "name": "fig-theory-play"}, "image": {"alt": "Three falling curves over 1 to 200 examples on a logarithmic axis. Gradient descent goes from 0.82 to 0.20 and levels off. Preconditioned gradient descent starts higher, at 0.86, crosses it near 7 examples and ends at 0.03. The closed form is dashed and lies below both everywhere, close to the first for few examples and to the second for many."}}
+play.Controls(
+    one_step,
+    n=play.slider("examples N", [1, 2, 5, 10, 20, 50, 100, 200], 20),
+    kappa=play.slider("condition number κ", [1, 2, 5, 10, 20, 50, 100], 10),
+    w=play.choice("covariance of w", ["I", "inverse of Σ"], "I"),
+)
+
+# %% [markdown]
+# With few examples plain gradient descent is the better of the two, and with many the preconditioned one: $\Sigma^{-1}$
+# makes the most of small directions, where $S / N$ is least reliable. At $\kappa = 10$ they change places at seven examples, at
+# $\kappa = 100$ at fourteen. The closed form need not choose. It bends from one to the other direction by direction, and is
+# below both. Where $\Sigma_w = \Sigma^{-1}$ all directions weigh the same, and preconditioning is all there is to do: two
+# curves become one, which $\kappa$ does not move.
+#
 # ## How much variance the average removes
 #
 # For deeper models the gain depends on when one looks. Along the simple demonstration, we measure the variance of the
@@ -152,7 +228,7 @@ plots.legend(ax)
 # %%
 demo = LinearTransformer(d=5, n_layer=3, init_std=1e-4)
 how = {"lr": 1e-3, "max_iters": demo_steps, "B": 4000, "clip": 1000.0}
-how |= {"record_every": max(1, demo_steps // 200)}
+how |= {"record_every": max(1, demo_steps // 40)}
 demo_run = fit(demo, LinearRegression(), Training(**how), range(3), device=device)
 
 # %% [markdown]
@@ -292,13 +368,13 @@ for name, (model, best) in cases.items():
 # r &\leftarrow r\, (1 - a_\ell\, t), & t &\leftarrow t\, (1 - a_\ell b_\ell\, t)^2, \\
 # \text{loss} &= \mathbb E \sum_{i=1}^d r_L(t_i)^2 .
 # \end{aligned}
-# $$
+# $$ (eq-multiples)
 #
-# After $L$ layers $r_L$ is a polynomial of degree $(3^L - 1)/2$ in the original $t$. The density of the eigenvalues of
+# (With all $b_\ell = 0$ this is {eq}`eq-residual`.) After $L$ layers $r_L$ is a polynomial of degree $(3^L - 1)/2$ in the original $t$. The density of the eigenvalues of
 # a Wishart matrix is known in closed form, so the loss is an integral in one variable, and its minimum a problem in
 # $2L - 1$ numbers. It has many local minima, since layers can share the work in several ways, and is searched from
 # thousands of starts. Beside it we print what is possible with $P_\ell = 0$, where the degree is only $L$: the best
-# polynomial of that degree, from the page without $P$, and the best one with equal steps, which is gradient descent.
+# polynomial of that degree, from [the page without $P$](03_rotation_p0.ipynb), and the best one with equal steps, which is gradient descent.
 
 # %%
 for L in n_layers:
@@ -312,14 +388,14 @@ for L in n_layers:
 # %% [markdown]
 # ## What training finds
 #
-# First the simple demonstration. Next to its result there is a local minimum of this problem, which we find by going
+# First the simple demonstration. Next to its result there is a local minimum of {eq}`eq-multiples`, which we find by going
 # downhill from it. Then the rotated prompts, and here comes a surprise: at the learned multiples the loss in
 # expectation is not small at all.
 
 # %%
 how = {"lr": 0.1, "B": 20_000, "betas": (0.99, 0.9), "clip": 0.01, "clip_per": "matrix"}
 how |= {"redraw_every": 100, "halve_every": 4000, "max_iters": rotated_steps}
-recipe = Training(**how, record_every=max(1, rotated_steps // 500))
+recipe = Training(**how, record_every=max(1, rotated_steps // 250))
 rotated_run = fit(demo, rotated_task, recipe, [0, 1, 2], device=device)
 white = whitened(rotated_run.final["Q"], Rotated([0, 1, 2]).UD)
 
@@ -393,7 +469,7 @@ curves = {
     "learned by Adam": isotropic.residual(*found["rotated"], t),
 }
 
-# %% mystnb={"figure": {"caption": "Top: the error that three layers or steps leave in a direction with eigenvalue t of S / N: gradient descent with the best step, Chebyshev's polynomials for the interval that holds 99 percent of the eigenvalues (dotted lines), the exact optimum of the family, and what Adam learned on rotated prompts. Bottom: what each t contributes to the expected loss; the dashed line is the largest t that is expected once in the training.", "name": "fig-theory-polynomials"}, "image": {"alt": "Two panels over eigenvalues from 0 to 7. Above, all curves start at 1 and come down; gradient descent is a smooth cubic, the others oscillate near zero. Below on a logarithmic axis, the learned curve is lowest up to the dashed line near 4.5 and then rises beyond all others, while the optimum stays level."}}
+# %% mystnb={"figure": {"caption": "Top: the error that three layers or steps leave in a direction with eigenvalue t of S / N (d = 5, N = 20): gradient descent with the best step, Chebyshev's polynomials for the interval that holds 99 percent of the eigenvalues (dotted lines), the exact optimum of the family, and what Adam learned in 100,000 steps on rotated prompts, for the first of three seeds. Bottom: what each t contributes to the expected loss; the dashed line is the largest t that is expected once in the training.", "name": "fig-theory-polynomials"}, "image": {"alt": "Two panels over eigenvalues from 0 to 7. Above, all curves start at 1 and come down; gradient descent is a smooth cubic, the others oscillate near zero. Below on a logarithmic axis, the learned curve is lowest up to the dashed line near 4.5 and then rises beyond all others, while the optimum stays level."}}
 _, ((top,), (bottom,)) = plots.panels(2, height=3.3, sharex=True)
 for name, r in curves.items():
     top.plot(t, r, label=name)
@@ -502,9 +578,17 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
+#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)
+# - N. G. de Bruijn. *On some multiple integrals involving determinants.* Journal of the Indian Mathematical Society 19,
+#   1955: the integrals behind the density of the eigenvalues.
+# - R. J. Muirhead. *Aspects of Multivariate Statistical Theory.* Wiley 1982: Wishart matrices and their moments.
+#
 # ## Exercises
 #
-# **Exercise 1.** Show that the loss of the best single layer is $d\,(d+1) / (N + d + 1)$, by putting the closed form into
+# **Exercise 1.** Show that the loss of the best single layer is $d\,(d+1) / (N + d + 1)$, by putting {eq}`eq-one-layer` into
 # the quadratic loss, and check it against the integral over the eigenvalues. How many examples does one layer need for a
 # loss of 0.01, in five dimensions?
 
@@ -542,11 +626,3 @@ assert max(means) < 2e-3
 #   learned is useless.
 # - Averaging over weights and query helps where the examples are not the noise: for one layer, and at the start of a
 #   training.
-#
-# ## References
-#
-# - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
-#   in-context learning.* NeurIPS 2023. [arXiv:2306.00297](https://arxiv.org/abs/2306.00297)
-# - N. G. de Bruijn. *On some multiple integrals involving determinants.* Journal of the Indian Mathematical Society 19,
-#   1955: the integrals behind the density of the eigenvalues.
-# - R. J. Muirhead. *Aspects of Multivariate Statistical Theory.* Wiley 1982: Wishart matrices and their moments.

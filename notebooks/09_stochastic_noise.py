@@ -16,16 +16,40 @@
 # %% [markdown]
 # # The noise of the gradient
 #
-# **Question.** One explanation of Adam's success is that the noise of a transformer's gradient has heavy intervals. Now and
+# **Question.** One explanation of Adam's success is that the noise of a transformer's gradient has heavy tails. Now and
 # then a batch gives a gradient far off the mean, SGD takes it at face value, and Adam does not. Does a linear transformer
 # have such noise, and where does it come from?
 #
-# **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2310.01082)) draw the histogram of
+# **What the paper says.** Ahn et al. ([2024](https://arxiv.org/abs/2310.01082)) draw the histogram of
 # $\|g_B - g\|$ at initialisation, for three linear layers. It has a long right tail, which they find
 # heavier for covariates with heavier tails, and heavier with more layers.
 #
 # A histogram shows a tail but does not measure it. We measure it twice, give intervals, and ask what it has to be
-# compared with. At the end we hold the tails of the four settings beside Adam's lead in them, from the page before.
+# compared with. At the end we hold the tails of the four settings beside Adam's lead in them, from
+# [the page before](08_loss.ipynb).
+
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
 
 # %%
 from itertools import pairwise
@@ -56,7 +80,7 @@ reference = 100_000  # prompts for the mean gradient
 seed = 1  # of the initial parameters and of the prompts
 
 # %%
-pages.check_parameters()
+pages.check_parameters("B >= 4", "min(batches, other_batches) >= 100")
 plots.style()
 laws = {name: s.task(d) for name, s in adam_sgd.chosen(settings).items()}
 first = settings[0]
@@ -88,7 +112,7 @@ print(f"mean {length.mean():.2f}, median {length.median():.2f}, max {length.max(
 # %% [markdown]
 # ## What to compare with
 #
-# The paper's eye compares with a normal distribution, and so do we. But lengths are positive, and even the length of
+# The paper compares with a normal distribution, by eye, and so do we. But lengths are positive, and even the length of
 # a *Gaussian* vector has a right tail when a few directions carry most of its variance. So we also draw Gaussian vectors
 # with the covariance of the noise, as many, and take their lengths. A tail beyond theirs is one of the noise itself.
 
@@ -100,7 +124,7 @@ gaussian = (z * spread).norm(dim=1)
 share = variance[-5:].sum() / variance.sum()
 print(f"five of {len(spread)} directions carry {share:.0%} of the variance")
 
-# %% mystnb={"figure": {"caption": "The length of the gradient noise at initialisation (20 Gaussian examples, d = 5, three layers, seed 1; 10,000 batches of 1000 prompts), with the normal distribution of the same mean and variance, and the lengths of Gaussian vectors with the same covariance.", "name": "fig-noise-histogram"}, "image": {"alt": "A histogram with its mode near 2.1 and a right tail that ends at 4.6, and two curves: a normal density, symmetric and higher on the left, and the density of Gaussian vectors' lengths, which follows the histogram more closely but falls faster on the right."}}
+# %% mystnb={"figure": {"caption": "The length of the gradient noise at initialisation (d = 5, 20 Gaussian examples, three layers, seed 1; 10,000 batches of 1000 prompts), with the normal distribution of the same mean and variance, and the lengths of Gaussian vectors with the same covariance.", "name": "fig-noise-histogram"}, "image": {"alt": "A histogram with its mode near 2.1 and a right tail that ends at 4.6, and two curves: a normal density, symmetric and higher on the left, and the density of Gaussian vectors' lengths, which follows the histogram more closely but falls faster on the right."}}
 _, ((ax,),) = plots.panels()
 grid = torch.linspace(float(length.min()), float(length.max()), 400).numpy()
 smooth = stats.gaussian_kde(length)(grid)
@@ -153,7 +177,7 @@ for name, v in lengths.items():
 # is not to be trusted: it would grow with the sample. A quantile plot shows the whole distribution: a normal one would lie
 # on the diagonal.
 
-# %% mystnb={"figure": {"caption": "Quantiles of the standardised noise against those of a normal distribution, in the four settings (three layers, at initialisation, seed 1; 10,000 batches of 1000 prompts).", "name": "fig-noise-quantiles"}, "image": {"alt": "Four curves against normal quantiles from minus four to four. All follow the diagonal at first. The sphere stays near it, normal with 20 examples bends up to 6.5, with five examples up to 10, gamma to 11 and much earlier."}}
+# %% mystnb={"figure": {"caption": "Quantiles of the standardised noise against those of a normal distribution, in the four settings (d = 5, three layers, at initialisation, seed 1; batches of 1000 prompts, 10,000 of them in the first setting and 4000 in each of the others).", "name": "fig-noise-quantiles"}, "image": {"alt": "Four curves against normal quantiles from minus four to four. All follow the diagonal at first. The sphere stays near it, normal with 20 examples bends up to 6.5, with five examples up to 10, gamma to 11 and much earlier."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for name, v in lengths.items():
     at = stats.norm.ppf((torch.arange(len(v)) + 0.5) / len(v))
@@ -184,7 +208,7 @@ measured = {
     "tail index": {L: intervals.tail_index(v) for L, v in by_depth.items()},
 }
 
-# %% mystnb={"figure": {"caption": "Excess kurtosis and tail index of the noise against depth (20 Gaussian examples, at initialisation, seed 1; 10,000 batches of 1000 prompts each; bars: 95 percent intervals).", "name": "fig-noise-depth"}, "image": {"alt": "Two panels against one to six layers. The excess kurtosis stays near 0.8 for one and two layers, and rises from there to between 2 and 5 for five and six layers, with wide intervals. The tail index falls from 15 to 10."}}
+# %% mystnb={"figure": {"caption": "Excess kurtosis and tail index of the noise against depth (d = 5, 20 Gaussian examples, at initialisation, seed 1; 10,000 batches of 1000 prompts each). Bars: 95 percent intervals.", "name": "fig-noise-depth"}, "image": {"alt": "Two panels against one to six layers. The excess kurtosis stays near 0.8 for one and two layers, and rises from there to between 2 and 5 for five and six layers, with wide intervals. The tail index falls from 15 to 10."}}
 _, (axes,) = plots.panels(1, 2, width=2.5, height=2.6)
 for ax, (name, estimates) in zip(axes, measured.items(), strict=True):
     middle = [e.value for e in estimates.values()]
@@ -271,6 +295,11 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - K. Ahn, X. Cheng, M. Song, C. Yun, A. Jadbabaie, S. Sra. *Linear attention is (maybe) all you need (to understand
+#   transformer optimization).* ICLR 2024. [arXiv:2310.01082](https://arxiv.org/abs/2310.01082)
+#
 # ## Exercises
 #
 # **Exercise 1.** The noise is a mean over $B$ prompts. How does its size depend on $B$, and how does the tail? Compare
@@ -305,8 +334,3 @@ assert single.max() > 0
 #   fourth moment of the noise hardly exists. It also grows with depth.
 # - But on the sphere, with hardly any tail, Adam beats SGD by the largest factor of the four settings. Heavy noise is not
 #   what Adam's lead is made of, as the paper says, too.
-#
-# ## References
-#
-# - K. Ahn, X. Cheng, M. Song, C. Yun, A. Jadbabaie, S. Sra. *Linear attention is (maybe) all you need (to understand
-#   transformer optimization).* ICLR 2024. [arXiv:2310.01082](https://arxiv.org/abs/2310.01082)

@@ -20,13 +20,36 @@
 # where the gradient is large, the curvature is large, too. Is that so for a linear transformer, and does Adam walk along
 # smoother ways than SGD?
 #
-# **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2310.01082)) take the *directional smoothness*, the
+# **What the paper says.** Ahn et al. ([2024](https://arxiv.org/abs/2310.01082)) take the *directional smoothness*, the
 # second derivative of the loss along the step that is taken. On the first 2000 steps of Adam (seed 1) its logarithm rises
 # with that of the gradient's norm, in a cloud of slope near 1. And it is smaller along Adam's steps than along those of
 # SGD.
 #
 # We count what has no logarithm, measure the slope with an interval that knows how alike successive steps are, and look at
 # both methods.
+
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
 
 # %%
 import torch
@@ -40,7 +63,7 @@ from scipy import stats
 # %% [markdown]
 # ## Parameters
 #
-# The steps are the first 2000 of the loss page's trainings, one seed each. There the matrices are recorded every 50 steps.
+# The steps are the first 2000 of the trainings on [the loss page](08_loss.ipynb), one seed each. There the matrices are recorded every 250 steps.
 # Here we need every one, so the page trains these steps again, which takes some seconds, and ends in the same numbers.
 
 # %% tags=["parameters"]
@@ -54,7 +77,7 @@ test_prompts = 1000  # prompts of the loss whose curvature is measured
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters("d >= 2", "max_iters >= 100")
 plots.style()
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=0.05)
 laws = adam_sgd.chosen(settings)
@@ -71,7 +94,7 @@ tasks = {name: s.task(d) for name, s in laws.items()}
 # s_t &= \frac{d^2}{d\tau^2}\, \mathcal L(\theta_t + \tau v_t) \Big|_{\tau = 0} \\
 # &= v_t^\top \nabla^2 \mathcal L(\theta_t)\, v_t ,
 # \end{aligned}
-# $$
+# $$ (eq-smoothness)
 #
 # for the loss $\mathcal L$ on 1000 fixed prompts. Beside it we take the norm of the gradient of the same loss.
 
@@ -99,7 +122,7 @@ for (name, alg), way in ways.items():
     smooth[name, alg], norm[name, alg] = directional_smoothness(model, way, few)
 
 # %% [markdown]
-# A step along which the loss bends downwards has a negative $s_t$, which has no logarithm. We count these, and leave them
+# A step along which the loss bends downwards has a negative $s_t$ in {eq}`eq-smoothness`, which has no logarithm. We count these, and leave them
 # out of the figure.
 
 # %%
@@ -110,7 +133,7 @@ for (name, alg), count in down.items():
 # %% [markdown]
 # They are rare, but for gamma covariates: there every seventh step of SGD and every twentieth of Adam bends downwards.
 
-# %% mystnb={"figure": {"caption": "Directional smoothness against the norm of the gradient on the first 2000 steps of Adam, in the four settings (d = 5, three layers, batches of 1000 prompts, seed 1; both on 1000 fixed prompts). Colour: the step, from dark to light. Steps of negative curvature are left out.", "name": "fig-smoothness-cloud"}, "image": {"alt": "Four clouds of points on double logarithmic axes. In all of them dark points of the first steps lie to the upper right. With 20 Gaussian examples the cloud rises steeply at large gradients and is flat at small ones; with 5 it is a narrow upright cloud; on the sphere it rises evenly; with gamma covariates it is the longest and steepest."}}
+# %% mystnb={"figure": {"caption": "Directional smoothness {eq}`eq-smoothness` against the norm of the gradient on the first 2000 steps of Adam, in the four settings (d = 5, three layers; 1000 new prompts in each step; both on 1000 fixed prompts; seed 1). Colour: the step, from dark to light. Steps of negative curvature are left out.", "name": "fig-smoothness-cloud"}, "image": {"alt": "Four clouds of points on double logarithmic axes. In all of them dark points of the first steps lie to the upper right. With 20 Gaussian examples the cloud rises steeply at large gradients and is flat at small ones; with 5 it is a narrow upright cloud; on the sphere it rises evenly; with gamma covariates it is the longest and steepest."}}
 axes = plots.grid(settings, xscale="log", yscale="log", ylabel="smoothness")
 for name, ax in axes.items():
     x, y = norm[name, "adam"], smooth[name, "adam"]
@@ -161,7 +184,7 @@ for part in (0.1, 0.25, 1.0):
 #
 # Now both methods, each along its own way, from the same starting point. The smoothness is averaged by a running median over 100 steps.
 
-# %% mystnb={"figure": {"caption": "Directional smoothness along the first 2000 steps of SGD and of Adam (running median over 100 steps; same settings, models and prompts as above).", "name": "fig-smoothness-way"}, "image": {"alt": "Four panels with two curves over 2000 steps on a logarithmic axis. With 20 and with 5 Gaussian examples and on the sphere Adam's curve is below that of SGD, by a factor of seventy in the first and of five to ten in the others. With gamma covariates the curves run together."}}
+# %% mystnb={"figure": {"caption": "Directional smoothness along the first 2000 steps of SGD and of Adam, as a running median over 100 steps (settings, prompts and seed of {numref}`fig-smoothness-cloud`).", "name": "fig-smoothness-way"}, "image": {"alt": "Four panels with two curves over 2000 steps on a logarithmic axis. With 20 and with 5 Gaussian examples and on the sphere Adam's curve is below that of SGD, by a factor of seventy in the first and of five to ten in the others. With gamma covariates the curves run together."}}
 axes = plots.grid(settings, yscale="log", xlabel="training step", ylabel="smoothness")
 for (name, alg), s in smooth.items():
     running = s.unfold(0, block, 1).median(1).values
@@ -248,6 +271,15 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - K. Ahn, X. Cheng, M. Song, C. Yun, A. Jadbabaie, S. Sra. *Linear attention is (maybe) all you need (to understand
+#   transformer optimization).* ICLR 2024. [arXiv:2310.01082](https://arxiv.org/abs/2310.01082)
+# - J. Zhang, T. He, S. Sra, A. Jadbabaie. *Why gradient clipping accelerates training: a theoretical justification for
+#   adaptivity.* ICLR 2020. [arXiv:1905.11881](https://arxiv.org/abs/1905.11881)
+# - Y. Pan, Y. Li. *Toward understanding why Adam converges faster than SGD for transformers.* 2023.
+#   [arXiv:2306.00204](https://arxiv.org/abs/2306.00204)
+#
 # ## Exercises
 #
 # **Exercise 1.** The steps trained here are also the first of the stored trainings of the loss page. Are they the same
@@ -257,7 +289,8 @@ claim(
 way, recipe = ways[settings[0], "adam"], laws[settings[0]].recipe
 longer = recipe("adam", 10_000 if max_iters == 2000 else 2 * max_iters, B)
 stored = fit(model, tasks[settings[0]], longer, [seed], device=device, progress=False)
-for step in (19, max_iters):
+late = int(stored.steps[stored.steps <= max_iters][-1])
+for step in (19, late):
     there = stored.at([step])["Q"][0, 0]
     print(f"step {step}: difference {(way['Q'][step] - there).abs().max():.1e}")
     assert step > 19 or torch.allclose(way["Q"][step], there, atol=1e-3)
@@ -289,12 +322,3 @@ assert error.median() < 0.1
 #   covariates it is not.
 # - Negative curvature is rare, but for gamma covariates, where every twentieth step of Adam and every seventh of SGD bends
 #   downwards.
-#
-# ## References
-#
-# - K. Ahn, X. Cheng, M. Song, C. Yun, A. Jadbabaie, S. Sra. *Linear attention is (maybe) all you need (to understand
-#   transformer optimization).* ICLR 2024. [arXiv:2310.01082](https://arxiv.org/abs/2310.01082)
-# - J. Zhang, T. He, S. Sra, A. Jadbabaie. *Why gradient clipping accelerates training: a theoretical justification for
-#   adaptivity.* ICLR 2020. [arXiv:1905.11881](https://arxiv.org/abs/1905.11881)
-# - Y. Pan, Y. Li. *Toward understanding why Adam converges faster than SGD for transformers.* 2023.
-#   [arXiv:2306.00204](https://arxiv.org/abs/2306.00204)

@@ -23,8 +23,31 @@
 # from $-100$ to $100$, far beyond the training range, and plot the prediction of trained linear attention beside
 # Newton's iteration, whose answer is linear in the query however far it goes.
 #
-# This page does the same with the models of the page before. But first it asks what each of them *must* do, whatever its
+# This page does the same with the models of [the page before](13_newton_regression.ipynb). But first it asks what each of them *must* do, whatever its
 # weights. That settles nearly everything.
+
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
 
 # %%
 import torch
@@ -58,7 +81,12 @@ test_prompts = 50  # with the same weights and the same query
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters(
+    "d >= 2",
+    "width % 4 == 0",
+    "min(depths) >= 1 and min(2, depths[-1]) in depths",
+    "points >= 5",
+)
 plots.style()
 scale = newton_runs.Scale(d, N, width, max_iters, B, lr, lr_end)
 plain, masked, normed = newton_runs.VARIANTS
@@ -84,7 +112,7 @@ plans |= scale.regressions([masked], [first], depths)
 #
 #   $$
 #   |\hat y - b - u^\top \beta| \le \sqrt{64}\; \lVert \gamma \odot u \rVert .
-#   $$
+#   $$ (eq-bound)
 #
 # The first two are about architecture alone. So is the third, up to the size of the last weights, which training keeps as
 # small as the answers of training allow. Far outside, one of the three is right, one explodes and then stops, and one is
@@ -112,7 +140,7 @@ X = {
 }
 X = {k: prompts.Z[..., :-1].clone() for k, prompts in X.items()}
 for covariates in X.values():
-    covariates[:, -1] = covariates[0, -1]  # the query
+    covariates[:, -1] = covariates[0, -1].clone()  # the query
 swept = {k: moved_query(X[k], w, values) for k in kappas}
 
 # %% [markdown]
@@ -161,7 +189,7 @@ def draw_function(kappa):
 # %% [markdown]
 # First the well-conditioned case.
 
-# %% mystnb={"figure": {"caption": "Prediction against the first coordinate of the query, with one to three layers of each kind, or as many steps of Newton's iteration (d = 5, N = 25, no noise, covariance I; medians over 50 sets of examples with the same weights; trained for 12,000 steps of 256 prompts, one seed). Dashed: the true answer. Grey: the training range.", "name": "fig-newton-function"}, "image": {"alt": "Four panels from -100 to 100. LSA: wild steps between plateaus at 50 to 70 of either sign. LSA with LayerNorm: flat lines near zero outside a narrow range. LSA with the query masked: two and three layers are on the true line up to about 40 and then level off at 30, one layer levels off at 9. Newton: straight lines, the steeper the more steps."}}
+# %% mystnb={"figure": {"caption": "Prediction against the first coordinate of the query, with one to three layers of each kind, or as many steps of Newton's iteration (d = 5, N = 25, no noise, covariance I; trained for 12,000 steps of 256 prompts, one seed). Lines: medians over 50 sets of examples with the same weights. Dashed: the true answer. Grey: the training range.", "name": "fig-newton-function"}, "image": {"alt": "Four panels from -100 to 100. LSA: wild steps between plateaus at 50 to 70 of either sign. LSA with LayerNorm: flat lines near zero outside a narrow range. LSA with the query masked: two and three layers are on the true line up to about 40 and then level off at 30, one layer levels off at 9. Newton: straight lines, the steeper the more steps."}}
 draw_function(first)
 
 # %% [markdown]
@@ -191,12 +219,12 @@ for (name, _, L), row in off.items():
 
 # %% [markdown]
 # Of the two published kinds the one with LayerNorm is the better one at the end of the training range, one percent off with
-# three layers. But at ten half of its answer is missing. LSA is some 15 percent off or more already there: a long query has a large leverage, as the page before explains. Three masked layers are wrong by 0.3 percent as far as 30. A model
+# three layers. But at ten, half of its answer is missing. LSA is some 15 percent off or more already there: a long query has a large leverage {eq}`eq-leverage`. Three masked layers are wrong by 0.3 percent as far as 30. A model
 # may be right about all queries of its training without knowing what a line is.
 #
 # With a wider training range it is the same, only later:
 
-# %% mystnb={"figure": {"caption": "The same for models of condition number 10, whose training range is wide because the covariances differ (the masked kind was not trained there).", "name": "fig-newton-function-kappa"}, "image": {"alt": "Three panels from -100 to 100. LSA: near the line around zero, wandering between -12 and 25 elsewhere. LSA with LayerNorm: with three layers on the line from about -20 to 40 and level outside, with fewer layers a hump that falls to zero on both sides. Newton: nearly straight lines, much flatter than the true one."}}
+# %% mystnb={"figure": {"caption": "As {numref}`fig-newton-function`, for models of condition number 10, whose training range is wide because the covariances differ (the masked kind was not trained there).", "name": "fig-newton-function-kappa"}, "image": {"alt": "Three panels from -100 to 100. LSA: near the line around zero, wandering between -12 and 25 elsewhere. LSA with LayerNorm: with three layers on the line from about -20 to 40 and level outside, with fewer layers a hump that falls to zero on both sides. Newton: nearly straight lines, much flatter than the true one."}}
 draw_function(last)
 
 # %% [markdown]
@@ -223,7 +251,7 @@ third, fourth = (difference((plain, first, depths[0]), k) for k in (3, 4))
 print(f"masked, second: {affine:.0e}; LSA, third {third:.0e}, fourth {fourth:.0e}")
 
 # %% [markdown]
-# And the bounds of the models with LayerNorm, from their last weights alone, beside the smallest and the largest answer of
+# And the bounds {eq}`eq-bound` of the models with LayerNorm, from their last weights alone, beside the smallest and the largest answer of
 # the figures:
 
 # %%
@@ -300,6 +328,11 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - A. Giannou, L. Yang, T. Wang, D. Papailiopoulos, J. D. Lee. *How well can transformers emulate in-context Newton's
+#   method?* 2024. [arXiv:2403.03183](https://arxiv.org/abs/2403.03183)
+#
 # ## Exercises
 #
 # **Exercise 1.** Show that $L$ layers of LSA without clipping are a polynomial of degree $3^L$ in the query. For two layers,
@@ -338,8 +371,3 @@ assert mended[-1] < 0.1 or max_iters < 1000
 #   stops them.
 # - One line of arithmetic mends the model with LayerNorm: shrink the query, stretch the answer. Then it is about one percent
 #   off, also at 100.
-#
-# ## References
-#
-# - A. Giannou, L. Yang, T. Wang, D. Papailiopoulos, J. D. Lee. *How well can transformers emulate in-context Newton's
-#   method?* 2024. [arXiv:2403.03183](https://arxiv.org/abs/2403.03183)

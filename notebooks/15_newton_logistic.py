@@ -27,10 +27,32 @@
 # We repeat this with up to four layers, and ask the same of models that are trained to find the *true* weights. For these
 # there is a limit that no estimate can pass. We compute it.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 import torch
 from lintf import intervals, newton_runs, pages, plots
-from lintf.checks import check_list
 from lintf.claims import claim
 from lintf.logistic import LogisticRegression, posterior_mean
 from lintf.newton import logistic_derivatives, logistic_loss, logistic_newton
@@ -62,26 +84,28 @@ sweeps = 200  # of the sampler behind the best estimate
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters(
+    "d >= 2", "width % 4 == 0", "len(depths) >= 2", "test_groups >= 2"
+)
 plots.style()
 scale = newton_runs.Scale(d, N, width, max_iters, B, lr, lr_end)
-last = check_list("kappas", kappas)[-1]
+last = kappas[-1]
 
 # %% [markdown]
 # ## The problem
 #
 # A prompt has 25 points $x_i$ with labels $y_i = \operatorname{sign}(w^\top x_i)$ and one more point without a label. The
-# covariance of the points is as on the last two pages. What is to be found is
+# covariance of the points is as on [the last two pages](13_newton_regression.ipynb). What is to be found is
 #
 # $$
 # w^* = \arg\min_v \; \frac1N \sum_{i=1}^N \log\left(1 + e^{-y_i v^\top x_i}\right) + \frac{\mu}{2} \lVert v \rVert^2 .
-# $$
+# $$ (eq-logistic)
 #
 # The damped Newton step of the paper is
 #
 # $$
 # v \leftarrow v - \frac{2\sqrt\mu}{2\sqrt\mu + \lambda} H^{-1} g, \qquad \lambda = \sqrt{g^\top H^{-1} g},
-# $$
+# $$ (eq-damped-step)
 #
 # with gradient $g$, Hessian $H$, and the *decrement* $\lambda$, which says how far one is from the solution. Far away the
 # steps are short, which makes sure that each of them lowers the loss; near the solution they become full Newton steps, and
@@ -110,9 +134,7 @@ iterates = {k: logistic_newton(*given[k], mu, steps) for k in kappas}
 # %%
 targets = {("newton", k) for k in kappas} | {("truth", last)}
 plans = {
-    (t, k, L): scale.logistic(t, k, L, mu)
-    for t, k in sorted(targets)
-    for L in check_list("depths", depths)
+    (t, k, L): scale.logistic(t, k, L, mu) for t, k in sorted(targets) for L in depths
 }
 runs = newton_runs.trained(plans, [seed], device=device)
 found = {}
@@ -146,7 +168,7 @@ near = {k: distance(layers[k], solution[k]) for k in kappas}
 damped = {k: distance(iterates[k], solution[k]).mean(0) for k in kappas}
 
 # %% [markdown]
-# Damping is a precaution. Does one need it? These are full Newton steps, from zero as well:
+# The damping in {eq}`eq-damped-step` is a precaution. Does one need it? These are full Newton steps, from zero as well:
 
 # %%
 full = {}
@@ -163,7 +185,7 @@ for k in kappas:
 #
 # ## Layers against steps
 
-# %% mystnb={"figure": {"caption": "Mean squared distance of the weights from the solution w*, over d, for transformers with 0 to 4 layers, and after damped and full Newton steps from zero (d = 5, N = 25, penalty 0.01; width 64 instead of 256, 10,000 training steps of 128 prompts, about a 150th of the published training, one seed; 2000 test prompts).", "name": "fig-newton-logistic"}, "image": {"alt": "Two panels, on a logarithmic axis. Solid lines with dots fall from 3 or 1 at no layers to 0.003 and 0.015 at four layers, steeply for the first two. Dashed lines of full steps fall slowly first and then almost vertically, near 4 and 7 steps. Dotted lines of damped steps hardly fall before 8 and 12 steps, then vertically."}}
+# %% mystnb={"figure": {"caption": "Mean squared distance of the weights from the solution w* of {eq}`eq-logistic`, over d, for transformers with 0 to 4 layers, and after damped and full Newton steps from zero (d = 5, N = 25, penalty 0.01; width 64 instead of 256; 10,000 training steps of 128 prompts, about a 150th of the published training; one seed; 2000 test prompts).", "name": "fig-newton-logistic"}, "image": {"alt": "Two panels, on a logarithmic axis. Solid lines with dots fall from 3 or 1 at no layers to 0.003 and 0.015 at four layers, steeply for the first two. Dashed lines of full steps fall slowly first and then almost vertically, near 4 and 7 steps. Dotted lines of damped steps hardly fall before 8 and 12 steps, then vertically."}}
 axes = plots.grid([rf"$\kappa$ = {k}" for k in kappas], ylabel="distance² from w* / d")
 for ax, k in zip(axes.values(), kappas, strict=True):
     ax.plot(damped[k], ":", label="damped steps")
@@ -287,6 +309,11 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - A. Giannou, L. Yang, T. Wang, D. Papailiopoulos, J. D. Lee. *How well can transformers emulate in-context Newton's
+#   method?* 2024. [arXiv:2403.03183](https://arxiv.org/abs/2403.03183)
+#
 # ## Exercises
 #
 # **Exercise 1.** How many steps of gradient descent does it take to be as near as the deepest model? Use the largest step size
@@ -324,8 +351,3 @@ assert floor < scores["posterior mean"].value
 # - A small distance from the solution does not mean a small loss where the points are ill-conditioned.
 # - The true weights can be known up to an error of 0.17 only, more than half of which is their length. Four layers come within
 #   12 percent of it.
-#
-# ## References
-#
-# - A. Giannou, L. Yang, T. Wang, D. Papailiopoulos, J. D. Lee. *How well can transformers emulate in-context Newton's
-#   method?* 2024. [arXiv:2403.03183](https://arxiv.org/abs/2403.03183)

@@ -25,10 +25,33 @@
 # We build such layers with weights that can be read, check them against the iteration to rounding, stack them into a
 # predictor, and ask when it is worth its layers. Nothing is trained here: every weight is written down.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 import numpy as np
 import torch
-from lintf import pages, plots
+from lintf import pages, play, plots
 from lintf.claims import claim
 from lintf.model import LinearTransformer, Trained
 from lintf.newton import NewtonIteration, SteepestDescent
@@ -59,10 +82,8 @@ demo_steps = 10_000  # length of the training in the simple demonstration
 device = "auto"  # of that training: "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters("d >= 2", "min(depths) >= 1")
 plots.style()
-if not kappas or min(kappas) < 1 or steps < 1:
-    raise ValueError(f"steps and kappas must be >= 1, got {steps} and {kappas}")
 F64 = torch.float64
 eye = torch.eye(d, dtype=F64)
 
@@ -86,14 +107,14 @@ laws = {k: LinearRegression(N, d, Sigma=diagonal(k).tolist()) for k in kappas}
 # J_{k+1} &= J_k\, (2 I - S J_k), \\
 # I - S J_{k+1} &= (I - S J_k)^2 .
 # \end{aligned}
-# $$
+# $$ (eq-newton)
 #
-# The second line follows from the first by multiplying out. The residual is squared in each step, whence quadratic
-# convergence. The iteration of order $m$ raises it to the power $m$:
+# The second line follows from the first by multiplying out. The residual is squared in each step: convergence is
+# quadratic. The iteration of order $m$ raises it to the power $m$:
 #
 # $$
 # J_{k+1} = J_k \sum_{j=0}^{m-1} (-1)^j \binom{m}{j+1} (S J_k)^j .
-# $$
+# $$ (eq-newton-order)
 #
 # The start, as in the paper's experiments, is $J_0 = \alpha S^\top$ with
 # $\alpha = 1 / (\lambda_{\max} + \lambda_{\min})$, the eigenvalues being those of $S S^\top$. If $S$ has condition number $\kappa$, the largest eigenvalue of the first residual is
@@ -113,7 +134,7 @@ norms = {
     (k, order): residual_norms(k, order, steps) for k in kappas for order in (2, 3)
 }
 
-# %% mystnb={"figure": {"caption": "Spectral norm of the residual I - S J of Newton's iteration, order 2 (solid) and 3 (dashed), for S with eigenvalues in equal steps from 1 down to 1 / kappa (d = 5). Dotted: what steepest descent guarantees for its relative error in the norm of S; with kappa = 1 it is done after one step.", "name": "fig-newton-residual"}, "image": {"alt": "Curves on a logarithmic axis against iterations from 0 to 15. Newton's curves start flat near 1 and then plunge to 1e-16: with order 2 after about 5, 10 and 12 iterations for condition numbers 1, 5 and 10, with order 3 after 3, 7 and 8. The dotted lines of descent fall slowly and evenly, to 2e-3 and 5e-2 after 15 iterations."}}
+# %% mystnb={"figure": {"caption": "Spectral norm of the residual I - S J of Newton's iteration, order 2 (solid) and 3 (dashed), for S with eigenvalues in equal steps from 1 down to 1 / kappa (d = 5; nothing is random, so there are no seeds). Dotted: what steepest descent guarantees for its relative error in the norm of S; with kappa = 1 it is done after one step.", "name": "fig-newton-residual"}, "image": {"alt": "Curves on a logarithmic axis against iterations from 0 to 15. Newton's curves start flat near 1 and then plunge to 1e-16: with order 2 after about 5, 10 and 12 iterations for condition numbers 1, 5 and 10, with order 3 after 3, 7 and 8. The dotted lines of descent fall slowly and evenly, to 2e-3 and 5e-2 after 15 iterations."}}
 _, ((ax,),) = plots.panels()
 for i, kappa in enumerate(kappas):
     for order, dash in ((2, "-"), (3, "--")):
@@ -199,7 +220,7 @@ for kappa, prompts in tests.items():
 #
 # $$
 # Z \leftarrow Z + \bigl( Z\, W K^\top \bigr) K V,
-# $$
+# $$ (eq-hand-layer)
 #
 # where $K$ is $Z$ without its last row. A token has $4d + 1$ entries in blocks $x, y, J, e, t$. A prompt becomes
 #
@@ -212,12 +233,12 @@ for kappa, prompts in tests.items():
 # \begin{matrix}
 # i = 1, \dots, N \\ j = 1, \dots, d \\ \\
 # \end{matrix}
-# $$
+# $$ (eq-hand-prompt)
 #
 # The first $N$ rows are the examples. The next $d$ are **probes**, with the unit vectors $e_j$: they ask what the
 # prediction would be in direction $e_j$. The last row is the query, which is nothing but a probe in direction $x_q$.
 #
-# What one layer can do follows from $Z W (K^\top K) V$. The matrix $K^\top K$ holds the product of any block with any
+# What one layer can do follows from writing {eq}`eq-hand-layer` as $Z W (K^\top K) V$. The matrix $K^\top K$ holds the product of any block with any
 # other. $W$ and $V$ choose among them. For example, the $x$ blocks are zero outside the examples, so that $x$ against $x$
 # gives $S$, and only the $d$ probes have $e$, so that $e$ against $J$ gives the $d \times d$ matrix $J$ of their rows. For
 # a probe with blocks $e$, $J$, $t$ the layers are
@@ -229,9 +250,9 @@ for kappa, prompts in tests.items():
 # \text{correct:} && J &\leftarrow J + (e - t)\, J_k, \\
 # \text{read:} && y &\leftarrow y + J s,
 # \end{aligned}
-# $$
+# $$ (eq-hand-layers)
 #
-# where $J_k$ are the rows of the unit probes. For them $e = I$, and multiply and correct are one step,
+# where $J_k$ are the rows of the unit probes. For them $e = I$, and multiply and correct are one step of {eq}`eq-newton`,
 # $J_k + (I - J_k S) J_k = J_k (2I - S J_k)$. For the query the same two layers turn $x_q^\top J_k$ into
 # $x_q^\top J_{k+1}$. The first of them also clears what $t$ held before. Reading gives the query's prediction, and to the
 # probes the weights. So $k$ steps take $2k + 2$ layers, all with one head.
@@ -319,9 +340,9 @@ for kappa, prompts in tests.items():
 #
 # $$
 # J \leftarrow J + e\, J_k - J\, S J_k
-# $$
+# $$ (eq-single-layer)
 #
-# is a single layer, still with one head: $k$ steps in $k + 2$ layers. Fu et al.
+# is a single layer, still with one head; $k$ steps in $k + 2$ layers. Fu et al.
 # ([2023](https://arxiv.org/abs/2310.17086)) state the same, $k$ steps in $k + O(1)$ layers, for transformers as they define
 # them. The predictions must be the same as before:
 
@@ -335,7 +356,8 @@ print(f"{single.n_layer} layers, {steps} steps: relative difference {one_gap:.0e
 # ## Is it worth its layers?
 #
 # The rival is gradient descent, which needs one layer for a step. It gets the best step size for its number of layers,
-# found on the prompts that $\alpha$ comes from. A second rival is the network of the simple demonstration: three trained
+# found on the prompts that $\alpha$ comes from. A second rival is the network of
+# [the simple demonstration](01_simple_demo.ipynb): three trained
 # layers, on the prompts with $\kappa = 1$.
 
 # %%
@@ -346,7 +368,7 @@ for kappa, prompts in tests.items():
         plain[kappa].append(scored(tuned.predict(prompts), prompts))
 rival = LinearTransformer(d=d, n_layer=3, init_std=1e-4)
 how = {"lr": 1e-3, "max_iters": demo_steps, "B": 4000, "clip": 1000.0}
-recipe = Training(record_every=max(1, demo_steps // 200), **how)
+recipe = Training(record_every=max(1, demo_steps // 40), **how)
 run = fit(rival, LinearRegression(N, d), recipe, seeds, device=device)
 
 # %% [markdown]
@@ -385,7 +407,7 @@ if 1 in kappas:
     level = float(error.mean())
     measured[1]["three trained layers"] = (torch.tensor([3]), error.unsqueeze(1))
 
-# %% mystnb={"figure": {"caption": "Mean squared error of the prediction against the number of layers, for three condition numbers of the covariance (d = 5, N = 20, no noise, 1000 test prompts for each of three seeds). Newton's iteration with fixed weights, with two layers a step and with one, and begun from a multiple of the identity; gradient descent with the best step size for each depth; and the three trained layers of the simple demonstration.", "name": "fig-newton-layers"}, "image": {"alt": "Three panels on doubly logarithmic axes. Gradient descent falls slowly, to about 1e-8 at 128 layers for condition number 1 and 1e-4 for 10. Newton's curves stay near 1 longer and then drop almost vertically: with two layers a step near 25 to 35 layers, with one layer a step or from a multiple of the identity near 15 to 20. In the first panel a single dot, the trained network, lies at 3 layers and 1e-3, far below all curves."}}
+# %% mystnb={"figure": {"caption": "Mean squared error of the prediction against the number of layers, for three condition numbers of the covariance (d = 5, N = 20, no noise; 1000 test prompts for each seed). Newton's iteration with fixed weights, with two layers a step and with one, and begun from a multiple of the identity; gradient descent with the best step size for each depth; and the three trained layers of the simple demonstration. Lines: mean over three seeds of the test prompts; band: smallest to largest.", "name": "fig-newton-layers"}, "image": {"alt": "Three panels on doubly logarithmic axes. Gradient descent falls slowly, to about 1e-8 at 128 layers for condition number 1 and 1e-4 for 10. Newton's curves stay near 1 longer and then drop almost vertically: with two layers a step near 25 to 35 layers, with one layer a step or from a multiple of the identity near 15 to 20. In the first panel a single dot, the trained network, lies at 3 layers and 1e-3, far below all curves."}}
 names = {rf"$\kappa$ = {kappa}": kappa for kappa in kappas}
 axes = plots.grid(list(names), xlabel="layers", ylabel="mean squared error")
 for title, ax in axes.items():
@@ -430,8 +452,52 @@ for kappa, curves in measured.items():
 # The dot is in a class of its own. Three trained layers have the error of 24 hand-built ones, or of 24 steps of gradient
 # descent. Both predict with a polynomial in $S$. Newton's residual is $(1 - \alpha t^2)^{2^k}$ for an eigenvalue $t$, of
 # degree 4096 after these 24 layers, but it is fitted to nothing except the largest $t$. Three layers of the trained kind
-# have degree 13, and training fits it to the law of the eigenvalues, as the theory page shows. So this page proves what
+# have degree 13, and training fits it to the law of the eigenvalues, as [the theory page](07_theory.ipynb) shows. So this page proves what
 # layers *can* do. It does not describe what they learn.
+#
+# ## Try it
+#
+# From how bad a condition number on does Newton's iteration pay? For one matrix $S$ of condition number $\kappa$ all residuals
+# are known. Those of gradient descent with the best step and of Newton's iteration from $\beta I$ come from the factor
+# $(\kappa - 1) / (\kappa + 1)$, after $L$ layers to the power $L$ and $2^{(L-1)/2}$; that of Newton's iteration from
+# $\alpha S$ from $\kappa^2 / (\kappa^2 + 1)$, to the power $2^{(L-2)/2}$. In a running notebook, move $\kappa$ and the residual that
+# is asked for. The legend counts the layers that get there.
+
+# %%
+powers = np.arange(1000)
+
+
+def layers_for(kappa, goal):
+    """Residuals against layers for one S, and the layers that reach the goal."""
+    factor, square = (kappa - 1) / (kappa + 1), kappa**2 / (kappa**2 + 1)
+    methods = {"gradient descent": (powers + 1, factor ** (powers + 1.0))}
+    methods["Newton from βI"] = 2 * powers + 1, factor**2.0**powers
+    methods["Newton from αS"] = 2 * powers + 2, square**2.0**powers
+    _, ((ax,),) = plots.panels(height=3.6)
+    for name, (layers, residual) in methods.items():
+        enough = layers[residual <= goal]
+        count = enough[0] if len(enough) else "more than 1000"
+        ax.plot(layers, residual, label=f"{name}: {count}")
+    ax.axhline(goal, color="0.4", linestyle=":", linewidth=1)
+    ax.set(xscale="log", yscale="log", ylim=(1e-13, 3), xlim=(0.9, 1000))
+    ax.set(xlabel="layers", ylabel="norm of the residual")
+    plots.shared_legend(ax, title=f"layers for {goal:g}, κ = {kappa}")
+
+
+# %% mystnb={"figure": {"caption": "Norm of the residual against the number of layers, for one matrix S of condition number 10 (any d; computed exactly): gradient descent with the best step, and Newton's iteration with two layers a step from a multiple of the identity and from a multiple of S. Dotted: a residual of 1e-6. With a running kernel, sliders set the condition number and the residual.", "name": "fig-newton-play"}, "image": {"alt": "Three curves on doubly logarithmic axes. Newton's from the identity falls off a cliff near 10 layers and reaches 1e-6 at 15, Newton's from S stays at 1 up to 10 layers and reaches it at 24, and gradient descent falls smoothly and reaches it at 69."}}
+play.Controls(
+    layers_for,
+    kappa=play.slider(
+        "condition number κ", [1, 2, 3, 5, 10, 20, 50, 100, 200, 500], 10
+    ),
+    goal=play.slider("residual", [10.0**-j for j in range(1, 13)], 1e-6),
+)
+
+# %% [markdown]
+# Ten times the condition number costs gradient descent ten times the layers. It costs Newton's iteration about seven more
+# from $\beta I$, and twice as many from $\alpha S$, the price of the square. So for a good matrix or a modest residual,
+# say $\kappa = 3$ and 0.1, four steps of descent are enough where Newton takes 5 and 12 layers. For $\kappa = 100$ and
+# $10^{-6}$ it is 691 against 21 and 38.
 #
 # ## Rounding
 #
@@ -449,7 +515,7 @@ for kappa in (kappas[0], kappas[-1]):
         distance = stack.iterates(prompts).double() - truth
         drift[kappa, name] = distance.square().mean(1).sqrt()
 
-# %% mystnb={"figure": {"caption": "Root mean square distance of the stacked layers' prediction from least squares in double precision, in single and in double precision, for the smallest and the largest condition number (1000 prompts, two layers a step).", "name": "fig-newton-rounding"}, "image": {"alt": "Four curves against 2 to 50 layers, two for each condition number. In both precisions they fall together; single precision stops near 2e-7 from 30 layers on for condition number 1 and from 38 on for 10, double precision near 2e-15. From there all of them are flat up to 50 layers."}}
+# %% mystnb={"figure": {"caption": "Root mean square distance of the stacked layers' prediction from least squares in double precision, in single and in double precision, for the smallest and the largest condition number (d = 5, N = 20; 1000 prompts of one seed; two layers a step).", "name": "fig-newton-rounding"}, "image": {"alt": "Four curves against 2 to 50 layers, two for each condition number. In both precisions they fall together; single precision stops near 2e-7 from 30 layers on for condition number 1 and from 38 on for 10, double precision near 2e-15. From there all of them are flat up to 50 layers."}}
 _, ((ax,),) = plots.panels()
 for (kappa, name), distance in drift.items():
     dash, colour = ("-", "--")[name == "float32"], f"C{kappas.index(kappa)}"
@@ -543,6 +609,16 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - A. Giannou, L. Yang, T. Wang, D. Papailiopoulos, J. D. Lee. *How well can transformers emulate in-context Newton's
+#   method?* 2024. [arXiv:2403.03183](https://arxiv.org/abs/2403.03183)
+# - D. Fu, T. Chen, R. Jia, V. Sharan. *Transformers learn to achieve second-order convergence rates for in-context linear
+#   regression.* 2023. [arXiv:2310.17086](https://arxiv.org/abs/2310.17086)
+# - G. Schulz. *Iterative Berechnung der reziproken Matrix.* Zeitschrift für Angewandte Mathematik und Mechanik 13, 1933.
+# - V. Pan, R. Schreiber. *An improved Newton iteration for the generalized inverse of a matrix, with applications.* SIAM
+#   Journal on Scientific and Statistical Computing 12, 1991.
+#
 # ## Exercises
 #
 # **Exercise 1.** Prove that $I - S J_k = (I - \beta S)^{2^k}$ for $J_0 = \beta I$, and conclude that $k$ steps are $2^k$
@@ -590,13 +666,3 @@ assert wrong < 1e-9  # J_k's error doubles where S is zero, and s has no part th
 # - Begun from a multiple of the identity, $k$ steps of Newton's iteration are $2^k$ steps of gradient descent.
 # - Three trained layers are as good as 24 hand-built ones.
 # - Single precision is enough: the iteration corrects itself.
-#
-# ## References
-#
-# - A. Giannou, L. Yang, T. Wang, D. Papailiopoulos, J. D. Lee. *How well can transformers emulate in-context Newton's
-#   method?* 2024. [arXiv:2403.03183](https://arxiv.org/abs/2403.03183)
-# - D. Fu, T. Chen, R. Jia, V. Sharan. *Transformers learn to achieve second-order convergence rates for in-context linear
-#   regression.* 2023. [arXiv:2310.17086](https://arxiv.org/abs/2310.17086)
-# - G. Schulz. *Iterative Berechnung der reziproken Matrix.* Zeitschrift für Angewandte Mathematik und Mechanik 13, 1933.
-# - V. Pan, R. Schreiber. *An improved Newton iteration for the generalized inverse of a matrix, with applications.* SIAM
-#   Journal on Scientific and Statistical Computing 12, 1991.

@@ -26,6 +26,29 @@
 #
 # We train their thirteen models, for four levels of noise and two learning rates.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 import math
 from dataclasses import replace
@@ -88,7 +111,7 @@ for alpha in (0.0, 0.5):
 #
 # $$
 # R^* = -\alpha \ln \alpha - (1 - \alpha) \ln (1 - \alpha) .
-# $$
+# $$ (eq-bayes-risk)
 
 # %%
 for alpha, law in laws.items():
@@ -105,9 +128,9 @@ for alpha, law in laws.items():
 # m &= \sum_h \sigma(x_H^\top W x_h)\, x_h, \\
 # \text{logits} &= V m + F (x_H + \kappa m) ,
 # \end{aligned}
-# $$
+# $$ (eq-recall-model)
 #
-# where $\sigma$ is linear, ReLU or softmax. The first part is the attention's, the second the feed-forward layer's. The
+# where $\sigma$ is linear, ReLU or softmax. Of the logits in {eq}`eq-recall-model` the first part is the attention's, the second the feed-forward layer's. The
 # paper calls a model with $\kappa = 0$ "F" and one with $\kappa = 1$ "FA".
 #
 # - **origin** trains $W$, $V$ and $F$, all from zero.
@@ -147,7 +170,7 @@ def with_and_without_noise(first, second):
 risks = [laws[alpha].bayes_risk for alpha in (quiet, noisy)]
 axes = {"xlabel": "training step", "ylabel": "loss in nats", "height": 3.0}
 
-# %% mystnb={"figure": {"caption": "Population loss while training (five of the thirteen models, step length 0.1, batches of 512 sentences of 256 tokens), the first 400 of 2000 steps. Dashed: the Bayes risk.", "name": "fig-recall-population"}, "image": {"alt": "Two panels with five curves over 400 steps, without noise and with noise of 0.5. Without noise reparam-linear-FA, reparamW-linear-FA and origin-linear-FA fall from 4 to 0 within 150 steps, the last with a rest at 1.4; origin-softmax-F stops at 1.4 and reparam-softmax-FA at 3.1. With noise reparam-linear-FA reaches the dashed line at 0.69, two others stop just above it, and the softmax models at 1.4 and 3.1."}}
+# %% mystnb={"figure": {"caption": "Population loss while training (five of the thirteen models; step length 0.1, batches of 512 sentences of 256 tokens), the first 400 of 2000 steps. Lines: mean over three seeds; band: smallest to largest. Dashed: the Bayes risk.", "name": "fig-recall-population"}, "image": {"alt": "Two panels with five curves over 400 steps, without noise and with noise of 0.5. Without noise reparam-linear-FA, reparamW-linear-FA and origin-linear-FA fall from 4 to 0 within 150 steps, the last with a rest at 1.4; origin-softmax-F stops at 1.4 and reparam-softmax-FA at 3.1. With noise reparam-linear-FA reaches the dashed line at 0.69, two others stop just above it, and the softmax models at 1.4 and 3.1."}}
 both = with_and_without_noise("population_loss", "population_loss")
 plots.curves(both, len(seeds), risks, "Bayes risk", xlim=(0, 400), **axes)
 
@@ -162,7 +185,7 @@ plots.curves(both, len(seeds), risks, "Bayes risk", xlim=(0, 400), **axes)
 # Now the same models on sentences whose output $y$ is none of the four of the training, but any other ordinary token. The
 # rule still applies.
 
-# %% mystnb={"figure": {"caption": "Loss on sentences whose outputs never were outputs in training (same models and settings). Dashed: the Bayes risk. Curves that leave a panel at the bottom go on below 0.01.", "name": "fig-recall-unseen"}, "image": {"alt": "Two panels with five curves over 2000 steps on a logarithmic axis. Without noise reparam-linear-FA and reparamW-linear-FA fall out of the panel within 500 steps, while origin-linear-FA rises to 85 and origin-softmax-F to 10. With noise only reparam-linear-FA falls to the dashed line; the others stay between 2 and 6."}}
+# %% mystnb={"figure": {"caption": "Loss on sentences whose outputs never were outputs in training, for the models of {numref}`fig-recall-population`. Lines: mean over three seeds; band: smallest to largest. Dashed: the Bayes risk. Curves that leave a panel at the bottom go on below 0.01.", "name": "fig-recall-unseen"}, "image": {"alt": "Two panels with five curves over 2000 steps on a logarithmic axis. Without noise reparam-linear-FA and reparamW-linear-FA fall out of the panel within 500 steps, while origin-linear-FA rises to 85 and origin-softmax-F to 10. With noise only reparam-linear-FA falls to the dashed line; the others stay between 2 and 6."}}
 both = with_and_without_noise("unseen_loss", "unseen_loss")
 log = {"yscale": "log", "ylim": (0.01, 300)}
 plots.curves(both, len(seeds), risks, "Bayes risk", **axes, **log)
@@ -175,7 +198,7 @@ plots.curves(both, len(seeds), risks, "Bayes risk", **axes, **log)
 #
 # What do the models say? Without noise we look at the probability of the output, with noise at that of $\tau$.
 
-# %% mystnb={"figure": {"caption": "Sentences with unseen outputs: mean probability of the output without noise (left) and of the noise token with it (right). Same models and settings. Dashed: what a Bayes-optimal predictor says.", "name": "fig-recall-probability"}, "image": {"alt": "Two panels with five curves over 2000 steps. Left, reparam-linear-FA and reparamW-linear-FA reach probability 1, the others stay near 0. Right, reparam-linear-FA and origin-softmax-F are at the dashed line at one half, origin-linear-FA and reparamW-linear-FA at 0.93, and reparam-softmax-FA at 0.04."}}
+# %% mystnb={"figure": {"caption": "Sentences with unseen outputs: mean probability of the output without noise (left) and of the noise token with it (right), for the models of {numref}`fig-recall-population`. Lines: mean over three seeds; band: smallest to largest. Dashed: what a Bayes-optimal predictor says.", "name": "fig-recall-probability"}, "image": {"alt": "Two panels with five curves over 2000 steps. Left, reparam-linear-FA and reparamW-linear-FA reach probability 1, the others stay near 0. Right, reparam-linear-FA and origin-softmax-F are at the dashed line at one half, origin-linear-FA and reparamW-linear-FA at 0.93, and reparam-softmax-FA at 0.04."}}
 both = with_and_without_noise("unseen_p_output", "unseen_p_noise")
 axes["ylabel"] = "probability"
 plots.curves(both, len(seeds), [1 - quiet, noisy], "Bayes-optimal", **axes)
@@ -207,7 +230,7 @@ def short(v):
     return "0" if v < 1e-3 else f"{v:.2g}" if v < 10 else f"{v:.0f}"
 
 
-# %% mystnb={"figure": {"caption": "Loss above the Bayes risk in nats after training with step length 0.1, on fresh sentences (left) and on sentences with unseen outputs (right); means over the seeds and the last 200 steps. Zeros are below 0.001.", "name": "fig-recall-all"}, "image": {"alt": "Two tables of thirteen models by four levels of noise, coloured by the loss above the Bayes risk. On fresh sentences the rows reparam-linear-FA and reparam-relu-FA are zero throughout, origin-linear-FA, origin-relu-F, origin-relu-FA and reparamW-linear-FA below 0.05, and the others between 0.3 and 3. On unseen outputs the first two are zero again, and all original models are above 1.6, up to 191 without noise."}}
+# %% mystnb={"figure": {"caption": "Loss above the Bayes risk in nats after 2000 steps of length 0.1, on fresh sentences (left) and on sentences with unseen outputs (right): means over three seeds and the last 200 steps (batches of 512 sentences of 256 tokens). Zeros are below 0.001.", "name": "fig-recall-all"}, "image": {"alt": "Two tables of thirteen models by four levels of noise, coloured by the loss above the Bayes risk. On fresh sentences the rows reparam-linear-FA and reparam-relu-FA are zero throughout, origin-linear-FA, origin-relu-F, origin-relu-FA and reparamW-linear-FA below 0.05, and the others between 0.3 and 3. On unseen outputs the first two are zero again, and all original models are above 1.6, up to 191 without noise."}}
 _, panels = plots.panels(1, 2, width=2.5, height=4.2, sharey=True)
 look = {"fmt": "", "cmap": "Blues", "vmin": -3, "vmax": 2, "cbar": False}
 ticks = {"xticklabels": alphas, "yticklabels": recall_runs.NAMES}
@@ -238,7 +261,7 @@ for ax, name in zip(panels[0], ("population", "unseen"), strict=True):
 #
 # $$
 # R - R^* = \ln\bigl(1 + (1 - \alpha)\, k e^{-\lambda}\bigr) ,
-# $$
+# $$ (eq-recall-rate)
 #
 # with $k = 59$ other tokens without noise and 58 with it. With noise there is one parameter, and a gradient of length one
 # moves it by $\eta$ in each step. Without noise there are five, one for each trigger, and each gets about $\eta / \sqrt 5$.
@@ -246,7 +269,7 @@ for ax, name in zip(panels[0], ("population", "unseen"), strict=True):
 # %%
 speed = {(a, lr): lr if a else lr / math.sqrt(5) for a in (quiet, noisy) for lr in lrs}
 
-# %% mystnb={"figure": {"caption": "Population loss above the Bayes risk (reparam-linear-FA, batches of 512). Dashed: in theory. Where there is noise the loss is known to 1e-16 only, and the curves end there.", "name": "fig-recall-rate"}, "image": {"alt": "Four straight falling lines on a logarithmic axis, each under a dashed line of the theory: without noise from 4 to 1e-14 in 800 and in 160 steps, for steps of 0.1 and 0.5; with noise in 340 and in 60 steps."}}
+# %% mystnb={"figure": {"caption": "Population loss above the Bayes risk, for reparam-linear-FA with steps of length 0.1 and 0.5 (batches of 512 sentences of 256 tokens). Lines: mean over three seeds; band: smallest to largest. Dashed: in theory, {eq}`eq-recall-rate`. Where there is noise the loss is known to 1e-16 only, and the curves end there.", "name": "fig-recall-rate"}, "image": {"alt": "Four straight falling lines on a logarithmic axis, each under a dashed line of the theory: without noise from 4 to 1e-14 in 800 and in 160 steps, for steps of 0.1 and 0.5; with noise in 340 and in 60 steps."}}
 _, ((ax,),) = plots.panels()
 gaps = {}
 for alpha, lr in speed:
@@ -314,7 +337,7 @@ claim(
 )
 
 # %% [markdown]
-# The rate of convergence is the one that theory gives for normalised gradients.
+# The rate of convergence is the one that {eq}`eq-recall-rate` gives for normalised gradients.
 
 # %%
 claim(
@@ -362,6 +385,11 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - Q. Nguyen, T. Nguyen-Tang. *How transformers learn in-context recall tasks? Optimality, training dynamics and
+#   generalization.* 2025. [arXiv:2505.15009](https://arxiv.org/abs/2505.15009)
+#
 # ## Exercises
 #
 # **Exercise 1.** Without recall, a model can still learn how often the noise comes and which four tokens are outputs. What is
@@ -399,9 +427,5 @@ assert (left < 0.02 < 1 < lost) or max_iters < 1000
 #   that theory gives, for outputs seen and unseen.
 # - The right structure needs $\kappa = 1$ where there is noise, and an attention without softmax, or a larger $V$.
 # - With all weights free the same task is fitted as well, and nothing is learned about other outputs. Training only $W$ is
-#   in between. What these models have learned instead is the subject of the page on layers.
-#
-# ## References
-#
-# - Q. Nguyen, T. Nguyen-Tang. *How transformers learn in-context recall tasks? Optimality, training dynamics and
-#   generalization.* 2025. [arXiv:2505.15009](https://arxiv.org/abs/2505.15009)
+#   in between. What these models have learned instead is the subject of
+#   [the page on layers](19_recall_layers.ipynb).

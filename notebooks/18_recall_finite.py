@@ -16,13 +16,36 @@
 # %% [markdown]
 # # Recall from a finite sample
 #
-# **Question.** On the last page every step had new sentences. If there are only 2048, do the models still learn to recall,
+# **Question.** On [the last page](17_recall_population.ipynb) every step had new sentences. If there are only 2048, do the models still learn to recall,
 # or do they learn the sample?
 #
 # **What the paper says.** The loss of the reparametrised models
 # ([Nguyen and Nguyen-Tang, 2025](https://arxiv.org/abs/2505.15009)) converges to the Bayes risk on a finite
 # sample too, when the feed-forward layer is built from the share of noise in that sample. Freer models have a smaller
 # loss in training, and a larger one on fresh sentences, above all with unseen outputs.
+
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
 
 # %%
 import torch
@@ -73,8 +96,8 @@ runs = recall_runs.trained_on_samples(names, alphas, lr, epochs, **setting)
 # %% [markdown]
 # ## Population loss
 #
-# After each epoch we measure the loss on 512 fresh sentences, in expectation over the noise. The Bayes risk is the entropy of
-# the noise, and nobody can be below it.
+# After each epoch we measure the loss on 512 fresh sentences, in expectation over the noise. The Bayes risk {eq}`eq-bayes-risk` is the
+# entropy of the noise, and nobody can be below it.
 
 
 # %%
@@ -90,7 +113,7 @@ def by_noise(measure):
 risks = [law.bayes_risk for law in laws.values()]
 axes = {"xlabel": "epoch", "ylabel": "loss in nats", "limit": "Bayes risk"}
 
-# %% mystnb={"figure": {"caption": "Population loss while training on 2048 sentences (three models with ReLU attention, FA; step length 0.1, batches of 512, 100 epochs). Dashed: the Bayes risk.", "name": "fig-finite-population"}, "image": {"alt": "Three panels for noise of 0.2, 0.5 and 0.8. In each the curve of the reparametrised model falls from 4 to the dashed line within 20 epochs and stays there. The two others fall as fast and stop visibly above the line; the model with all weights free pauses once on the way and rises a little at the end."}}
+# %% mystnb={"figure": {"caption": "Population loss while training on 2048 sentences (three models with ReLU attention, FA; step length 0.1, batches of 512 sentences, 100 epochs). Lines: mean over three seeds; band: smallest to largest. Dashed: the Bayes risk.", "name": "fig-finite-population"}, "image": {"alt": "Three panels for noise of 0.2, 0.5 and 0.8. In each the curve of the reparametrised model falls from 4 to the dashed line within 20 epochs and stays there. The two others fall as fast and stop visibly above the line; the model with all weights free pauses once on the way and rises a little at the end."}}
 plots.curves(by_noise("population_loss"), len(seeds), risks, **axes)
 
 # %% [markdown]
@@ -100,7 +123,7 @@ plots.curves(by_noise("population_loss"), len(seeds), risks, **axes)
 #
 # That the others stop is overfitting, as the loss on their own batches shows.
 
-# %% mystnb={"figure": {"caption": "Loss on the training batches (dashed) and on fresh sentences (solid) with half of the sentences noisy (same models and settings). Thin horizontal line: the Bayes risk.", "name": "fig-finite-gap"}, "image": {"alt": "Loss over 100 epochs. Solid and dashed curve of the reparametrised model lie on the thin line at 0.69. For the two other models the solid curves level off at 0.8 and 0.87, while the dashed ones cross it at epochs 50 to 60 and end at 0.6."}}
+# %% mystnb={"figure": {"caption": "Loss on the training batches (dashed) and on fresh sentences (solid) with half of the sentences noisy, in the trainings of {numref}`fig-finite-population`. Lines: mean over three seeds; band: smallest to largest. Thin horizontal line: the Bayes risk.", "name": "fig-finite-gap"}, "image": {"alt": "Loss over 100 epochs. Solid and dashed curve of the reparametrised model lie on the thin line at 0.69. For the two other models the solid curves level off at 0.8 and 0.87, while the dashed ones cross it at epochs 50 to 60 and end at 0.6."}}
 _, ((ax,),) = plots.panels()
 middle = sorted(alphas)[len(alphas) // 2]
 for name in names[:3]:
@@ -128,9 +151,9 @@ plots.legend(ax, len(seeds), fontsize=8)
 # $$
 # \alpha \ln \frac{\alpha}{\hat\alpha} + (1 - \alpha) \ln \frac{1 - \alpha}{1 - \hat\alpha}
 # \approx \frac{(\hat\alpha - \alpha)^2}{2 \alpha (1 - \alpha)} .
-# $$
+# $$ (eq-relative-entropy)
 #
-# In the mean over samples this is about $1 / (2n)$, or 0.00024. Here it is for each of the samples, measured and in theory.
+# In the mean over samples {eq}`eq-relative-entropy` is about $1 / (2n)$, or 0.00024. Here it is for each of the samples, measured and in theory.
 
 
 # %%
@@ -160,7 +183,7 @@ for key, columns in pairs.items():
 #
 # Again we ask for outputs that never were outputs in training.
 
-# %% mystnb={"figure": {"caption": "Loss on sentences whose outputs never were outputs in training (same models and settings). Dashed: the Bayes risk.", "name": "fig-finite-unseen"}, "image": {"alt": "Three panels for noise of 0.2, 0.5 and 0.8. The reparametrised model falls to the dashed line within 20 epochs. The one that trains W falls more slowly and ends a fifth of a nat above it. The model with all weights free rises within a few epochs, to 7, 5 and 2, and stays there."}}
+# %% mystnb={"figure": {"caption": "Loss on sentences whose outputs never were outputs in training, in the trainings of {numref}`fig-finite-population`. Lines: mean over three seeds; band: smallest to largest. Dashed: the Bayes risk.", "name": "fig-finite-unseen"}, "image": {"alt": "Three panels for noise of 0.2, 0.5 and 0.8. The reparametrised model falls to the dashed line within 20 epochs. The one that trains W falls more slowly and ends a fifth of a nat above it. The model with all weights free rises within a few epochs, to 7, 5 and 2, and stays there."}}
 plots.curves(by_noise("unseen_loss"), len(seeds), risks, **axes)
 
 # %% [markdown]
@@ -243,6 +266,11 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - Q. Nguyen, T. Nguyen-Tang. *How transformers learn in-context recall tasks? Optimality, training dynamics and
+#   generalization.* 2025. [arXiv:2505.15009](https://arxiv.org/abs/2505.15009)
+#
 # ## Exercises
 #
 # **Exercise 1.** The theorem says that the loss converges at a linear rate, that is, that its distance to the limit shrinks
@@ -285,8 +313,3 @@ assert after < before or epochs < 100
 #   in training. Four times as many sentences reduce the first to less than half.
 # - With values and feed-forward weights to be trained too, recall of unseen outputs is lost. With $W$ alone part of it is: by
 #   0.2 nats for ReLU attention, by about 1 for linear attention. The next page looks inside.
-#
-# ## References
-#
-# - Q. Nguyen, T. Nguyen-Tang. *How transformers learn in-context recall tasks? Optimality, training dynamics and
-#   generalization.* 2025. [arXiv:2505.15009](https://arxiv.org/abs/2505.15009)

@@ -25,11 +25,34 @@
 #
 # We look at the logits of both layers, then inside a trained model, and repair it by hand.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 from dataclasses import replace
 
 import torch
-from lintf import pages, plots, recall_runs
+from lintf import pages, play, plots, recall_runs
 from lintf.claims import claim
 from lintf.sentences import Recall
 from lintf.train import fit
@@ -37,7 +60,7 @@ from lintf.train import fit
 # %% [markdown]
 # ## Parameters
 #
-# The trainings on samples are those of the last page. One more is done live, in a few seconds.
+# The trainings on samples are those of [the last page](18_recall_finite.ipynb). One more is done live, in a few seconds.
 
 # %% tags=["parameters"]
 attentions = ["linear", "relu"]  # the first one is in the figures
@@ -60,19 +83,18 @@ names = [
     f"{variant}-{attention}-FA" for attention in attentions for variant in variants
 ]
 setting = {"epochs": epochs, "n": n, "B": B, "H": H, "seeds": seeds, "device": device}
-runs = recall_runs.trained_on_samples(names, alphas, lr, **setting)
 
 # %% [markdown]
 # ## Two kinds of logits
 #
-# The prediction is the softmax of a sum, $\xi = \xi_A + \xi_F$ with
+# The prediction is the softmax of the logits {eq}`eq-recall-model`, which are a sum, $\xi = \xi_A + \xi_F$ with
 #
 # $$
 # \begin{aligned}
 # \xi_A &= V m, & m &= \sum_h \sigma(x_H^\top W x_h)\, x_h, \\
 # \xi_F &= F (x_H + \kappa m) . &&
 # \end{aligned}
-# $$
+# $$ (eq-two-logits)
 #
 # The attention's part is what it has copied out of the sentence; the feed-forward layer sees the last token, its
 # predecessor and, with $\kappa = 1$, what the attention found. Either could do the whole work: $V$ and $F$ are both matrices
@@ -83,6 +105,9 @@ runs = recall_runs.trained_on_samples(names, alphas, lr, **setting)
 
 
 # %%
+runs = recall_runs.trained_on_samples(names, alphas, lr, **setting)
+
+
 def layer_logits(panels):
     """For each title a run: the logits of the output and of the noise token, and the largest of their layers (dotted)."""
     axes = plots.grid(list(panels), xlabel="epoch", ylabel="logit")
@@ -97,7 +122,7 @@ def layer_logits(panels):
     plots.shared_legend(ax, len(seeds))
 
 
-# %% mystnb={"figure": {"caption": "Logits of both layers (models trained on 2048 sentences, half of them noisy; linear attention, FA; means over 512 fresh sentences).", "name": "fig-layers-logits"}, "image": {"alt": "Three panels, each with the attention's logit of the output and the feed-forward layer's logit of the noise token over 100 epochs, and dotted lines for the largest of each layer. In the first both grow together along a straight line to 37 and the dotted lines coincide with them. In the second they grow to 6, again under the dotted lines. In the third they end at 4 and 5, and the attention's stays a little below its dotted line."}}
+# %% mystnb={"figure": {"caption": "Logits of both layers while training on 2048 sentences, half of them noisy (linear attention, FA; step length 0.1, batches of 512 sentences, 100 epochs; means over 512 fresh sentences). Lines: mean over three seeds; band: smallest to largest. Dotted: the largest logit of the layer, mean over the seeds.", "name": "fig-layers-logits"}, "image": {"alt": "Three panels, each with the attention's logit of the output and the feed-forward layer's logit of the noise token over 100 epochs, and dotted lines for the largest of each layer. In the first both grow together along a straight line to 37 and the dotted lines coincide with them. In the second they grow to 6, again under the dotted lines. In the third they end at 4 and 5, and the attention's stays a little below its dotted line."}}
 layer_logits({name: (name, middle) for name in names[:3]})
 
 # %% [markdown]
@@ -105,7 +130,7 @@ layer_logits({name: (name, middle) for name in names[:3]})
 # layer says noise. For the first of them this is how it was made; the second has found it. The model with all weights
 # free does nearly the same here, at equal odds. At other odds it does not:
 
-# %% mystnb={"figure": {"caption": "The same for the model with all weights free, at three levels of noise.", "name": "fig-layers-free"}, "image": {"alt": "Three panels for noise of 0.2, 0.5 and 0.8. In the first the feed-forward layer's logit of the noise token ends one below that layer's largest. In the second both logits are near the largest of their layers. In the third the attention's logit of the output ends one below its largest."}}
+# %% mystnb={"figure": {"caption": "As {numref}`fig-layers-logits`, for the model with all weights free, at three levels of noise. Lines: mean over three seeds; band: smallest to largest.", "name": "fig-layers-free"}, "image": {"alt": "Three panels for noise of 0.2, 0.5 and 0.8. In the first the feed-forward layer's logit of the noise token ends one below that layer's largest. In the second both logits are near the largest of their layers. In the third the attention's logit of the output ends one below its largest."}}
 layer_logits({f"α = {alpha}": (names[2], alpha) for alpha in alphas})
 
 # %% [markdown]
@@ -134,6 +159,25 @@ for key, (attention, noise) in table.items():
     print(*key, f"attention {attention:.0%}, feed-forward {noise:.0%}")
 
 # %% [markdown]
+# ## Try it
+#
+# The figures show linear attention only, and two of the models at one level of noise. In a running notebook the controls below
+# go through all trainings of this page, with linear attention beside attention with a ReLU, $\sigma(s) = \max(s, 0)$. Set
+# $\alpha$ to 0.2 and then to 0.8. For which models do the dotted lines come out from behind the others, and which of the two?
+
+# %% mystnb={"figure": {"caption": "As {numref}`fig-layers-logits`, for the model with all weights free at a noise of 0.8, with linear attention and with a ReLU. Lines: mean over three seeds; band: smallest to largest. With a running kernel, controls set the noise and the model.", "name": "fig-layers-play"}, "image": {"alt": "Two panels over 100 epochs. With linear attention the feed-forward layer's logit of the noise token rises to 6 under its dotted line, and the attention's logit of the output to 4, one below its dotted line. With a ReLU they end at 4.9 and 4.4, with the dotted lines at 5."}}
+play.Controls(
+    lambda alpha, variant: layer_logits(
+        {attention: (f"{variant}-{attention}-FA", alpha) for attention in attentions}
+    ),
+    alpha=play.slider("noise α", sorted(alphas), max(alphas)),
+    variant=play.choice("model", variants, variants[-1]),
+)
+
+# %% [markdown]
+# With a ReLU the picture is the same, except that the gap at $\alpha = 0.8$ is smaller. Where the values are fixed, at every
+# setting both lines lie on their dotted ones once the first epochs are over.
+#
 # ## Inside a trained model
 #
 # Why does the model with all weights free not recall unseen outputs? We train one without noise on fresh
@@ -148,7 +192,7 @@ recipe = recall_runs.recipe(lr, live_steps, B, live_steps)
 live = fit(model, law, recipe, seeds[:1], device=device, stored=False, progress=False)
 weights = {name: p[0] for name, p in live.final.items()}
 
-# %% mystnb={"figure": {"caption": "Weights of a model with linear attention and all weights free, after 600 steps on fresh sentences without noise. Left: the score of a token by the token before it, when the sentence ends in token 0. Right: the diagonal of the value matrix. Tokens 0 to 4 are triggers, 5 to 8 outputs.", "name": "fig-layers-weights"}, "image": {"alt": "Two bar charts over the 60 tokens. Left a single bar of height 4 at token 0, the others near zero. Right four bars of height 8 at tokens 5 to 8, the others zero."}}
+# %% mystnb={"figure": {"caption": "Weights of a model with linear attention and all weights free, after 600 steps on 512 fresh sentences each, without noise (first of three seeds). Left: the score of a token by the token before it, when the sentence ends in token 0. Right: the diagonal of the value matrix. Tokens 0 to 4 are triggers, 5 to 8 outputs.", "name": "fig-layers-weights"}, "image": {"alt": "Two bar charts over the 60 tokens. Left a single bar of height 4 at token 0, the others near zero. Right four bars of height 8 at tokens 5 to 8, the others zero."}}
 _, axes = plots.panels(1, 2, width=2.5, height=2.4)
 tokens = range(law.vocab)
 axes[0, 0].bar(tokens, weights["W"][0, law.vocab :], color=plots.PALETTE[0])
@@ -193,6 +237,9 @@ for title, V in (("as trained", weights["V"]), ("repaired", repaired(weights["V"
 # without noise that is all that it needs.
 #
 # ## Claims
+#
+# First the models whose values are fixed. At every level of noise each of the two logits must be at least 95 percent of the
+# largest of its layer.
 
 # %%
 source = "2505.15009, section and figures on layer-wise learning"
@@ -225,6 +272,11 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - Q. Nguyen, T. Nguyen-Tang. *How transformers learn in-context recall tasks? Optimality, training dynamics and
+#   generalization.* 2025. [arXiv:2505.15009](https://arxiv.org/abs/2505.15009)
+#
 # ## Exercises
 #
 # **Exercise 1.** How much does each layer know alone? Score the live model with one layer at a time, on 512 fresh
@@ -265,8 +317,3 @@ assert sorted(unseen, reverse=True) == unseen or live_steps < 600
 # - With all weights free there is no such rule: the commoner answer is said by both layers.
 # - The free model's attention finds the rule, "look at what follows $q$", but its values know four words only. Copying
 #   their weight to all other words gives it perfect recall of unseen outputs, without noise.
-#
-# ## References
-#
-# - Q. Nguyen, T. Nguyen-Tang. *How transformers learn in-context recall tasks? Optimality, training dynamics and
-#   generalization.* 2025. [arXiv:2505.15009](https://arxiv.org/abs/2505.15009)

@@ -19,7 +19,7 @@
 # **Question.** A looped transformer gets its own output back as an input, together with the prompt. This output is all it
 # remembers from loop to loop. Does it need all of it?
 #
-# **What was published.** Yang et al. ([2023](https://arxiv.org/abs/2311.12424)) loop one block of GPT-2 and find that it
+# **What was published.** Yang et al. ([2024](https://arxiv.org/abs/2311.12424)) loop one block of GPT-2 and find that it
 # learns linear regression as well as twelve blocks do. A report on their code lets only the last $n$ tokens of the output
 # through. With all of about 80 tokens, the squared error after 40 examples is 0.03; with 75, 55 and 25 it rises to 0.055,
 # 0.075 and 0.75. Its conclusion: the full state is needed.
@@ -27,12 +27,34 @@
 # We repeat the experiment on a smaller scale, and ask what the tokens are needed *for*. The answer is a count: every two
 # tokens that are passed on are one example that can be read.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 from dataclasses import replace
 
 import torch
 from lintf import intervals, looped_runs, pages, plots
-from lintf.checks import check_int
 from lintf.claims import claim
 from lintf.looped_runs import influence, one_wrong_label, prediction_errors, tokens_of
 from lintf.prompts import Prompts
@@ -64,13 +86,10 @@ test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters("{1, 0.25} <= set(shares)")
 plots.style()
-check_int("test_prompts", test_prompts, 2)
 scale = looped_runs.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 ns = {share: tokens_of(share, N) for share in shares}
-if len({1.0, 0.25} & ns.keys()) < 2:
-    raise ValueError(f"shares must have 1 and 0.25, which are compared, got {shares}")
 
 # %% [markdown]
 # ## The model
@@ -83,7 +102,7 @@ if len({1.0, 0.25} & ns.keys()) < 2:
 # $$ (eq-loop)
 #
 # and $\hat y_i$ is read from $z_b$ at the token of $x_i$. The block has causal softmax attention, so $\hat y_i$ depends on
-# the $i - 1$ examples before. The mask $m$ is 1 for the last $n$ tokens and 0 for the others. Where it is 0, the block
+# the $i - 1$ examples before. The mask $m$ in {eq}`eq-loop` is 1 for the last $n$ tokens and 0 for the others. Where it is 0, the block
 # sees the bare prompt in every loop.
 #
 # The loss is the squared error, in the mean over all $i$ and over the last $T$ loops. Gradients go through these loops only.
@@ -110,7 +129,7 @@ query = {n: e[0, :, -1] for n, e in errors.items()}
 for n in plans:
     print(f"{names[n]:14}: {intervals.mean(query[n])} with all {N} examples")
 
-# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for looped transformers that pass on all of their output or that of the last tokens only (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; first seed, 2000 test prompts). Dotted: least squares, and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-flow"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. With all tokens the error follows least squares from 1 to 0.2 at four examples and falls to 0.01. With the last 31, 21 and 10 of 41 tokens it stays near 1 for 5, 10 and 15 examples, then falls to 0.02, 0.06 and 0.15; with none it stays at 0.75. Least squares is exact from five examples on."}}
+# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for looped transformers that pass on all of their output or that of the last tokens only (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-flow"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. With all tokens the error follows least squares from 1 to 0.2 at four examples and falls to 0.01. With the last 31, 21 and 10 of 41 tokens it stays near 1 for 5, 10 and 15 examples, then falls to 0.02, 0.06 and 0.15; with none it stays at 0.75. Least squares is exact from five examples on."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for n, e in errors.items():
     ax.plot(e[0].mean(0), label=names[n])
@@ -148,7 +167,7 @@ some = Prompts(test.Z[:200], test.y[:200])
 rises = {n: influence(plan[0], runs[n], some) for n, plan in plans.items()}
 hidden = {n: 0 if n == whole else (tokens - n) // 2 for n in plans}  # masked labels
 
-# %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples. Shaded: examples whose label lies before the mask, so that its state is not passed on (first seed, 200 test prompts).", "name": "fig-loop-flow-influence"}, "image": {"alt": "Five small bar charts over the examples 1 to 20. Without a mask the bars are highest for the first example and fall to nothing for the last ones. With a mask the bars stand mostly behind the shaded region, and a small one or two at its beginning."}}
+# %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples, in the models of {numref}`fig-loop-flow` (first seed, 200 test prompts). Shaded: examples whose label lies before the mask, so that its state is not passed on.", "name": "fig-loop-flow-influence"}, "image": {"alt": "Five small bar charts over the examples 1 to 20. Without a mask the bars are highest for the first example and fall to nothing for the last ones. With a mask the bars stand mostly behind the shaded region, and a small one or two at its beginning."}}
 shown = sorted(plans, key=lambda n: (n != whole, -n))
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
 for ax, n in zip(axes[:, 0], shown, strict=True):
@@ -215,7 +234,7 @@ for n in reads:
         (squared_error(LeastSquares(), last) if n > 1 else test.y**2).mean() / d
     )
 
-# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, against the number of tokens whose output is passed on (d = 5, width 64, 12 loops; 10,000 steps of 64 prompts; first seed, 2000 test prompts, error bars: 95 percent intervals). Dotted: least squares with the last n / 2 examples, which is exact for five examples or more.", "name": "fig-loop-flow-count"}, "image": {"alt": "Error of the query over the number of tokens passed on, logarithmic. For one block it falls from 0.76 for none to 0.15, 0.06, 0.02 and 0.013 for 10, 21, 31 and all 41. Two blocks without any are at 0.095. Masked in the test only, the error is 1 up to twenty tokens and 0.1 for forty."}}
+# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, against the number of tokens whose output is passed on: the models of {numref}`fig-loop-flow`, and two blocks in a loop (first seed, 2000 test prompts). Bars: 95 percent intervals over the prompts. Dotted: least squares with the last n / 2 examples, which is exact for five examples or more.", "name": "fig-loop-flow-count"}, "image": {"alt": "Error of the query over the number of tokens passed on, logarithmic. For one block it falls from 0.76 for none to 0.15, 0.06, 0.02 and 0.013 for 10, 21, 31 and all 41. Two blocks without any are at 0.095. Masked in the test only, the error is 1 up to twenty tokens and 0.1 for forty."}}
 _, ((ax,),) = plots.panels(height=3.4)
 for label, found in (("one block", query), ("two blocks", deep_query)):
     at = sorted(n % (tokens + 1) for n in found)  # -1 is all tokens
@@ -293,6 +312,12 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - L. Yang, K. Lee, R. Nowak, D. Papailiopoulos. *Looped transformers are better at learning learning algorithms.* ICLR 2024.
+#   [arXiv:2311.12424](https://arxiv.org/abs/2311.12424). The code is at
+#   [Leiay/looped_transformer](https://github.com/Leiay/looped_transformer); the report on it is unpublished, in Russian.
+#
 # ## Exercises
 #
 # **Exercise 1.** What would least squares read? Compute its influence profile, and explain why it is flat.
@@ -324,9 +349,3 @@ assert lost > kept or max_iters < 1000
 #   is read if its label's state is passed on. Wrong labels elsewhere do little.
 # - With two blocks in the loop pairs are formed and found in one pass. Such a model without any memory is better than one
 #   block with a quarter of the tokens.
-#
-# ## References
-#
-# - L. Yang, K. Lee, R. Nowak, D. Papailiopoulos. *Looped transformers are better at learning learning algorithms.* ICLR 2024.
-#   [arXiv:2311.12424](https://arxiv.org/abs/2311.12424). The code is at
-#   [Leiay/looped_transformer](https://github.com/Leiay/looped_transformer); the report on it is unpublished, in Russian.

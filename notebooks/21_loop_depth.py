@@ -19,7 +19,7 @@
 # **Question.** A looped transformer may hold one block or several. Are more blocks in a loop better, if the loop is run as
 # often? If the work is the same? And what happens when a trained loop simply goes on?
 #
-# **What was published.** Yang et al. ([2023](https://arxiv.org/abs/2311.12424)) loop one block of GPT-2, and train the last
+# **What was published.** Yang et al. ([2024](https://arxiv.org/abs/2311.12424)) loop one block of GPT-2, and train the last
 # loops only, so that further ones may improve the answer and should not spoil it. A report on their code tries one, two
 # and three blocks: the squared error after 30 to 40 examples is about 0.03, 0.028 and 0.02. Its conclusion: more blocks are
 # better.
@@ -27,10 +27,32 @@
 # We repeat this on a smaller scale, add the comparison at equal work, and follow the error from loop to loop, far beyond the
 # number that was trained.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 import torch
 from lintf import intervals, looped_runs, pages, plots
-from lintf.checks import check_int
 from lintf.claims import claim
 from lintf.looped_runs import prediction_errors, step_seconds
 from lintf.prompts import Prompts
@@ -60,20 +82,18 @@ test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters("3 <= loops < most")
 plots.style()
-check_int("test_prompts", test_prompts, 2)
-check_int("most", most, check_int("loops", loops, 3))
 scale = looped_runs.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 
 # %% [markdown]
 # ## The models
 #
-# With $k$ blocks in the function $f$, a loop is $k$ layers deep,
+# With $k$ blocks in the function $f$ of {eq}`eq-loop`, and nothing masked, a loop is $k$ layers deep,
 #
 # $$
 # z_t = f(z_{t-1} + e), \qquad f = \text{block}_k \circ \dots \circ \text{block}_1 ,
-# $$
+# $$ (eq-loop-blocks)
 #
 # and the prompt $e$ comes in anew before the first of them. $b$ loops of $k$ blocks cost as much as $b k$ blocks. Two
 # further models have $k = 2$ and $3$ with $b$ divided by $k$, so that they do the same work as one block.
@@ -118,7 +138,7 @@ for name, plan in plans.items():
     print(f"{name:24} {model.loops:2} loops, {size:6} parameters,", end=" ")
     print(f"{1000 * step_seconds(plan):4.0f} ms a step: {at_N}")
 
-# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for loops of one, two and three blocks at equal loops (solid), and of two and three at the work of one (dashed) (d = 5, N = 20, width 64; 10,000 steps of 64 prompts, a smaller scale than published; first seed, 2000 test prompts). Dotted: least squares, and gradient descent with an exact line search.", "name": "fig-loop-depth"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. All follow least squares from 1 to 0.3 at four examples. With one, two and three blocks at twelve loops they level off at 0.013, 0.004 and 0.0013; the dashed ones of equal work stay above that of one block. Gradient descent crosses them from above between 10 and 16 examples."}}
+# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for loops of one, two and three blocks at equal loops (solid), and of two and three at the work of one (dashed) (d = 5, N = 20, width 64; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and gradient descent with an exact line search.", "name": "fig-loop-depth"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. All follow least squares from 1 to 0.3 at four examples. With one, two and three blocks at twelve loops they level off at 0.013, 0.004 and 0.0013; the dashed ones of equal work stay above that of one block. Gradient descent crosses them from above between 10 and 16 examples."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for name, look in looks.items():
     ax.plot(errors[name][0].mean(0), **look, label=name)
@@ -155,7 +175,7 @@ for name, (model, *_) in plans.items():
         answers[name] = model.path(weights, some, most)[..., -1]  # (loops, prompts)
 paths = {k: (a - some.y).square().mean(1) / d for k, a in answers.items()}
 
-# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop. Shaded: the loops that were trained by the loss, for one to three blocks at equal loops (first seed, 300 test prompts). Dots: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}
+# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-depth` (first seed, 300 test prompts). Shaded: the loops that were trained by the loss, for one to three blocks at equal loops. Dots: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for name, path in paths.items():
     b = plans[name][0].loops
@@ -247,6 +267,12 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - L. Yang, K. Lee, R. Nowak, D. Papailiopoulos. *Looped transformers are better at learning learning algorithms.* ICLR 2024.
+#   [arXiv:2311.12424](https://arxiv.org/abs/2311.12424). The code is at
+#   [Leiay/looped_transformer](https://github.com/Leiay/looped_transformer); the report on it is unpublished, in Russian.
+#
 # ## Exercises
 #
 # **Exercise 1.** After how many loops is each model as good as one block after all of its own? Multiply by the number of
@@ -278,9 +304,3 @@ assert min(by_seed) > errors[two][0, :, -1].mean() or max_iters < 1000
 #   factor of two: what counts is the number of blocks passed.
 # - Loops can go on after training. Three blocks stay where they are, one loses half of its precision, and none diverges.
 # - No model has a fixed point in the strict sense: predictions keep moving, by up to a few percent.
-#
-# ## References
-#
-# - L. Yang, K. Lee, R. Nowak, D. Papailiopoulos. *Looped transformers are better at learning learning algorithms.* ICLR 2024.
-#   [arXiv:2311.12424](https://arxiv.org/abs/2311.12424). The code is at
-#   [Leiay/looped_transformer](https://github.com/Leiay/looped_transformer); the report on it is unpublished, in Russian.

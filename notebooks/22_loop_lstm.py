@@ -19,16 +19,38 @@
 # **Question.** What does attention contribute to a looped transformer? A recurrent network also reads a sequence from left
 # to right. Put into the loop in place of the block, does it learn in context, too?
 #
-# **What was published.** A report on the code of Yang et al. ([2023](https://arxiv.org/abs/2311.12424)) replaces the block of
+# **What was published.** A report on the code of Yang et al. ([2024](https://arxiv.org/abs/2311.12424)) replaces the block of
 # their looped transformer with one, two or three layers of an LSTM. After 40 examples the squared errors are about 0.6, 0.4
 # and 0.35, against 0.03 with attention. Its conclusion: much worse, and further layers help less and less.
 #
 # We repeat it on a smaller scale, all models trained alike, with numbers of parameters and times beside the errors.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 import torch
 from lintf import intervals, looped_runs, pages, plots
-from lintf.checks import check_int, check_list
 from lintf.claims import claim
 from lintf.looped_runs import influence, path_errors, prediction_errors, step_seconds
 from lintf.prompts import Prompts
@@ -58,21 +80,18 @@ test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters("loops >= 2", "width >= 2", "len(layers) >= 2")
 plots.style()
-check_int("test_prompts", test_prompts, 2)
-if len(check_list("layers", layers)) < 2:
-    raise ValueError(f"layers must have two numbers, which are compared, got {layers}")
 scale = looped_runs.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 
 # %% [markdown]
 # ## The models
 #
-# Loop and input are those of the other pages,
+# Loop and input are those of {eq}`eq-loop`, with nothing masked,
 #
 # $$
 # z_0 = 0, \qquad z_t = f(z_{t-1} + e), \qquad t = 1, \dots, b,
-# $$
+# $$ (eq-loop-lstm)
 #
 # with the prompt $e$ as tokens $x_1, y_1, x_2, \dots, x_{N+1}$. In $f$ stand a block of GPT-2 or one to three layers of an
 # LSTM, and a LayerNorm at the end. An LSTM goes through the tokens one by one. What it knows of the tokens before is in two
@@ -108,7 +127,7 @@ for name, plan in plans.items():
     print(f"{1000 * step_seconds(plan):4.0f} ms a step:", end=" ")
     print(intervals.mean(errors[name][0, :, -1]))
 
-# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for a looped block of GPT-2 and looped LSTMs of one to three layers (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; first seed, 2000 test prompts). Dotted: least squares, and one and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-lstm"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. The block follows least squares to four examples and falls to 0.013. LSTMs fall more slowly and steadily, one layer to 0.02, with more layers lower. One step of gradient descent ends at 0.2, twelve steps far below."}}
+# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for a looped block of GPT-2 and looped LSTMs of one to three layers (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and one and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-lstm"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. The block follows least squares to four examples and falls to 0.013. LSTMs fall more slowly and steadily, one layer to 0.02, with more layers lower. One step of gradient descent ends at 0.2, twelve steps far below."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for name in looped:
     ax.plot(errors[name][0].mean(0), label=name)
@@ -147,7 +166,7 @@ for name in looped:
     found = path_errors(plans[name][0], runs[name], some, 2 * loops)
     paths[name] = found[0, ..., -1].mean(1)
 
-# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop (first seed, 300 test prompts). Dots: the trained number of loops. Dashed: models that make one pass and are trained on that.", "name": "fig-loop-lstm-path"}, "image": {"alt": "Error over 1 to 24 loops on a logarithmic axis. The block starts above 1 and falls to 0.011 at loop 12, then rises to 0.02. The LSTMs start at 0.7 or below, fall within ten loops and stay level. Dashed lines: a block in one pass at 0.76, an LSTM in one pass at 0.05."}}
+# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-lstm` (first seed, 300 test prompts). Dots: the trained number of loops. Dashed: models that make one pass and are trained on that.", "name": "fig-loop-lstm-path"}, "image": {"alt": "Error over 1 to 24 loops on a logarithmic axis. The block starts above 1 and falls to 0.011 at loop 12, then rises to 0.02. The LSTMs start at 0.7 or below, fall within ten loops and stay level. Dashed lines: a block in one pass at 0.76, an LSTM in one pass at 0.05."}}
 _, ((ax,),) = plots.panels(height=3.4)
 for name, path in paths.items():
     (line,) = ax.plot(range(1, 2 * loops + 1), path, label=name)
@@ -168,14 +187,14 @@ plots.shared_legend(ax)
 # ## Who reads what?
 #
 # An LSTM has to carry all examples along in its state; attention can pick. Replace the label of one example at a time by a
-# wrong one, as on the page on information flow, and see how much the query's error rises.
+# wrong one, as on [the page on information flow](20_loop_information_flow.ipynb), and see how much the query's error rises.
 
 # %%
 shown = [looped[0], looped[1], looped[-1]]
 few = Prompts(test.Z[:200], test.y[:200])
 rises = {name: influence(plans[name][0], runs[name], few).mean(0) for name in shown}
 
-# %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples (first seed, 200 test prompts).", "name": "fig-loop-lstm-influence"}, "image": {"alt": "Small bar charts over the examples 1 to 20. For the block the bars are highest for the first examples and vanish for the last five; for one layer of an LSTM they are all about equally high, for three they fall from 1.2 to 0.3."}}
+# %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples, in the models of {numref}`fig-loop-lstm` (first seed, 200 test prompts).", "name": "fig-loop-lstm-influence"}, "image": {"alt": "Small bar charts over the examples 1 to 20. For the block the bars are highest for the first examples and vanish for the last five; for one layer of an LSTM they are all about equally high, for three they fall from 1.2 to 0.3."}}
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
 for ax, name in zip(axes[:, 0], shown, strict=True):
     ax.bar(range(1, N + 1), rises[name])
@@ -263,6 +282,13 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - L. Yang, K. Lee, R. Nowak, D. Papailiopoulos. *Looped transformers are better at learning learning algorithms.* ICLR 2024.
+#   [arXiv:2311.12424](https://arxiv.org/abs/2311.12424). The code is at
+#   [Leiay/looped_transformer](https://github.com/Leiay/looped_transformer); the report on it is unpublished, in Russian.
+# - S. Hochreiter, J. Schmidhuber. *Long short-term memory.* Neural Computation 9, 1997.
+#
 # ## Exercises
 #
 # **Exercise 1.** To do least squares an LSTM must keep $d (d + 1) / 2 + d$ numbers. Up to which dimension do they fit into
@@ -292,10 +318,3 @@ assert further[1:].min() > further[0] or max_iters < 1000
 #   less time, and two or three are as good.
 # - A single pass tells them apart: an LSTM joins $x_i$ and $y_i$ as it reads them, attention needs a second pass.
 # - An LSTM reads all examples, where the block leaves out the last ones, and its loop comes to rest.
-#
-# ## References
-#
-# - L. Yang, K. Lee, R. Nowak, D. Papailiopoulos. *Looped transformers are better at learning learning algorithms.* ICLR 2024.
-#   [arXiv:2311.12424](https://arxiv.org/abs/2311.12424). The code is at
-#   [Leiay/looped_transformer](https://github.com/Leiay/looped_transformer); the report on it is unpublished, in Russian.
-# - S. Hochreiter, J. Schmidhuber. *Long short-term memory.* Neural Computation 9, 1997.

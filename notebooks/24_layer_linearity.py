@@ -26,6 +26,29 @@
 # We take the score apart: what chance gives, what the residual part does, and what single tokens say. Then we measure a
 # trained encoder, the same network before training, and our own linear transformers.
 
+# %% tags=["remove-cell"]
+# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("lintf") is None:
+    folder = os.path.abspath(
+        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
+    )
+    if not os.path.exists(folder):
+        address = "https://github.com/OWNER/lintf"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
+        check=True,
+    )
+    sys.path.insert(0, folder)
+    os.chdir(f"{folder}/notebooks")
+
 # %%
 from collections import Counter
 from itertools import pairwise
@@ -33,7 +56,6 @@ from itertools import pairwise
 import seaborn as sns
 import torch
 from lintf import linearity, looped_runs, pages, plots
-from lintf.checks import check_int
 from lintf.claims import claim
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
@@ -62,16 +84,16 @@ shared = [1, 2, 3, 5, 10, 30, 100, 300]  # prompts that share one map
 device = "auto"  # for their training: "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+pages.check_parameters(
+    "2 <= folds <= paragraphs",
+    "paragraphs * (folds - 1) / folds >= 6",
+    "N >= (d + 2) // min(shared)",
+)
 plots.style()
-check_int("paragraphs", paragraphs, check_int("folds", folds, 2))
-smallest = min(check_int("shared", k, 1) for k in shared)
-check_int("N", N, (d + 2) // smallest)  # with fewer tokens a map fits anything
-check_int("random_seed", random_seed, 0)
 texts = linearity.sample_text()[:paragraphs]
 task = LinearRegression(N=N, d=d)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
-common = {"B": B, "clip": 1000.0, "record_every": max(1, max_iters // 200)}
+common = {"B": B, "clip": 1000.0, "record_every": max(1, max_iters // 40)}
 recipe = Training(alg="adam", lr=1e-3, max_iters=max_iters, **common)
 
 # %% [markdown]
@@ -82,7 +104,7 @@ recipe = Training(alg="adam", lr=1e-3, max_iters=max_iters, **common)
 #
 # $$
 # s = 1 - \min_A \lVert X A - Y \rVert_F^2 = \lVert U^\top Y \rVert_F^2 ,
-# $$
+# $$ (eq-score)
 #
 # with the left singular vectors $U$ of $X$: the share of the variance of $Y$ that lies in the column space of $X$. It
 # is 1 if $Y = XA$. It stays what it is if $X$ is multiplied by any invertible matrix, or $Y$ by a number or a rotation.
@@ -95,7 +117,7 @@ recipe = Training(alg="adam", lr=1e-3, max_iters=max_iters, **common)
 #
 # $$
 # \mathbb E\, s = \frac{d}{n - 1}
-# $$
+# $$ (eq-chance)
 #
 # and the exact law is a Beta distribution. For random pairs of the size of OPT-125m's states, 22,986 tokens of
 # dimension 768, a score of 0.03338 has been published.
@@ -123,7 +145,7 @@ luck = linearity.chance(n, dim, dim)
 print(f"{n} tokens of dimension {dim}; noise scores {noise:.4f}, chance is {luck}")
 
 # %% [markdown]
-# We have fewer tokens than were taken of OPT, so our chance level is twice as high.
+# We have fewer tokens than were taken of OPT, so our chance level {eq}`eq-chance` is twice as high.
 #
 # One detail matters for the computation. A layer of MiniLM ends with a normalisation, which subtracts the mean of the
 # 384 entries and then scales each by a fixed factor. That leaves one linear relation between the entries, and a matrix
@@ -135,7 +157,7 @@ print(f"{n} tokens of dimension {dim}; noise scores {noise:.4f}, chance is {luck
 # %%
 trained, untrained = linearity.scores(S.layers), linearity.scores(R.layers)
 
-# %% mystnb={"figure": {"caption": "Linearity scores of all pairs of layers, for MiniLM and for the same architecture with random weights (5665 tokens of dimension 384; chance is 0.07).", "name": "fig-layer-linearity-pairs"}, "image": {"alt": "Two tables of numbers as heatmaps, from layer 0 to 6 and to layer 0 to 6. In the trained model the score is 0.93 to 0.85 from one layer to the next, falls to 0.70 over five layers, and is 0.45 to 0.67 into the last layer. With random weights all scores are 0.99 or 1."}}
+# %% mystnb={"figure": {"caption": "Linearity scores {eq}`eq-score` of all pairs of layers, for MiniLM and for the same architecture with random weights of one seed (5665 tokens of dimension 384; chance is 0.07).", "name": "fig-layer-linearity-pairs"}, "image": {"alt": "Two tables of numbers as heatmaps, from layer 0 to 6 and to layer 0 to 6. In the trained model the score is 0.93 to 0.85 from one layer to the next, falls to 0.70 over five layers, and is 0.45 to 0.67 into the last layer. With random weights all scores are 0.99 or 1."}}
 _, axes = plots.panels(2, 1, width=3.6, height=3.5)
 titles = {"trained": trained, "random weights": untrained}
 for ax, (title, table) in zip(axes.flat, titles.items(), strict=True):
@@ -176,9 +198,9 @@ for i, fits in enumerate(zip(inside, outside, strict=True)):
 #
 # $$
 # 1 - s' = (1 - s)\, \frac{\lVert Y \rVert_F^2}{\lVert Y - X \rVert_F^2} .
-# $$
+# $$ (eq-without-residual)
 #
-# So the score without the residual part is lower exactly if $Y - X$ is smaller than $Y$. The paper explains the lower
+# By {eq}`eq-without-residual` the score without the residual part is lower exactly if $Y - X$ is smaller than $Y$. The paper explains the lower
 # score by the small norm of what a layer adds. With this definition of the score it is an identity.
 
 
@@ -196,7 +218,7 @@ start_without = [
     added(*step, e) for step, e in zip(pairwise(R.layers), start, strict=True)
 ]
 
-# %% mystnb={"figure": {"caption": "Scores of the steps from layer to layer: fitted and held out, and of Y - X in place of Y. The 95 percent intervals, from resampled paragraphs, are hardly larger than the dots. Dashed: random weights, with and without the residual part.", "name": "fig-layer-linearity-steps"}, "image": {"alt": "Scores over the six steps. Fitted ones start at 0.93, stay near 0.88 and end at 0.67; held-out ones lie just below and end at 0.53. Without the residual part the score is 0.66, falls to 0.48 and rises to 0.86, above the others at the last step. Random weights give 1.00 and 0.95 throughout, chance is 0.07."}}
+# %% mystnb={"figure": {"caption": "Scores of the steps from layer to layer, for the models and tokens of {numref}`fig-layer-linearity-pairs`: fitted and held out, and of Y - X in place of Y. Bars: 95 percent intervals, from resampled paragraphs, hardly larger than the dots. Dashed: random weights, with and without the residual part.", "name": "fig-layer-linearity-steps"}, "image": {"alt": "Scores over the six steps. Fitted ones start at 0.93, stay near 0.88 and end at 0.67; held-out ones lie just below and end at 0.53. Without the residual part the score is 0.66, falls to 0.48 and rises to 0.86, above the others at the last step. Random weights give 1.00 and 0.95 throughout, chance is 0.07."}}
 _, ((ax,),) = plots.panels(height=3.6)
 middles = torch.arange(n_states - 1) + 0.5
 fits = {"fitted": inside, "held out": outside, "without residual part": without}
@@ -239,13 +261,13 @@ for name, v in (("centred", linearity.apart(trained, 1)), ("not centred", raw)):
 #
 # $$
 # s_i = 1 - \frac{\lVert x_i A - y_i \rVert^2}{\lVert y_i \rVert^2} .
-# $$
+# $$ (eq-token-score)
 #
-# The mean of all $s_i$ with weights $\lVert y_i \rVert^2$ is the score. (Without the denominator and with $Y$ of norm
+# The mean of all $s_i$ with weights $\lVert y_i \rVert^2$ is the score {eq}`eq-score`. (Without the denominator and with $Y$ of norm
 # 1, every token would get a number near $1$, since the errors of $n$ tokens add up to at most 1.) We take the maps
 # fitted to other paragraphs.
 
-# %% mystnb={"figure": {"caption": "Held-out scores of single tokens, at the first step, in the middle and at the last step.", "name": "fig-layer-linearity-tokens"}, "image": {"alt": "Three histograms. At the first step all tokens lie between 0.75 and 1, at the third between 0.6 and 0.95. At the last step they spread over the whole axis from -1 to 0.9, with two humps at 0.3 and 0.6 and a bar of nine percent at or below -1."}}
+# %% mystnb={"figure": {"caption": "Held-out scores {eq}`eq-token-score` of single tokens of MiniLM, at the first step, in the middle and at the last step (5665 tokens; nothing is trained here, so there are no seeds).", "name": "fig-layer-linearity-tokens"}, "image": {"alt": "Three histograms. At the first step all tokens lie between 0.75 and 1, at the third between 0.6 and 0.95. At the last step they spread over the whole axis from -1 to 0.9, with two humps at 0.3 and 0.6 and a bar of nine percent at or below -1."}}
 _, ((ax,),) = plots.panels()
 look = {"element": "step", "stat": "percent", "alpha": 0.25, "binwidth": 0.04}
 for c, i in enumerate(sorted({0, n_states // 2 - 1, n_states - 2})):
@@ -310,7 +332,7 @@ for name, A in maps.items():
 # Two simpler profiles, beside the numbers published for OPT-125m, a decoder with 12 layers of width 768: the mean norm
 # of the states in each layer, and the mean cosine between a token in one layer and in the next.
 
-# %% mystnb={"figure": {"caption": "Mean norm of the hidden states, and mean cosine between a token's states in successive layers, over the relative depth: MiniLM here, and OPT-125m as published.", "name": "fig-layer-linearity-profiles"}, "image": {"alt": "Two panels. Left: norms here rise from 10 to 13 at two thirds of the depth and fall to 4; OPT's rise from 1.7 to 11.5 and end at 9.9. Right: cosines here stay at 0.88, then fall to 0.53; OPT's start at 0.73, jump to 0.97 and fall slowly to 0.90."}}
+# %% mystnb={"figure": {"caption": "Mean norm of the hidden states, and mean cosine between a token's states in successive layers, over the relative depth: MiniLM here (5665 tokens of dimension 384), and OPT-125m as published (width 768). Nothing is trained here, so there are no seeds.", "name": "fig-layer-linearity-profiles"}, "image": {"alt": "Two panels. Left: norms here rise from 10 to 13 at two thirds of the depth and fall to 4; OPT's rise from 1.7 to 11.5 and end at 9.9. Right: cosines here stay at 0.88, then fall to 0.53; OPT's start at 0.73, jump to 0.97 and fall slowly to 0.90."}}
 opt_norms = [1.66, 2.95, 3.67, 5.05, 5.46, 6.00, 6.37]
 opt_norms += [6.85, 7.44, 8.38, 9.76, 11.50, 9.86]
 opt_cosines = [0.734, 0.943, 0.960, 0.971, 0.958, 0.950]
@@ -330,7 +352,7 @@ plots.shared_legend(left)
 #
 # ## Layers that are linear
 #
-# Now the models of this book: layers of linear attention, trained on random regressions on the first page. Within a
+# Now the models of this book: layers of linear attention, trained on random regressions on [the first page](01_simple_demo.ipynb). Within a
 # prompt each layer *is* a linear map of its tokens, $Z \mapsto Z M$, but $M$ is made from the prompt. What is the score
 # if several prompts have to share one map?
 
@@ -356,7 +378,7 @@ def one_map(k, e):
 curves = [torch.stack([one_map(k, e) for k in shared]) for e in range(len(seeds))]
 curves = torch.stack(curves)  # (seeds, shared, layers)
 
-# %% mystnb={"figure": {"caption": "Linearity scores of three layers of linear attention, when so many prompts share one map (d = 5, N = 20, up to ten groups of prompts for each of three seeds).", "name": "fig-layer-linearity-prompts"}, "image": {"alt": "Three curves over 1 to 300 prompts on a logarithmic axis. All are 1 for one prompt. The first two layers fall to about 0.7 at thirty prompts and stay there, the third falls to 0.94. The bands of three seeds are narrower than the lines."}}
+# %% mystnb={"figure": {"caption": "Linearity scores of three layers of linear attention, when so many prompts share one map (d = 5, N = 20; trained as on the first page for 10,000 steps of 4000 prompts; means over up to ten groups of prompts). Lines: mean over three seeds; band: smallest to largest.", "name": "fig-layer-linearity-prompts"}, "image": {"alt": "Three curves over 1 to 300 prompts on a logarithmic axis. All are 1 for one prompt. The first two layers fall to about 0.7 at thirty prompts and stay there, the third falls to 0.94. The bands of three seeds are narrower than the lines."}}
 _, ((ax,),) = plots.panels()
 for i in range(n_layer):
     plots.band(ax, shared, curves[..., i], f"layer {i} to {i + 1}", marker=".")
@@ -385,7 +407,7 @@ for i in range(n_layer):
 #
 # ## A loop that comes to rest
 #
-# The looped transformer of part V is a block of GPT-2 that is applied to its own output. Each of its loops is a step from
+# The looped transformer of [part V](20_loop_information_flow.ipynb) is a block of GPT-2 that is applied to its own output. Each of its loops is a step from
 # one state of the tokens to the next, by the same weights. How linear are they? We score its states over 60 prompts, once
 # from each to the next, and once from each to the *change*, as above without the residual part.
 
@@ -401,7 +423,7 @@ with torch.no_grad():
 onward = [linearity.score(a, b) for a, b in pairwise(z)]
 moved = [linearity.score(a, b - a) for a, b in pairwise(z)]
 
-# %% mystnb={"figure": {"caption": "Linearity scores of the loops of a looped transformer (one block, width 64, trained with 12 loops), from each state to the next and to the change (60 prompts, 2460 tokens; chance is 0.03).", "name": "fig-layer-linearity-loop"}, "image": {"alt": "Two curves over the loops 1 to 23. The score from state to state dips to 0.74 and rises to 0.99 by the tenth loop; the score of the change falls from 0.77 to 0.2."}}
+# %% mystnb={"figure": {"caption": "Linearity scores of the loops of a looped transformer (d = 5, N = 20, one block of width 64, trained with 12 loops for 10,000 steps of 64 prompts, one seed), from each state to the next and to the change (60 prompts, 2460 tokens; chance is 0.03).", "name": "fig-layer-linearity-loop"}, "image": {"alt": "Two curves over the loops 1 to 23. The score from state to state dips to 0.74 and rises to 0.99 by the tenth loop; the score of the change falls from 0.77 to 0.2."}}
 _, ((ax,),) = plots.panels()
 ax.plot(range(1, len(onward) + 1), onward, ".-", label="to the next state")
 ax.plot(range(1, len(moved) + 1), moved, ".-", label="to the change")
@@ -543,6 +565,15 @@ claim(
 )
 
 # %% [markdown]
+# ## References
+#
+# - A. Razzhigaev, M. Mikhalchuk, E. Goncharova, N. Gerasimenko, I. Oseledets, D. Dimitrov, A. Kuznetsov. *Your
+#   transformer is secretly linear.* ACL 2024. [arXiv:2405.12250](https://arxiv.org/abs/2405.12250)
+# - W. Wang, F. Wei, L. Dong, H. Bao, N. Yang, M. Zhou. *MiniLM: deep self-attention distillation for task-agnostic
+#   compression of pre-trained transformers.* NeurIPS 2020. [arXiv:2002.10957](https://arxiv.org/abs/2002.10957)
+# - S. Zhang et al. *OPT: open pre-trained transformer language models.* 2022.
+#   [arXiv:2205.01068](https://arxiv.org/abs/2205.01068)
+#
 # ## Exercises
 #
 # **Exercise 1.** How do the fitted and the held-out score of the first step change with the amount of text? Compare
@@ -563,7 +594,7 @@ for share in (0.25, 0.5):
 # %% [markdown]
 # The fitted score falls and the held-out score rises with the amount of text, up to the 0.934 and 0.916 of all of it,
 # and both go to the same limit, from above and from below. With $s^*$ for what is truly explained, the fitted score is
-# near $s^* + (1 - s^*)\, d/(n-1)$; solved for $s^*$ it is in between.
+# near $s^* + (1 - s^*)\, d/(n-1)$; solved for $s^*$, that lies in between.
 #
 # **Exercise 2.** Subtract $c X$ instead of $X$. For which $c$ is the score of a step the lowest, and what is it then?
 # Look at the first step and at the last.
@@ -578,7 +609,7 @@ for x, y in (steps[0], steps[-1]):
     assert abs(lowest - (1 - (1 - s) / (1 - rho**2))) < 1e-6
 
 # %% [markdown]
-# By the identity above the error stays, so we want $Y - cX$ to be as short as possible: $c$ is the slope of a
+# As in {eq}`eq-without-residual` the error stays, so we want $Y - cX$ to be as short as possible: $c$ is the slope of a
 # regression with one number. With the correlation $\rho$ of all entries, $1 - s' = (1 - s)/(1 - \rho^2)$. Now the score
 # falls at the last step, too.
 #
@@ -594,12 +625,3 @@ for x, y in (steps[0], steps[-1]):
 #   more luck: a quarter of our text gives a *higher* fitted score and a much lower one on other text.
 # - Linear transformers score 0.7 over many prompts and 1 within each. What is not explained is the in-context learning.
 # - A loop that comes to rest looks more and more linear, though what it still changes is less and less so.
-#
-# ## References
-#
-# - A. Razzhigaev, M. Mikhalchuk, E. Goncharova, N. Gerasimenko, I. Oseledets, D. Dimitrov, A. Kuznetsov. *Your
-#   transformer is secretly linear.* ACL 2024. [arXiv:2405.12250](https://arxiv.org/abs/2405.12250)
-# - W. Wang, F. Wei, L. Dong, H. Bao, N. Yang, M. Zhou. *MiniLM: deep self-attention distillation for task-agnostic
-#   compression of pre-trained transformers.* NeurIPS 2020. [arXiv:2002.10957](https://arxiv.org/abs/2002.10957)
-# - S. Zhang et al. *OPT: open pre-trained transformer language models.* 2022.
-#   [arXiv:2205.01068](https://arxiv.org/abs/2205.01068)

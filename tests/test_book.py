@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import base64
+import io
 import json
 import os
 import re
@@ -15,15 +17,18 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from PIL import Image
+from pybtex.database import Entry, parse_file
 from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).parents[1]
 EXTENSIONS = ROOT / "book" / "_ext"
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TAGS = {"parameters", "hide-cell"}
+TAGS = {"parameters", "hide-cell", "remove-cell"}
 sys.path.insert(0, str(EXTENSIONS))
 
 import lintf_book  # noqa: E402
+import lintf_gallery  # noqa: E402
 
 from lintf import pages  # noqa: E402
 
@@ -32,8 +37,10 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 def read(page: Path) -> nbformat.NotebookNode:
-    """A notebook."""
-    return nbformat.read(page, as_version=4)
+    """A notebook, without the cell that makes it run in Colab: the book does not show it."""
+    notebook = nbformat.read(page, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
+    return notebook
 
 
 def code(page: Path) -> list[nbformat.NotebookNode]:
@@ -82,7 +89,9 @@ def test_twins_are_in_step(page):
         return [(c.cell_type, c.source, dict(c.metadata)) for c in notebook.cells]
 
     twin = page.with_suffix(".py")
-    assert content(jupytext.read(twin)) == content(read(page)), f"run: jupytext --sync {twin.relative_to(ROOT)}"
+    assert content(jupytext.read(twin)) == content(nbformat.read(page, as_version=4)), (
+        f"run: jupytext --sync {twin.relative_to(ROOT)}"
+    )
 
 
 @each_page
@@ -104,7 +113,7 @@ def test_parameters_are_one_cell_of_literals_with_reasons(page):
         ast.literal_eval(node.value)  # raises for anything but a literal
         assert " # " in source.splitlines()[node.end_lineno - 1], f"no reason for {ast.unparse(node)}"
     first_after = cells[places[0] + 1].source
-    assert first_after.startswith("pages.check_parameters()"), "the next cell must check the parameters"
+    assert first_after.startswith("pages.check_parameters("), "the next cell must check the parameters"
 
 
 @each_page
@@ -115,20 +124,69 @@ def test_cells_are_short(page):
 
 
 @each_page
-def test_tags_hide_nothing_but_solutions(page):
-    for cell in read(page).cells:
+def test_tags_hide_nothing_but_solutions_and_the_cell_for_colab(page):
+    for cell in nbformat.read(page, as_version=4).cells:
         assert set(cell.metadata.get("tags", [])) <= TAGS
+
+
+def figures(page: Path) -> dict[str, nbformat.NotebookNode]:
+    """The cells of a notebook that draw a figure, by its name."""
+    cells = [cell for cell in code(page) if "mystnb" in cell.metadata]
+    return {cell.metadata["mystnb"]["figure"]["name"]: cell for cell in cells}
 
 
 @each_page
 def test_figures_have_captions_and_alt_text(page):
-    for cell in code(page):
-        options = cell.metadata.get("mystnb", {})
-        assert set(options) in (set(), {"figure", "image"})
-        if options:
-            assert options["figure"]["caption"]
-            assert options["figure"]["name"].startswith("fig-")
-            assert len(options["image"]["alt"]) >= 30, "say what the picture shows"
+    assert figures(page)
+    for name, cell in figures(page).items():
+        options = cell.metadata["mystnb"]
+        assert set(options) == {"figure", "image"}
+        assert options["figure"]["caption"]
+        assert name.startswith("fig-")
+        assert len(options["image"]["alt"]) >= 30, "say what the picture shows"
+
+
+def called(page: Path, cell: nbformat.NotebookNode) -> set[str]:
+    """What a cell calls, and what the page's own functions that it calls call in turn."""
+
+    def names(tree: ast.AST) -> set[str]:
+        return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+    found = names(ast.parse(cell.source))
+    for other in code(page):
+        for node in ast.walk(ast.parse(other.source)):
+            if isinstance(node, ast.FunctionDef) and node.name in found:
+                found |= names(node)
+    return found
+
+
+BANDS = {"plots.band", "plots.curves", "plots.distances"}  # the functions of lintf.plots that draw the book's band
+NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+
+
+@each_page
+def test_a_caption_says_scale_band_and_seeds(page):
+    said: dict[str, str] = {}  # by figure: its caption, and those of the figures above that it refers to
+    (parameters,) = (cell for cell in code(page) if "parameters" in cell.metadata.get("tags", []))
+    values = {name: ast.literal_eval(value) for name, value in pages.assigned(parameters.source).items()}
+    counts = {len(value) for name, value in values.items() if "seeds" in name and isinstance(value, list)}
+    for name, cell in figures(page).items():
+        caption = cell.metadata["mystnb"]["figure"]["caption"]
+        others = re.findall(r"\{numref\}`([^`]+)`", caption)
+        assert set(others) <= set(said), f"{name} refers to a figure that is not above it on the page"
+        said[name] = " ".join([caption, *(said[other] for other in others)])
+        assert re.search(r"\bd = \d|\bany d\b|\d (fresh )?(tokens|sentences)\b", said[name]), f"{name}: at which scale?"
+        assert re.search(r"\bseeds?\b|computed exactly", said[name]), f"{name}: which seeds, or no randomness?"
+        drawn = called(page, cell)
+        if drawn & BANDS:
+            assert "band: smallest to largest" in caption, f"{name}: what is the band?"
+        if any(function.endswith(".errorbar") for function in drawn):
+            assert re.search(r"Bars: \d+ percent intervals", caption), f"{name}: what are the bars?"
+        for letter, number in re.findall(r"\b([dN]) = (\d+)", caption):
+            assert values.get(letter, int(number)) == int(number), f"{name}: {letter} is {values[letter]} on the page"
+        for word in re.findall(r"(\w+) seeds", caption):
+            if word in NUMBERS and counts:
+                assert NUMBERS[word] in counts, f"{name}: the page has {counts} seeds"
 
 
 @each_page
@@ -161,6 +219,107 @@ def test_two_exercises_with_tested_solutions(page):
     assert all("assert " in cell.source for cell in solutions)
 
 
+@each_page
+def test_a_page_ends_in_what_we_found(page):
+    text = "\n".join(cell.source for cell in read(page).cells if cell.cell_type == "markdown")
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert headings[-2:] == ["Exercises", "What we found"]
+    assert "References" in headings
+    assert read(page).cells[-1].cell_type == "markdown"
+
+
+def prose() -> dict[str, str]:
+    """The text of every page of the book, of notebooks with their captions."""
+    found = {path.stem: path.read_text() for path in (ROOT / "book").glob("*.md")}
+    for page in PAGES:
+        texts = [cell.source for cell in read(page).cells if cell.cell_type == "markdown"]
+        texts += [cell.metadata["mystnb"]["figure"]["caption"] for cell in figures(page).values()]
+        found[page.stem] = "\n\n".join(texts)
+    return found
+
+
+def test_equations_are_numbered_and_references_to_them_lead_somewhere():
+    labels: list[str] = []
+    for name, text in prose().items():
+        shown = re.findall(r"^ *\$\$\n.*?^ *\$\$([^\n]*)$", text, flags=re.MULTILINE | re.DOTALL)
+        for after in shown:
+            assert re.fullmatch(r" \(eq-[a-z-]+\)", after), f"{name}: an equation without a label"
+            labels.append(after[2:-1])
+    assert len(set(labels)) == len(labels) > 40
+    for name, text in prose().items():
+        assert set(re.findall(r"\{eq\}`([^`]+)`", text)) <= set(labels), name
+
+
+def test_references_to_figures_lead_somewhere():
+    names = [name for page in PAGES for name in figures(page)]
+    assert len(set(names)) == len(names)
+    for name, text in prose().items():
+        assert set(re.findall(r"\{numref\}`([^`]+)`", text)) <= set(names), name
+
+
+# --- the bibliography ----------------------------------------------------------------------------
+
+ARXIV = re.compile(r"\b\d{4}\.\d{5}\b")
+
+
+def letters(title: str) -> str:
+    """A title's letters, without TeX and capitals."""
+    return re.sub(r"[^a-z]", "", re.sub(r"\\\W", "", title).lower())
+
+
+def entries() -> dict[str, Entry]:
+    """The entries of the bibliography, by their titles' letters."""
+    found = parse_file(str(ROOT / "book" / "references.bib")).entries.values()
+    assert len({letters(e.fields["title"]) for e in found}) == len(found), "a paper is listed twice"
+    return {letters(entry.fields["title"]): entry for entry in found}
+
+
+def references(page: Path) -> list[str]:
+    """The items of a page's list of references."""
+    (cell,) = (cell for cell in read(page).cells if "## References" in cell.source)
+    section = cell.source.partition("## References")[2].partition("\n## ")[0]
+    return [" ".join(item.split()) for item in section.split("\n- ")[1:]]
+
+
+def test_entries_of_the_bibliography_are_complete():
+    for entry in entries().values():
+        assert entry.persons["author"]
+        assert {"title", "year"} <= set(entry.fields)
+        assert {"booktitle", "journal", "publisher"} & set(entry.fields), entry.key
+        assert "url" in entry.fields or {"volume", "pages"} <= set(entry.fields), f"where is {entry.key} found?"
+    addresses = [entry.fields["url"] for entry in entries().values() if "url" in entry.fields]
+    assert len(set(addresses)) == len(addresses)
+
+
+@each_page
+def test_references_of_a_page_are_those_of_the_bibliography(page):
+    known = entries()
+    assert references(page)
+    for item in references(page):
+        title, rest = re.search(r"\*(.+?)\*(.*)", item).groups()
+        entry = known[letters(title)]
+        assert entry.persons["author"][0].last_names[-1] in item
+        assert entry.fields["year"] in re.findall(r"(?<![\d.:/])\d{4}(?![\d]|\.\d)", rest)
+        for number in ARXIV.findall(item):
+            assert entry.fields["url"] == f"https://arxiv.org/abs/{number}"
+
+
+def test_every_paper_that_is_named_is_in_the_bibliography_and_the_other_way_round():
+    years = {e.fields["url"].split("/")[-1]: e.fields["year"] for e in entries().values() if "url" in e.fields}
+    named = {letters(re.search(r"\*(.+?)\*", item)[1]) for page in PAGES for item in references(page)}
+    cited: set[str] = set()  # by a {cite} role
+    for name, text in prose().items():
+        cited.update(key for keys in re.findall(r"\{cite:\w\}`([^`]+)`", text) for key in keys.split(","))
+        for year, number in re.findall(r"(?<![\d.])(\d{4})\]\(https://arxiv\.org/abs/([\d.]+)\)", text):
+            assert years[number] == year, f"{name}: {number} is of {years[number]}"
+    for page in PAGES:
+        assert set(ARXIV.findall(page.with_suffix(".py").read_text())) <= set(years), page.stem
+    assert cited <= {entry.key for entry in entries().values()}
+    for title, entry in entries().items():
+        assert title in named or entry.key in cited, f"no page names {entry.key}"
+    assert ":all:" in (ROOT / "book" / "bibliography.md").read_text()
+
+
 def test_no_helper_is_defined_twice():
     places = [(page.stem, "\n".join(cell.source for cell in code(page))) for page in PAGES]
     places += [("lintf", path.read_text()) for path in (ROOT / "lintf").glob("*.py")]
@@ -186,11 +345,15 @@ def load(name: str) -> dict:
 
 
 def test_every_page_is_in_the_contents_and_in_the_gallery():
-    files = {chapter["file"] for part in load("_toc.yml")["parts"] for chapter in part["chapters"]}
-    gallery = (ROOT / "book" / "welcome.md").read_text()
+    files = [chapter["file"] for part in load("_toc.yml")["parts"] for chapter in part["chapters"]]
+    welcome = (ROOT / "book" / "welcome.md").read_text()
+    gallery = yaml.safe_load(re.search(r"```\{gallery\}\n(.*?)```", welcome, flags=re.DOTALL)[1])
+    assert list(gallery) == [page.stem for page in PAGES]
     for page in PAGES:
         assert f"notebooks/{page.stem}" in files
-        assert f":link: ../notebooks/{page.stem}\n" in gallery
+        assert gallery[page.stem]["figure"] in figures(page)
+        assert len(gallery[page.stem]["text"]) <= 130, "one line of text"
+    assert [file for file in files if file.startswith("notebooks/")] == [f"notebooks/{p.stem}" for p in PAGES]
     assert "book/ledger" in files
     assert "```{ledger}" in (ROOT / "book" / "ledger.md").read_text()
 
@@ -243,7 +406,7 @@ def test_a_malformed_repository_name_is_refused():
 CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
-extensions = ["myst_nb", "lintf_book"]
+extensions = ["myst_nb", "lintf_book", "lintf_gallery"]
 html_theme = "sphinx_book_theme"
 nb_execution_mode = {mode!r}
 nb_output_stderr = "warn"
@@ -255,7 +418,7 @@ def small_book(folder: Path, notebooks: dict[str, nbformat.NotebookNode], mode: 
     """A book of these notebooks; its ledger is read before any of them."""
     (folder / "notebooks").mkdir()
     (folder / "conf.py").write_text(CONF.format(extensions=str(EXTENSIONS), mode=mode))
-    (folder / "a_ledger.md").write_text("# Ledger\n\n```{ledger}\n```\n")
+    (folder / "a_ledger.md").write_text("# Ledger\n\n```{ledger}\nWhat the list is.\n```\n")
     entries = "".join(f"notebooks/{name}\n" for name in notebooks)
     (folder / "index.md").write_text(f"# Book\n\n```{{toctree}}\na_ledger\n{entries}```\n")
     for name, notebook in notebooks.items():
@@ -307,10 +470,11 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     result = build(tmp_path, "o/n")
     assert result.returncode == 0, result.stderr
     ledger = (tmp_path / "out" / "html" / "a_ledger.html").read_text()
-    assert (
-        "Claims: 4, of which 2 reproduced at the published scale, 1 at a smaller one, and 1 not reproduced. Pages: 3."
-        in ledger
-    )
+    totals, text, table = (ledger.index(mark) for mark in ("lintf-totals", "What the list is.", "lintf-ledger"))
+    assert totals < text < table, "the ledger opens with its totals"
+    words = re.sub(r"<[^>]*>", " ", ledger[totals:text]).split()
+    assert words[-4:] == ["2", "1", "1", "4"]
+    assert "Reproduced Reduced scale Not reproduced" in " ".join(words)
     for link in ("01_one.html#claim-one-loss", "02_two.html#claim-two-mean", "02_two.html#claim-two-tail"):
         assert f'href="notebooks/{link}"' in ledger
     for text in ("the loss is small", "the mean agrees", "the tail agrees", "5.3 (Fig. 1)", "5.2", "100 steps"):
@@ -402,6 +566,64 @@ def test_a_build_with_warnings_fails_again(tmp_path):
         result = build(tmp_path)
         assert result.returncode != 0
         assert "stderr was found in the cell outputs" in result.stderr
+
+
+# --- the gallery ---------------------------------------------------------------------------------
+
+
+def painted(key: str, name: str) -> nbformat.NotebookNode:
+    """A notebook with one claim and one figure of 900 x 600 pixels."""
+    png = io.BytesIO()
+    Image.new("RGB", (900, 600), "navy").save(png, "PNG")
+    page = notebook(f"claim({key!r}, ...)", outputs=[glued(key, "small")])
+    figure = {"figure": {"caption": "A figure.", "name": name}, "image": {"alt": "A dark blue rectangle."}}
+    cell = nbformat.v4.new_code_cell("draw()", metadata={"mystnb": figure})
+    data = {"image/png": base64.b64encode(png.getvalue()).decode()}
+    cell.outputs = [nbformat.v4.new_output("display_data", data=data)]
+    page.cells.append(cell)
+    return page
+
+
+def with_gallery(folder: Path, lines: str) -> subprocess.CompletedProcess[str]:
+    """A book of two pages, one with a figure and one without, and this gallery."""
+    plain = notebook("claim('two-loss', ...)", outputs=[glued("two-loss", "small")])
+    small_book(folder, {"01_one": painted("one-loss", "fig-one"), "02_two": plain}, "off")
+    with (folder / "index.md").open("a") as file:
+        file.write(f"\n```{{gallery}}\n{lines}```\n")
+    return build(folder)
+
+
+def test_the_gallery_shows_what_the_pages_drew(tmp_path):
+    small_book(tmp_path, {"01_one": painted("one-loss", "fig-one")}, "off")
+    with (tmp_path / "index.md").open("a") as file:
+        file.write("\n```{gallery}\n01_one: {figure: fig-one, text: A line with $x$.}\n```\n")
+    result = build(tmp_path)
+    assert result.returncode == 0, result.stderr
+    front = (tmp_path / "out" / "html" / "index.html").read_text()
+    (card,) = re.findall(r'<ul class="lintf-gallery[^>]*>.*?</ul>', front, flags=re.DOTALL)
+    assert 'href="notebooks/01_one.html">A page</a>' in card
+    assert 'alt="A dark blue rectangle."' in card
+    assert "A line with" in card
+    file = tmp_path / "out" / "html" / re.search(r'src="([^"]+)"', card)[1]
+    with Image.open(file) as thumbnail:
+        assert thumbnail.size == (lintf_gallery.SIZE[0], lintf_gallery.SIZE[0] * 600 // 900)
+        assert thumbnail.getpixel((100, 100)) == (0, 0, 128)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("01_one: {figure: fig-one, text: A}\n", "gallery: these have a line or a page, but not both: ['02_two']"),
+        (
+            "01_one: {figure: fig-one, text: A}\n02_two: {figure: fig-two, text: B}\n",
+            "gallery: notebooks/02_two has no figure 'fig-two'; it has none",
+        ),
+    ],
+)
+def test_an_incomplete_gallery_stops_the_build(tmp_path, lines, message):
+    result = with_gallery(tmp_path, lines)
+    assert result.returncode != 0
+    assert message in result.stderr
 
 
 # --- fresh outputs -------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def test_a_phone_never_scrolls_sideways(tab, site, doc, theme):
 @each_doc
 def test_everything_is_readable_in_the_dark(tab, site, doc):
     visit(tab, f"{site}/{doc}.html", "dark", 1280)
-    for image in tab.locator("article .cell_output img").all():
+    for image in tab.locator("article .cell_output img, article img.lintf-thumbnail").all():
         assert brightness(image.screenshot()) < 100, "a figure on a white ground on a dark page"
     for row in tab.locator(".lintf-claim").all():
         assert brightness(row.screenshot()) < 100
@@ -153,6 +153,20 @@ def test_every_notebook_shows_figures_and_claims(tab, site):
             assert tab.locator("article figure img").count() >= 1
             assert tab.locator("article figure figcaption").count() == tab.locator("article .cell_output img").count()
             assert tab.locator(".lintf-claim").count() >= 1
+
+
+def test_controls_have_a_still_picture_in_their_place(tab, site):
+    """Where no kernel runs there is the figure of the first setting, as large as any other, and nothing of a widget."""
+    played = [doc for doc in DOCS if (HTML / "_sources" / f"{doc}.ipynb").exists()]
+    played = [doc for doc in played if "play.Controls(" in (HTML / "_sources" / f"{doc}.ipynb").read_text()]
+    assert len(played) >= 6
+    for doc in played:
+        visit(tab, f"{site}/{doc}.html", "light", 1280)
+        picture = tab.locator("article figure[id$='-play'] img")
+        assert picture.count() == 1
+        assert picture.evaluate("i => i.naturalWidth") >= 600
+        assert picture.evaluate("i => i.getBoundingClientRect().width") >= 500
+        assert tab.locator("script[type*='jupyter.widget']").count() == 0
 
 
 def test_solutions_are_folded_and_open(tab, site):
@@ -172,7 +186,64 @@ def test_search_finds_a_word(tab, site):
 def test_the_front_door_leads_to_the_welcome_page(tab, site):
     tab.goto(f"{site}/index.html")
     tab.wait_for_url(f"**/{TOC['root']}.html")
-    assert tab.locator("article .sd-card").count() >= 2
+    assert tab.locator("article .lintf-gallery li").count() == sum(doc.startswith("notebooks/") for doc in DOCS)
+
+
+def test_the_welcome_page_tells_the_story_in_one_screen(tab, site):
+    visit(tab, f"{site}/{TOC['root']}.html", "light", 1280)  # 900 pixels high
+    story, first = tab.locator("article h1 ~ p:not(.rubric)").all(), tab.locator(".lintf-gallery li").first
+    assert len(story) >= 3
+    assert all(paragraph.bounding_box()["y"] < first.bounding_box()["y"] for paragraph in story)
+    title = first.locator(".lintf-title").bounding_box()
+    assert title["y"] + title["height"] <= 900, "the story and the first row of the gallery"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_card_of_the_gallery_leads_to_its_page(tab, site, width):
+    visit(tab, f"{site}/{TOC['root']}.html", "light", width)
+    cards = tab.locator(".lintf-gallery li")
+    leads = [card.locator("a").get_attribute("href") for card in cards.all()]
+    assert leads == [f"../{doc}.html" for doc in DOCS if doc.startswith("notebooks/")]
+    for card in cards.all():
+        image = card.locator("img")
+        assert image.bounding_box()["width"] >= 100
+        top = image.evaluate(
+            "i => { i.scrollIntoView({block: 'center'}); const b = i.getBoundingClientRect();"
+            " return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2).href }"
+        )
+        assert top == f"{site}/{card.locator('a').get_attribute('href').removeprefix('../')}"
+
+
+def test_next_and_previous_walk_the_whole_book(tab, site):
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    for step, order in (("right-next", DOCS), ("left-prev", DOCS[::-1])):
+        tab.goto(f"{site}/{order[0]}.html")
+        walked = [order[0]]
+        while tab.locator(f".prev-next-footer a.{step}, .prev-next-area a.{step}").count():
+            tab.goto(tab.locator(f".prev-next-area a.{step}").first.evaluate("a => a.href"))
+            walked.append(urlsplit(tab.url).path.removeprefix("/").removesuffix(".html"))
+            assert len(walked) <= len(order)
+        assert walked == order
+
+
+def test_equations_have_numbers_of_their_own_and_references_say_them(site):
+    pages = {doc: BeautifulSoup((HTML / f"{doc}.html").read_text(encoding="utf-8"), "html.parser") for doc in DOCS}
+    numbers: dict[tuple[str, str], str] = {}  # page and anchor -> number
+    for doc, soup in pages.items():
+        for equation in soup.select("article div.math[id^=equation-]"):
+            numbers[doc, equation["id"]] = equation.select_one(".eqno").contents[0].get_text()
+    assert len(numbers) > 40
+    assert len(set(numbers.values())) == len(numbers), "a number is used twice"
+    seen = 0
+    for doc, soup in pages.items():
+        for link in soup.select('article a[href*="#equation-"]:not(.headerlink)'):
+            address, anchor = urldefrag(link["href"])
+            here = (HTML / f"{doc}.html").resolve()
+            target = (here.parent / address).resolve() if address else here
+            name = target.relative_to(HTML.resolve()).as_posix().removesuffix(".html")
+            assert link.get_text() == numbers[name, anchor]
+            seen += 1
+    assert seen > 30
 
 
 def test_links_inside_the_book_lead_somewhere(site):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from docutils import nodes
+from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -101,6 +104,29 @@ def set_cache(app: Sphinx, config: Config) -> None:
     config.nb_execution_cache_path = str(folder)
 
 
+def run_pages(app: Sphinx) -> None:
+    """Run the pages that the cache lacks, as many at once as there are cores, with one thread each.
+
+    Sphinx would run them one after the other. It takes these results from the cache; a page that fails here is not in
+    the cache, so Sphinx runs it again and reports what is wrong.
+    """
+    pages = sorted(Path(app.srcdir, "notebooks").glob("*.ipynb"))
+    if app.config.nb_execution_mode != "cache" or not pages:
+        return
+    cache = get_cache(app.config.nb_execution_cache_path)
+    for page in pages:
+        cache.add_nb_to_project(str(page))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    logger = logging.getLogger("lintf_book")
+    logger.setLevel(logging.INFO)  # names each page that begins
+    load_executor("local-parallel", cache, logger).run_and_cache(timeout=app.config.nb_execution_timeout)
+
+
+def drop_widgets(app: Sphinx, doctree: nodes.document) -> None:
+    """Leave the state of a page's widgets out: a page of the book shows their pictures, and nothing could move them."""
+    app.env.nb_metadata.get(app.env.docname, {}).get("js_files", {}).pop("ipywidgets_state", None)
+
+
 def forget_failed_build(app: Sphinx, exception: Exception | None) -> None:
     """After a build with warnings, read every page again next time: Sphinx warns only when it reads."""
     if exception is not None or app._warncount:
@@ -115,11 +141,15 @@ class LedgerNode(nodes.General, nodes.Element):
 
 
 class LedgerDirective(SphinxDirective):
-    """``{ledger}``: every claim of every notebook of the book, with its verdict."""
+    """``{ledger}``: the totals, the directive's own text, and every claim of every notebook with its verdict."""
+
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()  # it depends on every notebook
-        return [LedgerNode()]
+        place = LedgerNode()
+        self.state.nested_parse(self.content, self.content_offset, place)
+        return [place]
 
 
 def claim_keys(notebook: Path) -> list[str]:
@@ -170,18 +200,24 @@ def fill_ledger(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for place in list(doctree.findall(LedgerNode)):
         pages = collect(app.env)
         rows = [row for page in pages.values() for row in page]
-        failed = sum(not row["holds"] for row in rows)
-        smaller = sum(row["holds"] and row["scale"] is not None for row in rows)
-        total = (
-            f"Claims: {len(rows)}, of which {len(rows) - smaller - failed} reproduced at the published scale, "
-            f"{smaller} at a smaller one, and {failed} not reproduced. Pages: {len(pages)}."
-        )
-        content: list[nodes.Node] = [nodes.paragraph("", "", nodes.strong("", total))]
+        content: list[nodes.Node] = [totals(rows), *place.children]
         for doc, page in pages.items():
             uri = app.builder.get_relative_uri(docname, doc)
             title = nodes.reference("", app.env.titles[doc].astext(), refuri=uri, internal=True)
             content += [nodes.rubric("", "", title), claim_table(page, uri)]
         place.replace_self(content)
+
+
+def totals(rows: list[dict]) -> nodes.table:
+    """How many claims are reproduced, reproduced at a reduced scale, and not reproduced."""
+    failed = sum(not row["holds"] for row in rows)
+    reduced = sum(row["holds"] and row["scale"] is not None for row in rows)
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=25) for _ in range(4)), cols=4)
+    group += nodes.thead("", table_row("Reproduced", "Reduced scale", "Not reproduced", "All"))
+    numbers = {"reproduced": len(rows) - reduced - failed, "reduced": reduced, "failed": failed}
+    cells = [nodes.inline("", str(n), classes=[f"lintf-verdict-{name}"]) for name, n in numbers.items()]
+    group += nodes.tbody("", table_row(*cells, str(len(rows))))
+    return nodes.table("", group, classes=["lintf-totals"])
 
 
 def claim_table(rows: list[dict], uri: str) -> nodes.table:
@@ -196,7 +232,7 @@ def claim_table(rows: list[dict], uri: str) -> nodes.table:
             words = nodes.inline("", "not reproduced", classes=["lintf-verdict-failed"])
             verdict = nodes.inline("", "", words, nodes.Text(f": {row['why']}"))
         elif row["scale"] is not None:
-            verdict = nodes.inline("", f"smaller scale: {row['scale']}", classes=["lintf-verdict-smaller"])
+            verdict = nodes.inline("", f"reduced scale: {row['scale']}", classes=["lintf-verdict-reduced"])
         published = f"{row['published']} ({row['source']})"
         body += table_row(link, published, row["measured"], verdict)
     group += body
@@ -215,6 +251,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("ledger", LedgerDirective)
     app.connect("config-inited", set_repository)
     app.connect("config-inited", set_cache)
+    app.connect("builder-inited", run_pages)
+    app.connect("doctree-read", drop_widgets)
     app.connect("doctree-resolved", fill_ledger)
     app.connect("build-finished", forget_failed_build)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
