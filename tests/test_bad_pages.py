@@ -306,6 +306,7 @@ BAD: dict[str, list[dict[str, object]]] = {
     ],
     "26_label_noise": [
         {"noise_stds": [1.0, 2.0]},  # the noise-free one is compared
+        {"noise_stds": [0.0]},
         {"noise_stds": [0, -1]},
         {"noise_stds": [0, nan]},
         {"noise_stds": 1.0},
