@@ -191,7 +191,8 @@ def _train(
         ]
 
     title = f"{model.label}, {training.alg} ({_path(model, next(iter(state.params.values())))})"
-    with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress) as bar:
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # with the loss in 80 columns
+    with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=form) as bar:
         for step in range(first, training.max_iters + 1):
             batch = batches.at(step)
             now = time.perf_counter()

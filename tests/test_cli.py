@@ -383,7 +383,7 @@ def test_a_cell_that_fails_keeps_what_came_before(page, capsys):
 
 
 def test_ctrl_c_keeps_what_was_computed(page):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}  # room for so many steps
     line = [sys.executable, "-m", "lintf", "run", str(page), "-p", "n=100000000"]
     with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
         while "loss=" not in (shown := process.stderr.readline()):
