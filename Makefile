@@ -32,7 +32,7 @@ lint: env  ## code style; notebooks and their .py twins in step, without outputs
 	$(PYTEST) tests/test_book.py -k "twin or outputs"
 
 unit: env  ## the tests of the package alone
-	$(PARALLEL) -m "not book and not papermill and not browser and not again and not faults" --ignore tests/test_speed.py
+	$(PARALLEL) -m "not book and not papermill and not browser and not faults" --ignore tests/test_speed.py
 	$(PYTEST) tests/test_speed.py
 
 book: env  ## run every page and build the book
@@ -49,10 +49,10 @@ test: env tools  ## everything: style, package, stored runs, pages, and the buil
 	$(PARALLEL) -m book
 	$(PARALLEL) -m papermill
 	$(MAKE) book
-	$(PARALLEL) -m "browser or again"
+	$(PARALLEL) -m browser
 	@echo "All tests passed."
 
-faults: env  ## hundreds of bad parameters through papermill, every stored file damaged in many ways (ten minutes)
+faults: book  ## bad parameters through papermill, stored files damaged, pages run twice (half an hour)
 	$(PARALLEL) -m faults
 
 reproduce: env  ## train the stored runs again from nothing and compare; NAME=... picks one

@@ -114,12 +114,11 @@ def fit(
         raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
     seeds = tuple(members)
     check_ensemble([m.task for m in members.values()])
-    start, found = time.perf_counter(), {}
+    found = {}
     if stored:
         found = {s: record for s, m in members.items() if (record := store.find(m.path)) is not None}
     if found and progress:
-        took = time.perf_counter() - start
-        print(f"{len(found)} of {len(seeds)} runs loaded from {store.folder().name}/ in {took:.2f} s")
+        print(f"{len(found)} of {len(seeds)} runs loaded from {store.folder().name}/")
     for s, record in found.items():
         if "diverged" in record.meta:
             step = record.meta["diverged"]
