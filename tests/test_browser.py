@@ -78,10 +78,14 @@ def tab(browser: Browser, site: str) -> Iterator[Page]:
             wrong.append(f"asks another host: {route.request.url}")
             route.abort()
 
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # so end what was still on its way when the test went to another page
+            wrong.append(f"failed: {request.url}: {request.failure}")
+
     context.route("**/*", only_here)
     page.on("console", lambda message: message.type == "error" and wrong.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+    page.on("requestfailed", failed)
     page.on("response", lambda answer: answer.status >= 400 and wrong.append(f"{answer.status}: {answer.url}"))
     yield page
     context.close()
