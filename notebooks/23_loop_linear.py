@@ -86,7 +86,7 @@ max_iters = 20_000  # optimiser steps
 lr = 0.01  # of Adam, with betas (0.99, 0.9)
 halve_every = 4000  # steps after which the learning rate is halved
 clip = 0.01  # bound on the norm of each matrix's gradient
-last = 10  # the best of so many last snapshots is taken, on validation prompts
+last = 20  # the best of so many last snapshots is taken, on validation prompts
 seeds = [0, 1, 2, 3, 4]  # one transformer and one rotation each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
@@ -100,7 +100,7 @@ recipes = {
     share: Training(
         max_iters=max_iters, record_every=max(1, max_iters // share), **common
     )
-    for share in (50, 100)
+    for share in (50, 200)
 }
 rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a training
 
@@ -151,21 +151,21 @@ for name, kind in kinds.items():
     for L in n_layers:
         models[name, L] = LinearTransformer(n_layer=L, **start, **kind)
 plans = {
-    key: (model, laws.task, recipes[100 if model.tied else 50])
+    key: (model, laws.task, recipes[200 if model.tied else 50])
     for key, model in models.items()
 }
 runs = fit_all(plans, seeds, device)
 
 # %% [markdown]
 # Of the snapshots of the last tenth of the steps we take the one that is best on validation prompts, and score it on
-# others. A loop has ten of them. Layers of their own, which are the trainings of [the page on depth](05_variable_L.ipynb),
+# others. A loop has twenty of them. Layers of their own, which are the trainings of [the page on depth](05_variable_L.ipynb),
 # have five. The optima are scored on the same prompts.
 
 # %%
 test, validation = (laws.sample(20_000, k) for k in (99, 98))
 trained, score = {}, {}
 for key, model in models.items():
-    seen = last if model.tied else (last + 1) // 2
+    seen = last if model.tied else (last + 3) // 4
     trained[key] = runs[key].best(model, validation, seen)
     score[key] = squared_error(Trained(model, trained[key]), test).mean(1)
 
