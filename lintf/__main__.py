@@ -1,26 +1,29 @@
-"""The command line: python -m lintf list, run, verify, reproduce."""
+"""The command line: python -m lintf list, run, sweep, verify, reproduce."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import os
+import re
 import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 import lintf
-from lintf import listing, notebook, store
+from lintf import grid, listing, notebook, store, sweep
 from lintf.names import WrongInput, nearest
 from lintf.verify import Outcome, reproduce
 from lintf.workers import MOST, cores, verify_all
 
 CODES = "Exit codes: 0 all is well, 1 something failed, 2 wrong input, 130 stopped by Ctrl-C."
 PIPE_CLOSED = 141  # what a shell says of a program whose reader has gone
+TRAINING = "MODULE:FUNCTION or FILE.py:FUNCTION that returns (model, task, training); part of a stored run's name"
 PART = "a group of runs as list shows it, or part of their names"
 
 
@@ -69,6 +72,18 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     command.add_argument("-f", "--file", **several, help="parameters in a YAML file; what -p says counts more")
     command.add_argument("-o", "--out", help="the notebook to write; NAME.out.ipynb in this folder without it")
 
+    example = "sweep 05 -p N=5:80:x2 -p seeds=0,1,2"
+    command = add(_sweep, "run a page or a training with every combination of parameters, on Dask", example)
+    command.add_argument("name", help=f"a page, as for run; {TRAINING}")
+    what = "the values of a parameter: 1,2,3 or a range, 1:4 or 0:1:0.25 or 5:80:x2; can be repeated"
+    command.add_argument("-p", "--parameter", **several, metavar="KEY=VALUES", help=what)
+    what = "the address of a Dask scheduler, such as tcp://10.0.0.1:8786; workers on this machine without it"
+    command.add_argument("--scheduler", metavar="ADDRESS", help=what)
+    what = f"workers on this machine, one thread each; {cores()} without it"
+    command.add_argument("--jobs", type=_positive, metavar="N", help=what)
+    what = "the folder for the table of the cells and a page's notebooks; sweep-NAME in this folder without it"
+    command.add_argument("-o", "--out", metavar="DIR", help=what)
+
     command = add(_verify, "re-run the first 20 steps of stored runs and compare", "verify adam --jobs 2")
     command.add_argument("name", nargs="?", default="", help=f"{PART}; all without it")
     jobs = min(cores(), MOST)
@@ -92,11 +107,11 @@ def _list(arguments: argparse.Namespace) -> int:
     pages = notebook.matching(arguments.name)
     for page in pages:
         print(*listing.page(page) if len(pages) == 1 else (f"{page.stem:24} {notebook.title(page)}",), sep="\n")
-    runs = _having(arguments.name)
+    runs = listing.having(arguments.name)
     if pages and runs:
         print()
     if runs or not pages:
-        for line in listing.details(runs or _select(arguments.name)):
+        for line in listing.details(runs or listing.select(arguments.name)):
             print(line)
     return 0
 
@@ -121,13 +136,63 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(arguments: argparse.Namespace) -> int:
+    if missing := [name for name in ("dask", "distributed") if importlib.util.find_spec(name) is None]:
+        raise WrongInput(f"sweep needs {missing[0]}, which is not installed: pip install '.[cluster]'")
+    if arguments.scheduler and arguments.jobs:
+        raise WrongInput("--jobs is about workers on this machine, and --scheduler has its own: give one of the two")
+    from lintf import cluster
+
+    folder = Path(arguments.out or f"sweep-{re.sub('[^A-Za-z0-9_]+', '-', arguments.name).strip('-')}")
+    cells = sweep.cells(arguments.name, grid.axes(arguments.parameter))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongInput(f"--out {folder}: no such folder can be made ({error})") from error
+    table = sweep.Table(folder, cells)
+    missing = table.look()
+    print(f"{len(cells)} cells: {len(cells) - len(missing)} stored, {len(missing)} to run", flush=True)
+    try:
+        if missing:
+            with cluster.connect(arguments.scheduler, min(arguments.jobs or cores(), len(missing))) as client:
+                there = len(client.scheduler_info(n_workers=-1)["workers"])
+                print(f"{there} workers" + "; the cells wait for some to join" * (there == 0), flush=True)
+                _watch(table, missing, client)
+    finally:
+        table.write()
+    print(*table.failures(), sep="\n", end="")
+    print(f"{table.summary()}; {table.folder / 'cells.csv'}")
+    return int(table.failed > 0)
+
+
+def _watch(table: sweep.Table, missing: list[int], client) -> None:
+    """Run the missing cells of a table, and keep and print what comes of each."""
+    from lintf import cluster
+
+    form = "{desc} |{bar}| {elapsed}<{remaining}"
+    results = cluster.run(client, [table.cells[i] for i in missing])
+    with closing(results), tqdm(total=len(missing), desc=f"0 of {len(missing)}", bar_format=form, disable=None) as bar:
+        for done, (k, result) in enumerate(results, 1):
+            cell = table.cells[missing[k]]
+            try:
+                cell.keep(result, table.folder)
+            except OSError as error:
+                result = replace(result, ok=False, detail=f"found, but not kept: {error}")
+            table.add(missing[k], result)
+            said = f"{'ok  ' if result.ok else 'FAIL'} {sweep.label(cell.parameters)}: {result.detail}"
+            tqdm.write(f"{said}, {result.seconds:.1f} s")
+            sys.stdout.flush()
+            bar.set_description_str(f"{done} of {len(missing)} cells" + f", {table.failed} failed" * (table.failed > 0))
+            bar.update()
+
+
 def _verify(arguments: argparse.Namespace) -> int:
-    paths = _select(arguments.name)
+    paths = listing.select(arguments.name)
     return _report(verify_all(paths, arguments.jobs), dict.fromkeys(paths, 1.0))
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    paths = _select(arguments.name)
+    paths = listing.select(arguments.name)
     return _report(reproduce(paths, progress=sys.stderr.isatty()), {path: _seconds(path) for path in paths})
 
 
@@ -138,29 +203,6 @@ def _seconds(path: Path) -> float:
     except store.StoreError:
         return 0.1
     return meta.get("seconds", 0.1) / meta.get("members", 1)
-
-
-def _having(part: str) -> list[Path]:
-    """The stored runs with this in their names, or in their group's. A number alone is a page's, and the key at the end
-    of a name counts only after all of the name: both would pick runs by chance."""
-    if part.isdecimal():
-        return []
-    in_group = [path for path in store.runs() if part == listing.kind(path)]
-    return in_group or [p for p in store.runs() if part in p.name.rpartition("-")[0] or p.name.startswith(part)]
-
-
-def _select(part: str) -> list[Path]:
-    """The stored runs with this in their names. Raises WrongInput for none."""
-    if chosen := _having(part):
-        return chosen
-    paths = list(store.runs())
-    if not paths:
-        raise WrongInput(f"no stored run in {store.folder()}")
-    names = [path.name for path in paths]
-    words = {word for name in names for word in name.split("-")[:-1]}
-    if pages := notebook.matching(part):
-        raise WrongInput(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
-    raise WrongInput(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
 
 
 def _report(outcomes: Generator[Outcome], work: dict[Path, float]) -> int:

@@ -10,8 +10,8 @@ from lintf.checks import check_choice
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.settings import Training
-from lintf.several import fit_all, is_stored, say
-from lintf.train import Diverged, History, fit
+from lintf.several import fit_all
+from lintf.train import History
 
 ALGS = ("sgd", "adam")
 NAMES = {"sgd": "SGD with momentum", "adam": "Adam"}
@@ -66,21 +66,3 @@ def trained(
     }
     runs = fit_all(plans, seeds, device)
     return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in plans}
-
-
-def one_by_one(
-    model: LinearTransformer, task: LinearRegression, recipes: Iterable[Training], seeds: Sequence[int], device: str
-) -> list[list[History | None]]:
-    """For each recipe and seed its training, None where it diverged: unlike `fit`, it goes on with the others."""
-    plans = [(model, task, recipe) for recipe in recipes]
-    stored = [is_stored(plan, [seed]) for plan in plans for seed in seeds]
-    runs = [[_unless_it_diverges(plan, seed, device) for seed in seeds] for plan in plans]
-    say(stored)
-    return runs
-
-
-def _unless_it_diverges(plan: tuple, seed: int, device: str) -> History | None:
-    try:
-        return fit(*plan, [seed], device=device, progress=not is_stored(plan, [seed]))
-    except Diverged:
-        return None

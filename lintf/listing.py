@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lintf import notebook, store
+from lintf.names import WrongInput, nearest
 from lintf.store import Record
 
 # Numbers in a run's name: n_layer, width, loops, ..., then N, d, H, and the training's.
@@ -38,6 +39,29 @@ def overview(paths: Iterable[Path]) -> Iterator[str]:
 def kind(path: Path) -> str:
     """A run's name without numbers: what it has in common with its group."""
     return NUMBERS.sub("", path.stem.rpartition("-")[0])
+
+
+def having(part: str) -> list[Path]:
+    """The stored runs with this in their names, or in their group's. A number alone is a page's, and the key at the end
+    of a name counts only after all of the name: both would pick runs by chance."""
+    if part.isdecimal():
+        return []
+    in_group = [path for path in store.runs() if part == kind(path)]
+    return in_group or [p for p in store.runs() if part in p.name.rpartition("-")[0] or p.name.startswith(part)]
+
+
+def select(part: str) -> list[Path]:
+    """The stored runs with this in their names. Raises WrongInput for none."""
+    if chosen := having(part):
+        return chosen
+    paths = list(store.runs())
+    if not paths:
+        raise WrongInput(f"no stored run in {store.folder()}")
+    names = [path.name for path in paths]
+    words = {word for name in names for word in name.split("-")[:-1]}
+    if pages := notebook.matching(part):
+        raise WrongInput(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
+    raise WrongInput(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
 
 
 def _row(name: str, runs: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:

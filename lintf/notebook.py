@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,6 +72,11 @@ def parameters_source(page: Path) -> str:
     return "".join(tagged[0]["source"]) if tagged else ""
 
 
+def code(page: Path) -> list[str]:
+    """The sources of the code cells."""
+    return ["".join(cell["source"]) for cell in _cells(page) if cell["cell_type"] == "code"]
+
+
 def _cells(page: Path) -> list[dict]:
     return json.loads(page.read_text(encoding="utf-8"))["cells"]
 
@@ -82,22 +87,29 @@ def read_parameters(pairs: Sequence[str], files: Sequence[str] = ()) -> dict[str
     given: dict[str, object] = {}
     for file in files:
         try:
-            content = _yaml(Path(file).read_text(encoding="utf-8"), f"-f {file}")
+            content = read_yaml(Path(file).read_text(encoding="utf-8"), f"-f {file}")
         except (OSError, UnicodeDecodeError) as error:
             raise WrongInput(f"-f {file}: cannot be read ({error})") from error
         if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
             raise WrongInput(f"-f {file}: must hold lines 'name: value', got {str(content)[:80]!r}")
         given |= content
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip().isidentifier():
-            raise WrongInput(f"-p must be key=value, got {pair!r}")
-        given[key.strip()] = _yaml(value, f"-p {pair}")
+        key, value = read_pair(pair)
+        given[key] = read_yaml(value, f"-p {pair}")
     return given
 
 
-def _yaml(text: str, where: str) -> object:
-    """YAML, and what it takes for a word although it is a number or nothing in Python: 1e-3 and None."""
+def read_pair(pair: str) -> tuple[str, str]:
+    """A name and a text from "name=text". Raises WrongInput."""
+    key, equals, value = pair.partition("=")
+    if not equals or not key.strip().isidentifier():
+        raise WrongInput(f"-p must be key=value, got {pair!r}")
+    return key.strip(), value
+
+
+def read_yaml(text: str, where: str) -> object:
+    """YAML, and what it takes for a word although it is a number or nothing in Python: 1e-3 and None. Raises
+    WrongInput, which says where the text is from."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -115,17 +127,22 @@ def _yaml(text: str, where: str) -> object:
 def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
     """Refuse, before a kernel starts, parameters that the page does not have, and a file for the result that is
     something else. Raises WrongInput."""
-    known = assigned(parameters_source(page))
-    for name in given:
-        if name not in known:
-            has = f"; {page.stem} has {', '.join(known)}" if known else f"; {page.stem} has no parameters"
-            raise WrongInput(f"unknown parameter {name!r}{nearest(name, known)}{has}")
+    check_names(page.stem, given, assigned(parameters_source(page)))
     if out.suffix != ".ipynb":
         raise WrongInput(f"-o must end in .ipynb, got {str(out)!r}")
     if not out.resolve().parent.is_dir():
         raise WrongInput(f"-o {out}: there is no folder {out.resolve().parent}")
     if out.exists() and not _is_output(out):
         raise WrongInput(f"{out} is there and is not the result of an earlier run: name another file with -o")
+
+
+def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises WrongInput for a parameter that its owner does not have."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            has = f"{owner} has {', '.join(known) or 'no parameters'}"
+            raise WrongInput(f"unknown parameter {name!r}{nearest(name, known)}; {has}")
 
 
 def _is_output(path: Path) -> bool:
@@ -136,9 +153,9 @@ def _is_output(path: Path) -> bool:
         return False
 
 
-def run(page: Path, out: Path, given: Mapping[str, object]) -> None:
-    """Run a page with papermill, in the page's own folder, and show its progress. The notebook is written to `out`
-    after every cell. Raises CellFailed."""
+def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False) -> None:
+    """Run a page with papermill, in the page's own folder, and show its progress unless `quiet`. The notebook is
+    written to `out` after every cell. Raises CellFailed."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -151,8 +168,8 @@ def run(page: Path, out: Path, given: Mapping[str, object]) -> None:
                 str(out.resolve()),
                 dict(given),
                 cwd=str(page.parent),
-                progress_bar=bar,
-                stderr_file=screen,
+                progress_bar=False if quiet else bar,
+                stderr_file=None if quiet else screen,
                 coalesce_streams=True,  # of a training's progress the notebook keeps the last state
                 extra_arguments=["--IPKernelApp.log_level=50"],  # else it complains of its port, and when stopped
             )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import builtins
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from IPython import get_ipython
@@ -150,16 +150,34 @@ def check_parameters(*relations: str) -> None:
     if places:
         defaults, given = assigned(cells[places[-1] - 1]), assigned(cells[places[-1]])
         _check_names(given, defaults)
-    names = [name for name in _parameters(cells) if name in space]
+    check_values(space, [name for name in _parameters(cells) if name in space], relations)
+    if places:
+        claims.explore(any(ast.dump(given[name]) != ast.dump(defaults[name]) for name in given))
+
+
+def check_values(space: Mapping[str, object], names: Iterable[str], more: Iterable[str] = ()) -> None:
+    """Raise ValueError for a name whose value in the space breaks its rule, and for a relation that does not hold:
+    those that pages share, as far as they are about the names, and `more`."""
+    names = list(names)
     for name in names:
         RULES[name](name, space[name])
     shared = (relation for relation in RELATIONS if _names(relation) <= set(names))
-    for relation in (*shared, *relations):
+    for relation in (*shared, *more):
         if not eval(relation, dict(space)):
             got = ", ".join(f"{name} = {space[name]!r}" for name in sorted(_names(relation) & space.keys()))
             raise ValueError(f"{relation} must hold, got {got}")
-    if places:
-        claims.explore(any(ast.dump(given[name]) != ast.dump(defaults[name]) for name in given))
+
+
+def relations(source: str, names: Iterable[str]) -> list[str]:
+    """What a cell asks of its page's parameters: the relations in its call of `check_parameters`, if it has one, that
+    are about these names and nothing else."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    except SyntaxError:  # as in `assigned`
+        return []
+    asked = [call.args for call in calls if ast.unparse(call.func) == "pages.check_parameters"]
+    found = [ast.literal_eval(argument) for arguments in asked for argument in arguments]
+    return [relation for relation in found if _names(relation) <= set(names)]
 
 
 def _check_names(given: dict[str, ast.expr], defaults: Iterable[str]) -> None:

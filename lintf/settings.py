@@ -14,7 +14,7 @@ from lintf.checks import check_choice, check_int, check_real, settle
 ALGS = ("adam", "sgd", "lbfgs")
 CLIPS = ("member", "matrix")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-FIRST_STEPS = 20  # recorded one by one in every run: what `verify` re-runs
+FIRST_STEPS = 20  # recorded one by one unless a training asks for fewer: what `verify` re-runs
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Training:
     lr_end: float | None = None  # after the warm-up it falls to this, along half a cosine, until step decay_steps
     decay_steps: int | None = None
     curriculum: tuple[tuple[str, int, int, int], ...] = ()  # (field of task or model, start, growth, steps between)
-    record_every: int = 100  # stride of the recorded losses and parameters; the first 20 steps always
+    record_every: int = 100  # stride of the recorded losses and parameters
+    first_steps: int = FIRST_STEPS  # recorded one by one, beside; fewer make the runs of a large sweep smaller
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ class Training:
         )
         for name in ("max_iters", "B", "record_every", "inner_steps", "history"):
             settle(self, **{name: check_int(name, getattr(self, name), 1)})
+        settle(self, first_steps=check_int("first_steps", self.first_steps, 1, FIRST_STEPS))
         for name in ("redraw_every", "halve_every", "pool"):
             if getattr(self, name) is not None:
                 settle(self, **{name: check_int(name, getattr(self, name), 1)})
@@ -119,7 +121,7 @@ class Training:
 
     def recorded_steps(self) -> list[int]:
         """Parameters are recorded before the update of these steps, and after the last update."""
-        steps = {*range(min(FIRST_STEPS, self.max_iters)), *range(0, self.max_iters, self.record_every)}
+        steps = {*range(min(self.first_steps, self.max_iters)), *range(0, self.max_iters, self.record_every)}
         return sorted(steps | {self.max_iters})
 
     def config(self) -> dict:
@@ -129,7 +131,7 @@ class Training:
         if self.clip is None:
             unused.add("clip_per")
         # Later fields, left out where they change nothing: old runs keep their names.
-        later = ("integrate", "normalize", "pool", "warmup", "lr_end", "decay_steps", "curriculum")
+        later = ("integrate", "normalize", "pool", "warmup", "lr_end", "decay_steps", "curriculum", "first_steps")
         unused |= {name for name in later if getattr(self, name) == getattr(Training, name)}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 

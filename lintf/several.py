@@ -8,7 +8,7 @@ from typing import TypeVar
 from lintf.member import Member, Model, Task
 from lintf.settings import Training
 from lintf.store import folder
-from lintf.train import History, check_seeds, fit
+from lintf.train import Diverged, History, check_seeds, fit
 
 K = TypeVar("K", bound=Hashable)
 Plan = tuple[Model, Task | Callable[[int], Task], Training]  # a task or, as for `fit`, a function from the seed to one
@@ -23,6 +23,23 @@ def fit_all(
     runs = {key: fit(*plan, each[key], device=device, progress=not stored[key]) for key, plan in plans.items()}
     say([stored[key] for key in plans for _ in each[key]])
     return runs
+
+
+def fit_each(plans: Mapping[K, Plan], seeds: Sequence[int], device: str = "auto") -> dict[K, list[History | None]]:
+    """For each plan and seed the training by itself, None where it diverged: unlike `fit_all`, it goes on with the
+    others."""
+    seeds = check_seeds(seeds)
+    stored = [is_stored(plan, [seed]) for plan in plans.values() for seed in seeds]
+    runs = {key: [_unless_it_diverges(plan, seed, device) for seed in seeds] for key, plan in plans.items()}
+    say(stored)
+    return runs
+
+
+def _unless_it_diverges(plan: Plan, seed: int, device: str) -> History | None:
+    try:
+        return fit(*plan, [seed], device=device, progress=not is_stored(plan, [seed]))
+    except Diverged:
+        return None
 
 
 def is_stored(plan: Plan, seeds: Sequence[int]) -> bool:

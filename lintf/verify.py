@@ -11,7 +11,6 @@ import torch
 
 from lintf import store
 from lintf.member import Member
-from lintf.settings import FIRST_STEPS
 from lintf.state import FINAL
 from lintf.train import Diverged, fit
 
@@ -34,9 +33,10 @@ class Outcome:
 
 
 def verify(path: Path) -> Outcome:
-    """Re-run the first 20 steps of a stored run from its configuration: the losses and parameters recorded on the way
-    must agree, step by step. Where the loss explodes, it must do so at the same step, and what follows is not compared:
-    from there on rounding grows with the numbers. A damaged file does not agree with anything."""
+    """Re-run the first steps (20, unless fewer were recorded) of a stored run from its configuration: the losses and
+    parameters recorded on the way must agree, step by step. Where the loss explodes, it must do so at the same step,
+    and what follows is not compared: from there on rounding grows with the numbers. A damaged file does not agree with
+    anything."""
     try:
         record = store.load(path)
     except store.StoreError as error:
@@ -44,7 +44,7 @@ def verify(path: Path) -> Outcome:
     stopped = record.meta.get("diverged")
     try:
         member = Member.of(record.config)
-        short = replace(member.training, max_iters=min(FIRST_STEPS, member.training.max_iters))
+        short = replace(member.training, max_iters=min(member.training.first_steps, member.training.max_iters))
         what = "its loss explodes at another step than the stored one's, or only one of them does"
         again = fit(member.model, member.task, short, (member.seed,), device="cpu", stored=False, progress=False)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -61,7 +61,7 @@ def verify(path: Path) -> Outcome:
         return Outcome(path, False, "its recorded steps are not those of its configuration")
     if stopped in planned and losses[-1].isfinite():
         return Outcome(path, False, f"diverged at step {stopped} when stored, where its loss is finite")
-    common = int((steps <= short.max_iters).sum())  # step 20 is there for some strides only
+    common = int((steps <= short.max_iters).sum())  # the last of them is there for some strides only
     before, now = (_explosion(v[:common]) for v in (losses, again.loss[0]))
     if now != before:
         return Outcome(path, False, what)

@@ -55,6 +55,7 @@ import torch
 from lintf import adam_sgd, pages, play, plots
 from lintf.claims import claim
 from lintf.model import LinearTransformer, Trained
+from lintf.several import fit_each
 from lintf.solvers import squared_error
 
 # %% [markdown]
@@ -202,7 +203,8 @@ start = model.loss(model.init(torch.Generator().manual_seed(0)), test)
 tried, final = {}, {}
 for alg in adam_sgd.ALGS:
     recipes = [swept.recipe(alg, max_iters, B, float(lr), twentieth) for lr in rates]
-    tried[alg] = adam_sgd.one_by_one(model, law, recipes, rate_seeds, device)
+    plans = {recipe.lr: (model, law, recipe) for recipe in recipes}
+    tried[alg] = list(fit_each(plans, rate_seeds, device).values())
     last = [
         [r.losses(model, test, 5).mean() if r else torch.inf for r in rs]
         for rs in tried[alg]

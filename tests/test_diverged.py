@@ -12,11 +12,12 @@ import torch
 
 from lintf import batches, store, train
 from lintf.__main__ import main
-from lintf.adam_sgd import ALGS, NAMES, SETTINGS, chosen, one_by_one, trained
+from lintf.adam_sgd import ALGS, NAMES, SETTINGS, chosen, trained
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import LinearRegression
+from lintf.several import fit_each
 from lintf.train import Diverged, Training, fit
 from lintf.verify import _gap, reproduce, verify
 
@@ -332,17 +333,18 @@ def test_trained_once_then_loaded_with_one_line(runs, monkeypatch, capsys):
         same(again[name][alg], expected)
 
 
-def test_one_by_one_goes_on_where_a_run_diverges(runs, monkeypatch, capsys):
+def test_fit_each_goes_on_where_a_run_diverges(runs, monkeypatch, capsys):
     """Seed 2 diverges a step earlier than seed 0: of the middle recipe, stopped at step 7, only seed 0 is left."""
     recipes = [SGD, replace(until(EARLY), max_iters=7), until(EARLY)]
-    first = one_by_one(MODEL, TASK, recipes, (0, 2), "cpu")
+    plans = {i: (MODEL, TASK, recipe) for i, recipe in enumerate(recipes)}
+    first = fit_each(plans, (0, 2), "cpu")
     assert capsys.readouterr().out == ""
     with monkeypatch.context() as patch:
         patch.setattr(batches, "sample_ensemble", None)
-        again = one_by_one(MODEL, TASK, recipes, (0, 2), "cpu")
+        again = fit_each(plans, (0, 2), "cpu")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("6 of 6 runs loaded from runs/\n", "")
-    for rows in (first, again):
+    for rows in (list(first.values()), list(again.values())):
         assert [[run is None for run in row] for row in rows] == [[False, False], [False, True], [True, True]]
         same(rows[0][1], quiet(MODEL, TASK, recipes[0], (2,), stored=False))
         same(rows[1][0], quiet(MODEL, TASK, recipes[1], (0,), stored=False))

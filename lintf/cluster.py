@@ -1,0 +1,138 @@
+"""Cells on a Dask cluster: one on this machine, or any other. Workers need this package and nothing else; what they
+find comes back over the network.
+
+A worker that dies is not the end of its cells: the scheduler gives them to another one. Where worker and caller share a
+disk, the cell goes on at its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import dask
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+
+from lintf import store
+from lintf.cells import Cell, Result
+from lintf.names import WrongInput
+from lintf.versions import differences, versions
+
+PATIENCE = 4.0  # seconds to wait for a scheduler
+
+
+@dataclass(frozen=True)
+class Place:
+    """The caller's runs/. A worker that sees the marker in that folder shares its disk."""
+
+    folder: str
+    marker: str
+
+
+@contextmanager
+def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
+    """A client of the scheduler at this address, or of so many workers of one thread each on this machine. Raises
+    WrongInput for a scheduler that cannot be reached, and for workers with other versions or with several threads."""
+    for name in ("distributed.nanny", "distributed.worker", "distributed.scheduler", "distributed.core"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if scheduler is not None:
+        with _client(scheduler) as client:
+            check_workers(client)
+            yield client
+        return
+    one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    sizes = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+    with (
+        LocalCluster(**sizes, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=one) as here,
+        Client(here) as client,
+    ):
+        yield client
+
+
+def _client(scheduler: str) -> Client:
+    patience = dask.config.set({"distributed.comm.timeouts.connect": f"{PATIENCE}s"})
+    with patience, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="distributed")  # versions: checked afterwards
+        try:
+            return Client(scheduler, timeout=PATIENCE)
+        except Exception as error:  # no address, nobody there, or something else than Dask that answers
+            raise WrongInput(f"--scheduler {scheduler}: no Dask scheduler can be reached there ({error})") from error
+
+
+def check_workers(client: Client) -> None:
+    """Refuse workers that could not do the same as this process. Those that join later refuse by themselves."""
+    try:
+        objections = client.run(objection, versions())
+    except Exception as error:  # whatever a worker without this module answers
+        raise WrongInput(f"the workers cannot import this lintf ({type(error).__name__}: {error})") from error
+    for address, said in objections.items():
+        if said:
+            raise WrongInput(f"worker {address}: {said}")
+
+
+def objection(caller: dict[str, str]) -> str:
+    """Why this worker cannot work for a caller with these versions; nothing if it can."""
+    if differ := differences(caller, versions()):
+        return f"its versions are not the caller's: {differ}"
+    threads = get_worker().state.nthreads
+    return f"it runs {threads} cells at a time; one is allowed: dask worker --nthreads 1" if threads != 1 else ""
+
+
+def run(client: Client, cells: Sequence[Cell]) -> Generator[tuple[int, Result]]:
+    """The places of the cells, and their results, as they come. A cell that fails has a Result that says why. When the
+    generator is closed, cells that have not begun are not begun any more."""
+    folder = store.folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".sweep-") as marker:
+        place = Place(str(folder.resolve()), Path(marker.name).name)
+        numbers: dict[str, list[int]] = {}
+        for i, cell in enumerate(cells):
+            numbers.setdefault(cell.key, []).append(i)
+        # A key of the cell's own: of sweeps on one scheduler that have a cell in common, one does it for all.
+        futures = [
+            client.submit(_work, cells[i[0]], place, versions(), key=key, pure=False, priority=-i[0])
+            for key, i in numbers.items()
+        ]
+        try:
+            for future in as_completed(futures):
+                result = _result(future)
+                yield from ((i, result) for i in numbers[future.key])
+                future.release()
+        finally:
+            client.cancel([future for future in futures if not future.done()])
+
+
+def _result(future: Future) -> Result:
+    try:
+        return future.result()
+    except KilledWorker:
+        return Result(False, "its worker died, several times, which a lack of memory can do")
+    except CancelledError:
+        return Result(False, "the scheduler is gone, or has dropped it")
+    except Exception as error:  # whatever the cell raised
+        return Result(False, f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _work(cell: Cell, place: Place, caller: dict[str, str]) -> Result:
+    """On a worker: do a cell in the caller's runs/ where that is the same disk, else in a folder of this worker's, from
+    which what is new goes back with the result."""
+    begun, clock = time.time(), time.perf_counter()
+    worker = get_worker()
+    if said := objection(caller):
+        return Result(False, f"worker {worker.address}: {said}")
+    shared = (Path(place.folder) / place.marker).exists()
+    folder = Path(place.folder) if shared else Path(worker.local_directory) / place.marker
+    os.environ["LINTF_RUNS"] = str(folder)
+    before = {path.name for path in store.runs()}
+    result = cell.work()
+    fresh = (
+        {} if shared else {p.name: store.load(p) for p in store.runs() if p.name not in before or p.name == cell.own}
+    )
+    return replace(result, runs=fresh, begun=begun, seconds=time.perf_counter() - clock, worker=worker.address)

@@ -1,0 +1,103 @@
+"""Grids of parameters, from texts such as "n_layer=1,2,3" and "N=5:80:x2"."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+
+from lintf.names import WrongInput
+from lintf.notebook import read_pair, read_yaml
+
+MOST = 100_000  # cells
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(x?)({NUMBER}))?")
+RANGES = "a range is FIRST:LAST, FIRST:LAST:STEP or FIRST:LAST:xFACTOR, from FIRST towards LAST, which can be reached"
+
+
+def axes(texts: Sequence[str]) -> dict[str, list[object]]:
+    """The values of each parameter, in the order of the texts "name=values". Values are separated by commas, and each
+    is YAML or a range with both ends: 1:4 is 1,2,3,4; 0:1:0.25 goes by steps, 5:80:x2 by factors. A list in brackets
+    is one value. Raises WrongInput for what is malformed, empty, or there twice."""
+    found: dict[str, list[object]] = {}
+    for text in texts:
+        name, values = read_pair(text)
+        if name in found:
+            raise WrongInput(f"-p {text}: {name} is there twice; its values are separated by commas")
+        found[name] = [value for piece in _pieces(values, text) for value in _values(piece, text)]
+        seen: set[str] = set()
+        for value in found[name]:
+            written = json.dumps(value, default=str)
+            if written in seen:
+                raise WrongInput(f"-p {text}: {written} is there twice")
+            seen.add(written)
+    if not found:
+        raise WrongInput("the grid is empty: give at least one -p NAME=VALUES")
+    size(found)
+    return found
+
+
+def size(grid: Mapping[str, Sequence[object]]) -> int:
+    """The number of cells. Raises WrongInput for more than MOST."""
+    cells = 1
+    for values in grid.values():
+        cells *= len(values)
+    if cells > MOST:
+        raise WrongInput(f"the grid has {cells} cells; {MOST} are allowed")
+    return cells
+
+
+def cells(grid: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object]]:
+    """Every combination; the last parameter changes fastest."""
+    return (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
+
+
+def _pieces(text: str, whole: str) -> list[str]:
+    """What stands between the commas outside brackets and quotes."""
+    pieces, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        else:
+            depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and not depth and not quote:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    if not all(piece.strip() for piece in pieces):
+        raise WrongInput(f"-p {whole}: a value is missing")
+    return [piece.strip() for piece in pieces]
+
+
+def _values(piece: str, whole: str) -> list[object]:
+    """Of one piece between commas."""
+    match = RANGE.fullmatch(piece)
+    if match:
+        return _range(match, whole)
+    if re.match(rf"{NUMBER}\s*:", piece):
+        raise WrongInput(f"-p {whole}: cannot read {piece!r}; {RANGES}")
+    return [read_yaml(piece, f"-p {whole}")]
+
+
+def _range(match: re.Match[str], whole: str) -> list[object]:
+    """Exact, in decimal numbers: 0.1:0.3:0.1 ends with 0.3."""
+    texts = (match[1], match[2], match[4] or "1")
+    first, last, step = map(Decimal, texts)
+    factor = bool(match[3])
+    forward = step > 1 if factor else step > 0
+    if (factor and not (step > 0 and step != 1 and first > 0)) or not step:
+        raise WrongInput(f"-p {whole}: {match[0]} never ends; {RANGES}")
+    values, value = [], first
+    while value <= last if forward else value >= last:
+        if len(values) == MOST:
+            raise WrongInput(f"-p {whole}: {match[0]} has more than {MOST} values")
+        values.append(value)
+        value = value * step if factor else value + step
+    if not values:
+        raise WrongInput(f"-p {whole}: {match[0]} has no values; {RANGES}")
+    whole_numbers = all(re.fullmatch(r"[-+]?\d+", text) for text in texts)
+    return [int(v) if whole_numbers else float(v) for v in values]
