@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -152,13 +153,15 @@ def _sweep(arguments: argparse.Namespace) -> int:
     table = sweep.Table(folder, cells)
     missing = table.look()
     print(f"{len(cells)} cells: {len(cells) - len(missing)} stored, {len(missing)} to run", flush=True)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a batch system sends before it kills
     try:
         if missing:
             with cluster.connect(arguments.scheduler, min(arguments.jobs or cores(), len(missing))) as client:
-                there = len(client.scheduler_info(n_workers=-1)["workers"])
+                there = len(client.nthreads())
                 print(f"{there} workers" + "; the cells wait for some to join" * (there == 0), flush=True)
                 _watch(table, missing, client)
     finally:
+        signal.signal(signal.SIGTERM, before)
         table.write()
     print(*table.failures(), sep="\n", end="")
     print(f"{table.summary()}; {table.folder / 'cells.csv'}")

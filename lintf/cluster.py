@@ -7,8 +7,11 @@ disk, the cell goes on at its last checkpoint.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import logging
 import os
+import platform
 import tempfile
 import time
 import warnings
@@ -17,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import dask
 from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed.core import rpc
 
 from lintf import store
 from lintf.cells import Cell, Result
@@ -26,11 +29,17 @@ from lintf.names import WrongInput
 from lintf.versions import differences, versions
 
 PATIENCE = 4.0  # seconds to wait for a scheduler
+# In a worker on this machine: Ctrl-C in a terminal goes to all processes, and is the caller's business.
+PRELOAD = """
+import logging, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+logging.getLogger("distributed").setLevel(logging.ERROR)
+"""
 
 
 @dataclass(frozen=True)
 class Place:
-    """The caller's runs/. A worker that sees the marker in that folder shares its disk."""
+    """The caller's runs/. A worker that sees the marker in its .partial shares the disk."""
 
     folder: str
     marker: str
@@ -48,7 +57,7 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
             yield client
         return
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    sizes = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+    sizes = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "preload": PRELOAD}
     with (
         LocalCluster(**sizes, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=one) as here,
         Client(here) as client,
@@ -57,13 +66,25 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
 
 
 def _client(scheduler: str) -> Client:
-    patience = dask.config.set({"distributed.comm.timeouts.connect": f"{PATIENCE}s"})
-    with patience, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="distributed")  # versions: checked afterwards
         try:
+            kind = asyncio.run(asyncio.wait_for(_kind(scheduler), PATIENCE))
+            if kind != "Scheduler":
+                raise ValueError(f"a Dask {kind.lower()} answers")
             return Client(scheduler, timeout=PATIENCE)
-        except Exception as error:  # no address, nobody there, or something else than Dask that answers
+        except TimeoutError as error:
+            raise WrongInput(
+                f"--scheduler {scheduler}: no Dask scheduler can be reached there ({PATIENCE:g} s without an answer)"
+            ) from error
+        except Exception as error:  # no address, or something else than Dask that answers
             raise WrongInput(f"--scheduler {scheduler}: no Dask scheduler can be reached there ({error})") from error
+
+
+async def _kind(address: str) -> str:
+    """What answers, and speaks as Dask does. A Client would wait for ever for an answer from what does not."""
+    async with rpc(address, timeout=PATIENCE) as there:
+        return (await there.identity(n_workers=0))["type"]
 
 
 def check_workers(client: Client) -> None:
@@ -88,14 +109,15 @@ def objection(caller: dict[str, str]) -> str:
 def run(client: Client, cells: Sequence[Cell]) -> Generator[tuple[int, Result]]:
     """The places of the cells, and their results, as they come. A cell that fails has a Result that says why. When the
     generator is closed, cells that have not begun are not begun any more."""
-    folder = store.folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".sweep-") as marker:
-        place = Place(str(folder.resolve()), Path(marker.name).name)
+    folder = store.folder().resolve()
+    (folder / ".partial").mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder / ".partial", prefix="sweep-") as marker:
+        place = Place(str(folder), Path(marker.name).name)
+        # A key of the cell's own: of sweeps into one runs/ that have a cell in common, one does it for all.
+        owner = hashlib.sha256(f"{platform.node()} {folder}".encode()).hexdigest()[:8]
         numbers: dict[str, list[int]] = {}
         for i, cell in enumerate(cells):
-            numbers.setdefault(cell.key, []).append(i)
-        # A key of the cell's own: of sweeps on one scheduler that have a cell in common, one does it for all.
+            numbers.setdefault(f"{cell.key}-{owner}", []).append(i)
         futures = [
             client.submit(_work, cells[i[0]], place, versions(), key=key, pure=False, priority=-i[0])
             for key, i in numbers.items()
@@ -127,7 +149,7 @@ def _work(cell: Cell, place: Place, caller: dict[str, str]) -> Result:
     worker = get_worker()
     if said := objection(caller):
         return Result(False, f"worker {worker.address}: {said}")
-    shared = (Path(place.folder) / place.marker).exists()
+    shared = (Path(place.folder) / ".partial" / place.marker).exists()
     folder = Path(place.folder) if shared else Path(worker.local_directory) / place.marker
     os.environ["LINTF_RUNS"] = str(folder)
     before = {path.name for path in store.runs()}

@@ -153,11 +153,11 @@ def tied_optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
     return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d, rare))
 
 
-def local_optimum(a: Sequence[float], b: Sequence[float], N: int, d: int) -> Isotropic:
-    """The local optimum downhill from a (L,) and b (L - 1,)."""
-    best = _downhill(np.array([*a, *b]), len(a), *spectrum(N, d), steps=1000).x.tolist()
+def local_optimum(a: Sequence[float], b: Sequence[float], N: int, d: int, rare: float = 0.0) -> Isotropic:
+    """The local optimum downhill from a (L,) and b (L - 1,). rare: as for `optimum`."""
+    best = _downhill(np.array([*a, *b]), len(a), *spectrum(N, d, rare), steps=1000).x.tolist()
     a, b = best[: len(a)], best[len(a) :]
-    return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d))
+    return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d, rare))
 
 
 @lru_cache(maxsize=64, typed=True)

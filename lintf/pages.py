@@ -98,6 +98,7 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("scales", several(number(0.01, 100), 2, 12, repeats=True)),  # more are lost to rounding in isotropic.py
     **_each("noise_stds", several(number(0, 1000), fewest=2)),
     **_each("kappas", several(number(1, 10**6))),
+    **_each("ds", several(whole(2, 12))),  # more are lost to rounding in isotropic.py
     **_each("lrs", several(RATE)),
     **_each("alphas", several(number(0, 0.99))),
     **_each("shares few", several(number(0, 1))),

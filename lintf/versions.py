@@ -24,6 +24,7 @@ def sources() -> str:
     return h.hexdigest()[:12]
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of Python (without its last number), of this package, of its sources, and of the libraries that the numbers and
     the network depend on. A local part, as in torch 2.13.0+cpu, is left out: workers may have GPUs."""

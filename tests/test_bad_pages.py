@@ -304,6 +304,21 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"model_name": 6},
         {"loop_steps": 0},
     ],
+    "25_phase_diagram": [
+        {"n_layer": [1]},
+        {"n_layers": [5]},
+        {"n_layers": []},
+        {"Ns": [0]},
+        {"ds": [1]},  # has no condition number
+        {"ds": [20]},
+        {"kappas": [10.0]},  # without 1
+        {"kappas": [0.5]},
+        {"lr": nan},
+        {"B": 0},
+        {"tune_prompts": 0},
+        {"seeds": [0, 0]},
+        {"device": "gpu:7"},
+    ],
     "26_label_noise": [
         {"noise_stds": [1.0, 2.0]},  # the noise-free one is compared
         {"noise_stds": [0.0]},

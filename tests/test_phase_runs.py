@@ -1,0 +1,104 @@
+"""The trainings of page 25, its lens, and the file with the best transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lintf import isotropic
+from lintf.member import Member
+from lintf.model import LinearTransformer
+from lintf.phase_runs import phase, scales
+from lintf.prompts import LinearRegression
+from lintf.rotation import rotation, whitened
+from lintf.solvers import GradientDescent
+from lintf.theory import mapped
+
+OPTIMA = Path(__file__).parents[1] / "benchmarks" / "phase_diagram" / "optima.json"
+
+
+@pytest.mark.parametrize(("kappa", "d"), [(1.0, 2), (100.0, 5), (7.0, 12)])
+def test_scales_have_the_condition_number_and_determinant_1(kappa, d):
+    Sigma = np.diag(np.square(scales(kappa, d)))
+    assert np.linalg.cond(Sigma) == pytest.approx(kappa)
+    assert np.linalg.det(Sigma) == pytest.approx(1)
+    steps = np.diff(np.log(scales(kappa, d)))
+    assert np.allclose(steps, steps[0], atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"kappa": 0.5}, "kappa"), ({"d": 1}, "d must"), ({"N": 0}, "N must"), ({"max_iters": 0}, "max_iters")],
+)
+def test_wrong_numbers_are_named(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        phase(**wrong)
+
+
+def test_each_seed_has_its_own_rotation_of_one_spectrum():
+    model, task, training = phase(n_layer=2, N=7, d=3, kappa=9.0)
+    laws = [task(seed) for seed in (0, 1)]
+    assert laws[0].Sigma != laws[1].Sigma
+    for law in laws:
+        values = np.linalg.eigvalsh(np.array(law.Sigma))
+        assert np.allclose(values, [1 / 3, 1, 3])
+        assert np.allclose(np.array(law.Sigma) @ np.array(law.Sigma_w), np.eye(3), atol=1e-9)
+    assert Member(model, laws[0], training, 0).path != Member(model, laws[1], training, 1).path
+
+
+def test_through_the_lens_a_network_is_another_network_on_isotropic_prompts():
+    """Random matrices, several heads, every size another."""
+    model = LinearTransformer(d=4, n_layer=3, n_head=2, init_std=0.3)
+    params = model.init(torch.Generator().manual_seed(1), torch.float64)
+    UD = rotation(5, scales(50.0, 4))
+    prompts = LinearRegression(N=7, d=4).sample(11, torch.Generator().manual_seed(2), dtype=torch.float64)
+    inside = {"P": torch.linalg.inv(UD) @ params["P"] @ UD, "Q": whitened(params["Q"][None], UD[None])[0]}
+    outside = model.predict(params, mapped(prompts, UD))
+    assert torch.allclose(model.predict(inside, prompts), outside, rtol=1e-11, atol=0)
+
+
+def test_through_the_lens_gradient_descent_has_the_square_of_the_scales_as_preconditioner():
+    UD, D = rotation(5, scales(50.0, 4)), torch.tensor(scales(50.0, 4), dtype=torch.float64)
+    prompts = LinearRegression(N=7, d=4).sample(11, torch.Generator().manual_seed(2), dtype=torch.float64)
+    outside = GradientDescent(3, 0.02).predict(mapped(prompts, UD))
+    inside = GradientDescent(3, 0.02, D.square().diag()).predict(prompts)
+    assert torch.allclose(inside, outside, rtol=1e-11, atol=0)
+
+
+@pytest.fixture(scope="module")
+def optima():
+    return json.loads(OPTIMA.read_text(encoding="utf-8"))
+
+
+def test_the_file_has_the_best_transformer_of_every_setting_of_the_page(optima):
+    settings = {(row["n_layer"], row["N"], row["d"]) for row in optima}
+    assert settings == {(L, N, d) for L in (1, 2, 3, 4) for N in (5, 10, 20, 40, 80, 160) for d in (2, 5, 10)}
+    assert len(optima) == len(settings)
+
+
+def test_what_the_file_has_cannot_be_improved_nearby(optima):
+    """Twelve digits of the numbers; the loss can be 1e-20, as a difference of much larger terms."""
+    for row in optima:
+        setting = (row["N"], row["d"], row["rare"])
+        here = isotropic.population_loss(row["a"], row["b"], *setting)
+        best = isotropic.local_optimum(row["a"], row["b"], *setting).loss
+        assert best <= here * (1 + 1e-12)
+        assert here <= 1.01 * best, row
+
+
+@pytest.mark.parametrize("setting", [(1, 20, 5), (2, 5, 10), (2, 160, 2), (3, 20, 5)])
+def test_a_new_search_finds_the_same(optima, setting):
+    (row,) = [row for row in optima if (row["n_layer"], row["N"], row["d"]) == setting]
+    L, N, d = setting
+    best = isotropic.optimum(L, N, d, row["rare"]).loss
+    assert isotropic.local_optimum(row["a"], row["b"], N, d, row["rare"]).loss == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("N", [5, 20, 160])
+def test_one_layer_has_its_closed_form(N):
+    """d (d + 1) / (N + d + 1); for one layer rare prompts hardly matter."""
+    assert isotropic.optimum(1, N, 5).loss == pytest.approx(5 * 6 / (N + 6))
