@@ -160,6 +160,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
                 there = len(client.nthreads())
                 print(f"{there} workers" + "; the cells wait for some to join" * (there == 0), flush=True)
                 _watch(table, missing, client)
+    except KeyboardInterrupt:
+        print(f"stopped; {table.summary()}, and the same command goes on from there", file=sys.stderr)
+        return 130
     finally:
         signal.signal(signal.SIGTERM, before)
         table.write()

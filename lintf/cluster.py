@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, Worker, as_completed, get_worker
 from distributed.core import rpc
 
 from lintf import store
@@ -51,6 +51,7 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     WrongInput for a scheduler that cannot be reached, and for workers with other versions or with several threads."""
     for name in ("distributed.nanny", "distributed.worker", "distributed.scheduler", "distributed.core"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # each cell says that the scheduler is gone
     if scheduler is not None:
         with _client(scheduler) as client:
             check_workers(client)
@@ -92,17 +93,18 @@ def check_workers(client: Client) -> None:
     try:
         objections = client.run(objection, versions())
     except Exception as error:  # whatever a worker without this module answers
-        raise WrongInput(f"the workers cannot import this lintf ({type(error).__name__}: {error})") from error
+        raise WrongInput(f"the workers cannot import this lintf ({error})") from error
     for address, said in objections.items():
         if said:
             raise WrongInput(f"worker {address}: {said}")
 
 
-def objection(caller: dict[str, str]) -> str:
-    """Why this worker cannot work for a caller with these versions; nothing if it can."""
+def objection(caller: dict[str, str], dask_worker: Worker) -> str:
+    """Why this worker cannot work for a caller with these versions; nothing if it can. `Client.run` gives the worker by
+    this name."""
     if differ := differences(caller, versions()):
         return f"its versions are not the caller's: {differ}"
-    threads = get_worker().state.nthreads
+    threads = dask_worker.state.nthreads
     return f"it runs {threads} cells at a time; one is allowed: dask worker --nthreads 1" if threads != 1 else ""
 
 
@@ -147,7 +149,7 @@ def _work(cell: Cell, place: Place, caller: dict[str, str]) -> Result:
     which what is new goes back with the result."""
     begun, clock = time.time(), time.perf_counter()
     worker = get_worker()
-    if said := objection(caller):
+    if said := objection(caller, worker):
         return Result(False, f"worker {worker.address}: {said}")
     shared = (Path(place.folder) / ".partial" / place.marker).exists()
     folder = Path(place.folder) if shared else Path(worker.local_directory) / place.marker

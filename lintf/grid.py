@@ -56,10 +56,11 @@ def cells(grid: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object]]:
 
 def _pieces(text: str, whole: str) -> list[str]:
     """What stands between the commas outside brackets and quotes."""
-    pieces, depth, quote = [""], 0, ""
+    pieces, depth, quote, escaped = [""], 0, "", False
     for letter in text:
         if quote:
-            quote = "" if letter == quote else quote
+            quote = "" if letter == quote and not escaped else quote
+            escaped = letter == "\\" and quote == '"' and not escaped
         elif letter in "\"'":
             quote = letter
         else:

@@ -210,9 +210,9 @@ trained = {
 
 
 # %%
-def phase_maps(values, **look):
+def phase_maps(values, label, **look):
     """A panel for each d and kappa: values (L, N, d, kappa) -> number as colours. Infinite ones are crossed out."""
-    fig, axes = plots.panels(len(ds), len(kappas), 5 / len(kappas), 4.4 / len(ds))
+    fig, axes = plots.panels(len(ds), len(kappas), 5 / len(kappas), 4.2 / len(ds))
     for ax, (d, kappa) in zip(axes.flat, product(ds, kappas), strict=True):
         rows = torch.tensor([[values[L, N, d, kappa] for N in Ns] for L in n_layers])
         image = ax.imshow(rows, origin="lower", aspect="auto", **look)
@@ -221,16 +221,18 @@ def phase_maps(values, **look):
         ax.set_yticks(range(len(n_layers)), n_layers, fontsize=7)
         ax.set_title(rf"$d = {d}$, $\kappa = {kappa:g}$", fontsize=8)
         ax.grid(False)
-    fig.supxlabel("examples $N$", fontsize=9)
-    fig.supylabel("layers $L$", fontsize=9)
-    return fig.colorbar(image, ax=axes, location="bottom", aspect=40, pad=0.02)
+    for ax in axes[-1]:
+        ax.set_xlabel("examples $N$", fontsize=8)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("layers $L$", fontsize=8)
+    bar = fig.colorbar(image, ax=axes, location="bottom", aspect=40, pad=0.02)
+    bar.set_label(label, fontsize=8)
 
 
 # %% mystnb={"figure": {"caption": "Loss of trained linear transformers, as the decimal logarithm of the mean squared error over d, against examples and layers, for three dimensions and three condition numbers (10,000 steps of Adam on 2000 new prompts each; the better of two seeds, 20,000 test prompts). Crosses: both seeds diverged.", "name": "fig-phase-loss"}, "image": {"alt": "Nine panels of coloured squares, TODO."}}
 best = {key: float(losses.min()) for key, losses in trained.items()}
 logs = {key: torch.tensor(v / key[2]).log10().item() for key, v in best.items()}
-bar = phase_maps(logs, cmap="viridis", vmin=-12, vmax=0)
-bar.set_label("log loss of the trained network", fontsize=8)
+phase_maps(logs, "log loss of the network", cmap="viridis", vmin=-12, vmax=0)
 
 # %% [markdown]
 # TODO text 1
@@ -243,8 +245,8 @@ bar.set_label("log loss of the trained network", fontsize=8)
 rival = {key: min(plain[key], preconditioned[key]) for key in settings}
 lead = {key: torch.tensor(rival[key] / best[key]).log10().item() for key in settings}
 lead = {key: v if best[key] < torch.inf else torch.inf for key, v in lead.items()}
-bar = phase_maps(lead, cmap="RdBu", vmin=-8, vmax=8)
-bar.set_label("log of rival's loss over the network's", fontsize=8)
+label = "log of the rival's loss over the network's"
+phase_maps(lead, label, cmap="RdBu", vmin=-8, vmax=8)
 
 # %% [markdown]
 # ## Where training fails
@@ -253,8 +255,8 @@ bar.set_label("log of rival's loss over the network's", fontsize=8)
 
 # %% mystnb={"figure": {"caption": "Where training fails: decimal logarithm of the loss of the trained network over that of the best network of its form (settings as before). White: it is reached; crosses: the network diverged.", "name": "fig-phase-gap"}, "image": {"alt": "TODO TODO TODO TODO TODO TODO."}}
 gap = {key: torch.tensor(best[key] / limit[key[:3]]).log10().item() for key in settings}
-bar = phase_maps(gap, cmap="Purples", vmin=0, vmax=6)
-bar.set_label("log of the network's loss over the limit", fontsize=8)
+label = "log of the network's loss over the limit"
+phase_maps(gap, label, cmap="Purples", vmin=0, vmax=6)
 
 # %% [markdown]
 # TODO gap text

@@ -6,11 +6,14 @@ from __future__ import annotations
 import csv
 import http.server
 import os
+import pty
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter
@@ -24,7 +27,7 @@ import yaml
 from dask_preload import CHECKPOINTS, DEADLY, ELSEWHERE, STEP
 from distributed import Client
 
-from lintf import cluster, store
+from lintf import store
 from lintf.__main__ import main
 from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
@@ -41,6 +44,7 @@ def plan(iters, lr=0.01, alg="adam"):
     training = Training(lr=lr, max_iters=iters, B=20, alg=alg, record_every=10)
     return LinearTransformer(d=3, n_layer=2, init_std=0.1), LinearRegression(N=6, d=3), training
 """
+STOPPED = r"stopped; \d+ of \d+ cells done, 0 failed, and the same command goes on from there\n"  # and not a word more
 SWEEP = ["sweep", "plan.py:plan", "--out", "out"]
 
 
@@ -127,10 +131,16 @@ def two(tmp_path_factory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def here(two, tmp_path, monkeypatch, runs) -> Path:
-    """A folder with a plan, the current one. Its runs/ is on the same disk as the workers."""
+def ready(two) -> Cluster:
+    """Both workers are there, and have done nothing for this test yet."""
     two.wait(2)
     two.steps.write_text("")
+    return two
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, runs) -> Path:
+    """A folder with a plan, the current one. Its runs/ is on the same disk as the workers."""
     (tmp_path / "plan.py").write_text(PLAN)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -208,10 +218,10 @@ def check_alone(monkeypatch, cells: Sequence[tuple[int, int]], alg: str = "adam"
 
 
 @pytest.mark.parametrize("place", [".", ELSEWHERE], ids=["shared disk", "no shared disk"])
-def test_results_are_those_of_each_cell_alone(two, here, monkeypatch, capsys, place):
+def test_results_are_those_of_each_cell_alone(ready, here, monkeypatch, capsys, place):
     """And a second sweep runs nothing."""
     monkeypatch.setenv("LINTF_RUNS", str(here / place / "runs"))
-    assert sweep(two, "iters=20,31", "seeds=0:1") == 0
+    assert sweep(ready, "iters=20,31", "seeds=0:1") == 0
     out = capsys.readouterr().out
     assert out.startswith("4 cells: 0 stored, 4 to run\n2 workers\n")
     assert out.endswith("4 of 4 cells done, 0 failed; out/cells.csv\n")
@@ -219,19 +229,19 @@ def test_results_are_those_of_each_cell_alone(two, here, monkeypatch, capsys, pl
     assert [(row["iters"], row["seeds"], row["status"], row["found"]) for row in table()] == [
         (iters, seed, "ok", "new") for iters in ("20", "31") for seed in ("0", "1")
     ]
-    steps, stored = two.done(), {path: path.stat().st_mtime_ns for path in store.runs()}
-    assert sweep(two, "iters=20,31", "seeds=0:1") == 0
+    steps, stored = ready.done(), {path: path.stat().st_mtime_ns for path in store.runs()}
+    assert sweep(ready, "iters=20,31", "seeds=0:1") == 0
     assert capsys.readouterr().out.startswith("4 cells: 4 stored, 0 to run\n4 of 4 cells done")
-    assert two.done() == steps
+    assert ready.done() == steps
     assert {path: path.stat().st_mtime_ns for path in store.runs()} == stored
     assert {row["found"] for row in table()} == {"stored"}
 
 
-def test_a_page_on_a_worker_without_pages(two, here, monkeypatch, capsys):
+def test_a_page_on_a_worker_without_pages(ready, here, monkeypatch, capsys):
     """Notebook, claims and runs come back to where the worker cannot write."""
     monkeypatch.setenv("LINTF_RUNS", str(here / ELSEWHERE / "runs"))
-    tiny = yaml.safe_load((ROOT / "presets" / "smoke" / "26.yaml").read_text())
-    line = ["sweep", "26_label_noise", "--out", "out", "--scheduler", two.address, "-p", "seeds=0,1"]
+    tiny = yaml.safe_load((ROOT / "presets" / "smoke" / "26_label_noise.yaml").read_text())
+    line = ["sweep", "26_label_noise", "--out", "out", "--scheduler", ready.address, "-p", "seeds=0,1"]
     for name, value in tiny.items():
         line += [
             "-p",
@@ -251,9 +261,9 @@ def test_a_page_on_a_worker_without_pages(two, here, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("2 cells: 2 stored, 0 to run\n")
 
 
-def test_one_diverged_cell_does_not_stop_the_others(two, here, capsys):
+def test_one_diverged_cell_does_not_stop_the_others(ready, here, capsys):
     for found in ("new", "stored"):
-        assert sweep(two, "iters=40", "alg=sgd", "lr=0.001,1e6,0.002") == 1
+        assert sweep(ready, "iters=40", "alg=sgd", "lr=0.001,1e6,0.002") == 1
         out = capsys.readouterr().out
         assert "failed:\n  iters=40 alg=sgd lr=1000000.0: training diverged at step " in out
         assert out.endswith("2 of 3 cells done, 1 failed; out/cells.csv\n")
@@ -261,22 +271,75 @@ def test_one_diverged_cell_does_not_stop_the_others(two, here, capsys):
         assert ("0 stored, 3 to run" in out) == (found == "new")
 
 
+# ---- workers on this machine
+
+
+def alive(session: int) -> list[str]:
+    """The states and command lines of the processes of a session that have not ended."""
+    listed = subprocess.run(
+        ["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False
+    )
+    return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
+
+
+def test_a_terminal_shows_how_much_is_left(here):
+    """Without --scheduler: workers here, which are gone afterwards."""
+    main_end, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    line = ["-W", "error", "-m", "lintf", *SWEEP, "-p", "iters=20:23", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with program(*line, env=environment, stdout=subprocess.PIPE, stderr=terminal) as process:
+        out = process.communicate(timeout=60)[0]
+        until(lambda: not alive(process.pid))
+    os.close(terminal)
+    shown = os.read(main_end, 100_000).decode()
+    os.close(main_end)
+    assert process.returncode == 0
+    assert out.startswith("4 cells: 0 stored, 4 to run\n2 workers\nok ")
+    assert out.endswith("4 of 4 cells done, 0 failed; out/cells.csv\n")
+    assert "0 of 4 |" in shown
+    assert re.search(r"4 of 4 cells \|.*<00:00", shown)
+    assert "Traceback" not in shown
+    assert "WARNING" not in shown
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGKILL"])
+def test_workers_here_end_with_their_caller(here, how):
+    """Ctrl-C in a terminal reaches all processes; only the caller says something, although the workers
+    end their cells before they go."""
+    line = ["-W", "error", "-m", "lintf", *SWEEP, "-p", "iters=20,4000,4001", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with program(*line, env=environment, **pipes) as process:
+        read(process, ok=1)
+        if how == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.kill()
+        error = process.communicate(timeout=20)[1]
+        until(lambda: not alive(process.pid))
+    assert re.fullmatch(STOPPED if how == "Ctrl-C" else "", error)
+    assert process.returncode == (130 if how == "Ctrl-C" else -signal.SIGKILL)
+    assert how == "SIGKILL" or [row["status"] for row in table()] == ["ok", "not run", "not run"]
+    assert len(list(store.runs())) >= 1
+
+
 # ---- processes die
 
 
-def test_kill_9_of_a_worker_in_mid_cell(two, here, monkeypatch):
+def test_kill_9_of_a_worker_in_mid_cell(ready, here, monkeypatch):
     """Another worker goes on at the last checkpoint: no step before it is done again, and nothing is lost."""
     cells, killed = [(400, 0), (30, 0), (31, 0), (32, 0)], []
 
     def kill() -> None:
         until(lambda: len(set((here / "runs" / ".partial").glob("*.safetensors"))))
-        until(lambda: sum(iters == 400 for _, iters, _, _ in two.done()) > 100)
-        killed.append(next(pid for pid, iters, _, _ in two.done() if iters == 400))
+        until(lambda: sum(iters == 400 for _, iters, _, _ in ready.done()) > 100)
+        killed.append(next(pid for pid, iters, _, _ in ready.done() if iters == 400))
         os.kill(killed[0], signal.SIGKILL)
 
     with meanwhile(kill):
-        assert sweep(two, "iters=400,30,31,32") == 0
-    steps = [(pid, step) for pid, iters, _, step in two.done() if iters == 400]
+        assert sweep(ready, "iters=400,30,31,32") == 0
+    steps = [(pid, step) for pid, iters, _, step in ready.done() if iters == 400]
     before, after = ([s for pid, s in steps if (pid in killed) == dead] for dead in (True, False))
     assert len({pid for pid, _ in steps}) == 2
     assert before == list(range(len(before)))
@@ -287,16 +350,16 @@ def test_kill_9_of_a_worker_in_mid_cell(two, here, monkeypatch):
     assert not list((here / "runs" / ".partial").iterdir())
 
 
-def test_a_cell_that_kills_its_workers_fails_alone(two, here, capsys):
-    assert sweep(two, f"lr={DEADLY},0.01", "iters=30") == 1
+def test_a_cell_that_kills_its_workers_fails_alone(ready, here, capsys):
+    assert sweep(ready, f"lr={DEADLY},0.01", "iters=30") == 1
     assert f"  lr={DEADLY} iters=30: its worker died, several times" in capsys.readouterr().out
     assert [row["status"] for row in table()] == ["failed", "ok"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
-def test_a_caller_that_is_stopped_and_started_again(two, here, capsys, monkeypatch, how):
+def test_a_caller_that_is_stopped_and_started_again(ready, here, capsys, monkeypatch, how):
     """Finished cells are not run twice."""
-    with caller(two.address, "iters=60:69") as process:
+    with caller(ready.address, "iters=60:69") as process:
         read(process, ok=3)
         process.send_signal(how)
         error = process.communicate(timeout=20)[1]
@@ -305,58 +368,61 @@ def test_a_caller_that_is_stopped_and_started_again(two, here, capsys, monkeypat
     whole = {store.load(path).config["training"]["max_iters"] for path in stored}
     assert 3 <= len(whole) < 10
     if how != signal.SIGKILL:
-        assert error == "stopped\n"
+        assert re.fullmatch(STOPPED, error)
         rows = Counter(row["status"] for row in table())
         assert rows["ok"] >= 3
         assert rows["ok"] + rows["not run"] == 10
-    until(lambda: not any(two.client.processing().values()))
-    begun = {iters for _, iters, _, _ in two.done()}
+    until(lambda: not any(ready.client.processing().values()))
+    begun = {iters for _, iters, _, _ in ready.done()}
     assert len(begun) <= len(whole) + 2  # one a worker that had begun
-    assert sweep(two, "iters=60:69") == 0
+    assert sweep(ready, "iters=60:69") == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "stored" in line)
     assert int(line.split()[2]) >= len(whole)
     assert {path: path.stat().st_mtime_ns for path in stored} == stored
-    times = Counter((iters, step) for _, iters, _, step in two.done())
+    times = Counter((iters, step) for _, iters, _, step in ready.done())
     assert {times[iters, step] for iters in whole for step in range(iters)} == {1}
     check_alone(monkeypatch, [(iters, 0) for iters in range(60, 70)])
 
 
-def test_a_scheduler_that_dies(here, tmp_path, two):
-    """The caller says so; what was finished stays."""
-    with (
-        scheduler(tmp_path) as (address, process),
-        worker(address, tmp_path / "worker", two.package, "--no-nanny", "--death-timeout", "1", steps=two.steps),
-        caller(address, "iters=60:69") as ours,
-    ):
-        read(ours, ok=2)
-        process.kill()
-        start = time.monotonic()
-        out, error = ours.communicate(timeout=60)
-        assert time.monotonic() - start < 40
+def test_a_worker_that_joins_later_and_a_scheduler_that_dies(here, ready, tmp_path):
+    """The cells wait for workers. Without a scheduler the caller ends, and what was finished stays."""
+    with scheduler(tmp_path) as (address, process), caller(address, "iters=60:69") as ours:
+        assert ours.stdout.readline() == "10 cells: 0 stored, 10 to run\n"
+        assert ours.stdout.readline() == "0 workers; the cells wait for some to join\n"
+        options = ("--no-nanny", "--death-timeout", "1")
+        with worker(address, tmp_path / "worker", ready.package, *options, steps=ready.steps):
+            read(ours, ok=2)
+            process.kill()
+            out, error = ours.communicate(timeout=40)
     assert ours.returncode == 1
-    assert "scheduler is gone" in out + error
-    assert len(list(store.runs())) >= 2
+    assert error == ""
+    done = [row["status"] for row in table()].count("ok")
+    assert done >= 2
+    assert f"{done} of 10 cells done, {10 - done} failed; out/cells.csv" in out
+    assert out.count(": the scheduler is gone") == 2 * (10 - done)  # when it fails, and in the list
+    assert len(list(store.runs())) >= done
 
 
 # ---- two sweeps at once
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["to the end", "one is stopped"])
-def test_two_sweeps_share_cells(two, here, stopped):
+def test_two_sweeps_share_cells(ready, here, stopped):
     """Each is trained once, although neither sweep has seen it stored; the one that goes on loses nothing."""
 
     def stop() -> None:
-        until(lambda: any(iters > 103 for _, iters, _, _ in two.done()))
+        until(lambda: any(iters > 103 for _, iters, _, _ in ready.done()))
         if stopped:
             process.send_signal(signal.SIGINT)
 
-    with caller(two.address, "iters=100:107") as process:
+    with caller(ready.address, "iters=100:107") as process:
         read(process, ok=1)
         with meanwhile(stop):
-            assert sweep(two, "iters=103:110") == 0
+            assert sweep(ready, "iters=103:110") == 0
         _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == ((130, "stopped\n") if stopped else (0, ""))
-    times = Counter((iters, step) for _, iters, _, step in two.done())
+    assert process.returncode == (130 if stopped else 0)
+    assert re.fullmatch(STOPPED if stopped else "", error)
+    times = Counter((iters, step) for _, iters, _, step in ready.done())
     assert set(times.values()) == {1}
     assert {store.load(path).config["training"]["max_iters"] for path in store.runs()} >= set(range(103, 111))
     assert stopped or len(list(store.runs())) == 11
@@ -365,11 +431,11 @@ def test_two_sweeps_share_cells(two, here, stopped):
 # ---- throughput
 
 
-def check_throughput(two: Cluster, cells: int, steps: int) -> None:
+def check_throughput(ready: Cluster, cells: int, steps: int) -> None:
     """Sleeping cells: what is measured is what Dask and the store cost, on a machine that may do other things."""
     first = 10 * steps
     start = time.monotonic()
-    assert sweep(two, f"iters={steps}", f"seeds={first}:{first + cells - 1}") == 0
+    assert sweep(ready, f"iters={steps}", f"seeds={first}:{first + cells - 1}") == 0
     wall, rows = time.monotonic() - start, table()
     work = sum(float(row["seconds"]) for row in rows)
     assert work > cells * steps * STEP
@@ -377,13 +443,13 @@ def check_throughput(two: Cluster, cells: int, steps: int) -> None:
     assert wall < 1.15 * work / 2, f"{wall:.1f} s, {work / 2:.1f} s would be ideal"
 
 
-def test_two_workers_are_twice_as_fast(two, here):
-    check_throughput(two, cells=16, steps=100)
+def test_two_workers_are_twice_as_fast(ready, here):
+    check_throughput(ready, cells=16, steps=100)
 
 
 @pytest.mark.faults
-def test_64_cells_of_two_seconds(two, here):
-    check_throughput(two, cells=64, steps=400)
+def test_64_cells_of_two_seconds(ready, here):
+    check_throughput(ready, cells=64, steps=400)
 
 
 # ---- who may work
@@ -394,30 +460,30 @@ def test_64_cells_of_two_seconds(two, here):
     [
         ("a comment", [], "its versions are not the caller's: sources of lintf "),
         ("a version", [], "its versions are not the caller's: lintf 0.0.1 instead of "),
-        ("no module", [], "the workers cannot import this lintf (ModuleNotFoundError"),
+        ("no sweeps", [], "the workers cannot import this lintf (AttributeError("),
         ("nothing", ["--nthreads", "2"], "it runs 2 cells at a time; one is allowed: dask worker --nthreads 1"),
     ],
 )
-def test_a_worker_that_could_not_do_the_same_is_refused(two, here, tmp_path, capsys, change, options, said):
+def test_a_worker_that_could_not_do_the_same_is_refused(ready, here, tmp_path, capsys, change, options, said):
     """Before any cell begins."""
-    package = shutil.copytree(two.package, tmp_path / "other" / "lintf")
+    package = shutil.copytree(ready.package, tmp_path / "other" / "lintf")
     if change == "a comment":
         with open(package / "gram.py", "a") as file:
             file.write("# one line more\n")
     elif change == "a version":
         init = (package / "__init__.py").read_text()
         (package / "__init__.py").write_text(init.replace("0.1.0", "0.0.1"))
-    elif change == "no module":
-        (package / "cluster.py").unlink()
-    with worker(two.address, tmp_path / "worker", package, "--no-nanny", *options):
-        two.wait(3)
-        assert sweep(two, "iters=20,21") == 2
+    elif change == "no sweeps":
+        (package / "cluster.py").write_text("")
+    with worker(ready.address, tmp_path / "worker", package, "--no-nanny", *options):
+        ready.wait(3)
+        assert sweep(ready, "iters=20,21") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert said in error
-    assert two.done() == []
-    two.wait(2)
+    assert ready.done() == []
+    ready.wait(2)
 
 
 class Quiet(http.server.BaseHTTPRequestHandler):
