@@ -1,16 +1,27 @@
-"""The trainings of page 25: linear transformers over depth, examples, dimension and condition number."""
+"""The trainings of page 25: linear transformers over depth, examples, dimension and condition number; and what they
+are held against."""
 
 from __future__ import annotations
 
-from functools import partial
+import json
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from lintf import isotropic
 from lintf.checks import check_int, check_real
-from lintf.model import LinearTransformer
-from lintf.rotation import rotated_task
+from lintf.isotropic import Isotropic
+from lintf.model import LinearTransformer, Params
+from lintf.prompts import Gram
+from lintf.rotation import rotated_task, rotation, whitened
 from lintf.settings import Training
 from lintf.several import Plan
+from lintf.solvers import Predictor, squared_error
+
+OPTIMA = Path(__file__).parents[1] / "benchmarks" / "phase_diagram" / "optima.json"
 
 
 def scales(kappa: float, d: int) -> list[float]:
@@ -37,3 +48,29 @@ def phase(
     schedule = {"lr_end": 0.0, "decay_steps": check_int("max_iters", max_iters, 1), "clip": 1.0}
     recipe = Training(lr, max_iters, B, **schedule, record_every=max_iters, first_steps=5)
     return LinearTransformer(d=d, n_layer=n_layer), task, recipe
+
+
+def through_lens(params: Params, seed: int, kappa: float) -> Params:
+    """The same network as it acts on whitened covariates g, x = U D g: Q' = (U D)^T Q U D and P' = (U D)^-1 P U D, in
+    float64. params: (1, L, 1, d, d)."""
+    P, Q = (params[name].double() for name in "PQ")
+    UD = rotation(seed, scales(kappa, Q.shape[-1]))
+    return {"P": torch.linalg.inv(UD) @ P @ UD, "Q": whitened(Q, UD[None])}
+
+
+def scores(method: Predictor, prompts: Gram) -> Tensor:
+    """(2,): the mean squared error without the worst thousandth of the prompts, and the mean over all."""
+    errors = squared_error(method, prompts).flatten().sort().values
+    return torch.stack([errors[: len(errors) - len(errors) // 1000].mean(), errors.mean()])
+
+
+@cache
+def best_layers(n_layer: int, N: int, d: int, rare: float) -> Isotropic:
+    """`isotropic.optimum`, for the page's own settings downhill from what the search found before, which takes a
+    hundredth of the time (benchmarks/optima.py)."""
+    found = json.loads(OPTIMA.read_text(encoding="utf-8")) if OPTIMA.is_file() else []
+    wanted = {"n_layer": n_layer, "N": N, "d": d, "rare": rare}
+    for row in found:
+        if row.items() >= wanted.items():
+            return isotropic.local_optimum(row["a"], row["b"], N, d, rare)
+    return isotropic.optimum(n_layer, N, d, rare)

@@ -152,3 +152,22 @@ def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
     ax.set(xlabel="training step", ylabel="distance to identity", yscale="log")
     ax.set_ylim(bottom=ax.get_ylim()[0] / 4)  # room for the legend
     legend(ax, len(matrices), ncols=len(columns))
+
+
+def maps(
+    panels_of: Mapping[str, Tensor], columns: int, x: tuple[str, Sequence], y: tuple[str, Sequence], label: str, **look
+) -> None:
+    """Small panels, title -> values (len(y), len(x)) as colours, infinite ones crossed out, with one colour bar under
+    the label. x and y: the names of the axes and the values along them. look: for `Axes.imshow`."""
+    rows = -(-len(panels_of) // columns)
+    fig, axes = panels(rows, columns, 5 / columns, 4.2 / rows)
+    for i, (ax, (title, values)) in enumerate(zip(axes.flat, panels_of.items(), strict=True)):
+        image = ax.imshow(values, origin="lower", aspect="auto", **look)
+        ax.plot(*values.isinf().nonzero().T.flip(0), "kx", markersize=5)
+        ax.set_title(title, fontsize=8)
+        ax.set_xticks(range(len(x[1])), x[1], fontsize=7)
+        ax.set_yticks(range(len(y[1])), y[1], fontsize=7)
+        ax.set_xlabel(x[0] if i >= len(panels_of) - columns else "", fontsize=8)
+        ax.set_ylabel(y[0] if i % columns == 0 else "", fontsize=8)
+        ax.grid(False)
+    fig.colorbar(image, ax=axes, location="bottom", aspect=40, pad=0.02).set_label(label, fontsize=8)

@@ -98,8 +98,10 @@ def _training(given: dict[str, object], plan: Callable[[], Plan], seed: object) 
     try:
         model, task, training = plan()
         member = Member(model, task(seed) if callable(task) else task, training, seed)
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:  # what `fit` would refuse
         raise WrongInput(f"{label(given)}: {error}") from error
+    except Exception as error:  # of the user's function
+        raise WrongInput(f"{label(given)}: {type(error).__name__}: {error}") from error
     cell = TrainingCell(given, member.config)
     if cell.member != member:
         raise WrongInput(f"{label(given)}: {member.config} cannot be sent to a worker")
@@ -117,8 +119,8 @@ def _load(name: str) -> Callable[..., Plan]:
         else:
             module = importlib.import_module(where)
         function = getattr(module, attribute)
-    except (ImportError, AttributeError, OSError, ValueError, SyntaxError) as error:
-        raise WrongInput(f"{name}: no such function ({error})") from error
+    except Exception as error:  # it is the user's file
+        raise WrongInput(f"{name}: no such function ({type(error).__name__}: {error})") from error
     if not callable(function):
         raise WrongInput(f"{name} must be a function that returns (model, task, training), got {function!r:.80}")
     return function

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +11,11 @@ import torch
 from lintf import isotropic
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.phase_runs import phase, scales
+from lintf.phase_runs import OPTIMA, best_layers, phase, scales, scores, through_lens
 from lintf.prompts import LinearRegression
-from lintf.rotation import rotation, whitened
+from lintf.rotation import rotation
 from lintf.solvers import GradientDescent
 from lintf.theory import mapped
-
-OPTIMA = Path(__file__).parents[1] / "benchmarks" / "phase_diagram" / "optima.json"
 
 
 @pytest.mark.parametrize(("kappa", "d"), [(1.0, 2), (100.0, 5), (7.0, 12)])
@@ -56,9 +53,9 @@ def test_through_the_lens_a_network_is_another_network_on_isotropic_prompts():
     params = model.init(torch.Generator().manual_seed(1), torch.float64)
     UD = rotation(5, scales(50.0, 4))
     prompts = LinearRegression(N=7, d=4).sample(11, torch.Generator().manual_seed(2), dtype=torch.float64)
-    inside = {"P": torch.linalg.inv(UD) @ params["P"] @ UD, "Q": whitened(params["Q"][None], UD[None])[0]}
+    inside = through_lens({name: p[None] for name, p in params.items()}, 5, 50.0)
     outside = model.predict(params, mapped(prompts, UD))
-    assert torch.allclose(model.predict(inside, prompts), outside, rtol=1e-11, atol=0)
+    assert torch.allclose(model.predict(inside, prompts)[0], outside, rtol=1e-11, atol=0)
 
 
 def test_through_the_lens_gradient_descent_has_the_square_of_the_scales_as_preconditioner():
@@ -67,6 +64,18 @@ def test_through_the_lens_gradient_descent_has_the_square_of_the_scales_as_preco
     outside = GradientDescent(3, 0.02).predict(mapped(prompts, UD))
     inside = GradientDescent(3, 0.02, D.square().diag()).predict(prompts)
     assert torch.allclose(inside, outside, rtol=1e-11, atol=0)
+
+
+def test_scores_set_the_worst_thousandth_aside():
+    class Zero:
+        def predict(self, prompts):
+            return torch.zeros_like(prompts.y)
+
+    prompts = LinearRegression(N=7, d=4).sample(2500, torch.Generator().manual_seed(2), dtype=torch.float64)
+    errors = sorted(v**2 for v in prompts.y.tolist())
+    typical, mean = scores(Zero(), prompts).tolist()
+    assert typical == pytest.approx(sum(errors[:2498]) / 2498)
+    assert mean == pytest.approx(sum(errors) / 2500)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +102,12 @@ def test_what_the_file_has_cannot_be_improved_nearby(optima):
 @pytest.mark.parametrize("setting", [(1, 20, 5), (2, 5, 10), (2, 160, 2), (3, 20, 5)])
 def test_a_new_search_finds_the_same(optima, setting):
     (row,) = [row for row in optima if (row["n_layer"], row["N"], row["d"]) == setting]
-    L, N, d = setting
-    best = isotropic.optimum(L, N, d, row["rare"]).loss
-    assert isotropic.local_optimum(row["a"], row["b"], N, d, row["rare"]).loss == pytest.approx(best, rel=1e-6)
+    best = isotropic.optimum(*setting, row["rare"]).loss
+    assert best_layers(*setting, row["rare"]).loss == pytest.approx(best, rel=1e-6)
+
+
+def test_settings_that_the_file_does_not_have_are_searched():
+    assert best_layers(2, 7, 3, 1e-3).loss == isotropic.optimum(2, 7, 3, 1e-3).loss
 
 
 @pytest.mark.parametrize("N", [5, 20, 160])

@@ -270,3 +270,20 @@ def test_the_same_figure_is_the_same_file():
         files.append(buffer.getvalue())
     assert files[0] == files[1]
     assert len(files[0]) > 1000
+
+
+def test_maps_have_a_panel_each_one_scale_and_crosses_for_what_is_infinite():
+    values = torch.tensor([[0.0, 1.0, torch.inf], [2.0, 3.0, 4.0]])
+    names = ["a", "b", "c", "d"]
+    plots.maps({n: values for n in names}, 2, ("$N$", [5, 10, 20]), ("$L$", [1, 2]), "log loss", vmin=0, vmax=6)
+    *panels, bar = plt.gcf().axes
+    assert [ax.get_title() for ax in panels] == names
+    assert bar.get_xlabel() == "log loss"
+    for ax in panels:
+        (image,), (crosses,) = ax.get_images(), ax.get_lines()
+        assert image.get_clim() == (0, 6)
+        assert np.array_equal(image.get_array().filled(np.inf), values.numpy())
+        assert crosses.get_xydata().tolist() == [[2, 0]]
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["5", "10", "20"]
+    assert [ax.get_xlabel() for ax in panels] == ["", "", "$N$", "$N$"]
+    assert [ax.get_ylabel() for ax in panels] == ["$L$", "", "$L$", ""]

@@ -143,6 +143,8 @@ def test_a_law_may_depend_on_the_seed(here):
         ("nowhere.py:plan", ["seeds=0"], "nowhere.py:plan: no such function ("),
         ("no.such.module:plan", ["seeds=0"], "no.such.module:plan: no such function ("),
         ("wrong.py:plan", ["seeds=0"], "wrong.py:plan: no such function ("),
+        ("faulty.py:plan", ["N=4"], "N=4: NameError: name 'nothing' is not defined"),
+        ("undefined.py:plan", ["N=4"], "undefined.py:plan: no such function (NameError: "),
         (":plan", ["seeds=0"], ":plan: no such function ("),
         ("plan.py:", ["seeds=0"], "plan.py:: no such function ("),
     ],
@@ -150,6 +152,8 @@ def test_a_law_may_depend_on_the_seed(here):
 )
 def test_a_function_that_will_not_do(here, name, texts, said):
     (here / "wrong.py").write_text("def plan(:")
+    (here / "faulty.py").write_text("def plan(N):\n    return nothing\n")
+    (here / "undefined.py").write_text("nothing\n")
     with pytest.raises(WrongInput) as caught:
         of(name, *texts)
     assert str(caught.value).startswith(said)
