@@ -162,8 +162,9 @@ def maps(
     rows = -(-len(panels_of) // columns)
     fig, axes = panels(rows, columns, 5 / columns, 4.2 / rows)
     for i, (ax, (title, values)) in enumerate(zip(axes.flat, panels_of.items(), strict=True)):
-        image = ax.imshow(values, origin="lower", aspect="auto", **look)
-        ax.plot(*values.isinf().nonzero().T.flip(0), "kx", markersize=5)
+        image = ax.imshow(values.numpy(), origin="lower", aspect="auto", **look)
+        down, right = np.nonzero(np.isinf(values.numpy()))
+        ax.plot(right, down, "kx", markersize=5)
         ax.set_title(title, fontsize=8)
         ax.set_xticks(range(len(x[1])), x[1], fontsize=7)
         ax.set_yticks(range(len(y[1])), y[1], fontsize=7)

@@ -275,7 +275,7 @@ def test_the_same_figure_is_the_same_file():
 def test_maps_have_a_panel_each_one_scale_and_crosses_for_what_is_infinite():
     values = torch.tensor([[0.0, 1.0, torch.inf], [2.0, 3.0, 4.0]])
     names = ["a", "b", "c", "d"]
-    plots.maps({n: values for n in names}, 2, ("$N$", [5, 10, 20]), ("$L$", [1, 2]), "log loss", vmin=0, vmax=6)
+    plots.maps(dict.fromkeys(names, values), 2, ("$N$", [5, 10, 20]), ("$L$", [1, 2]), "log loss", vmin=0, vmax=6)
     *panels, bar = plt.gcf().axes
     assert [ax.get_title() for ax in panels] == names
     assert bar.get_xlabel() == "log loss"
