@@ -57,7 +57,7 @@ def alter(path, name, where, factor):
 def test_help_and_version(capsys):
     assert main([]) == 2
     assert "usage: python -m lintf" in capsys.readouterr().err
-    for command in ("list", "run", "verify", "reproduce"):
+    for command in ("list", "run", "sweep", "verify", "reproduce"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0
@@ -73,7 +73,7 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["verfy"], "unknown command 'verfy'; the nearest is verify; there are list, run, verify, reproduce"),
+        (["verfy"], "unknown command 'verfy'; the nearest is verify; there are list, run, sweep, verify, reproduce"),
         (["verify", "a", "b"], "unrecognized arguments: b"),
         (["verify", "--fast"], "unrecognized arguments: --fast"),
         (["verify", "--jobs", "0"], "--jobs: must be a whole number from 1, got '0'"),

@@ -7,13 +7,13 @@ import csv
 import importlib.util
 import json
 import os
-import pickle
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+from distributed.protocol import deserialize, serialize
 
 from lintf import cells, cluster, grid, notebook, pages, store, sweep, versions
 from lintf.__main__ import main
@@ -105,7 +105,7 @@ def test_cells_of_a_function(here):
     assert [cell.member for cell in found] == members
     assert [cell.file(Path("out")) for cell in found] == [member.path for member in members]
     assert len({cell.key for cell in found}) == 4
-    assert pickle.loads(pickle.dumps(found)) == found
+    assert deserialize(*serialize(found)) == found
 
 
 def test_a_function_of_a_module_and_without_seeds(here, monkeypatch):
@@ -205,7 +205,7 @@ def test_cells_of_a_page(here):
     assert {cell.source for cell in found} == {(here / "own.ipynb").read_text()}
     assert len({cell.key for cell in found}) == 4
     assert all(cell.page == "own" and cell.file(Path("out")) == Path(f"out/{cell.key}.ipynb") for cell in found)
-    assert pickle.loads(pickle.dumps(found)) == found
+    assert deserialize(*serialize(found)) == found
 
 
 def test_every_page_takes_its_own_values():
