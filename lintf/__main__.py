@@ -165,7 +165,10 @@ def _sweep(arguments: argparse.Namespace) -> int:
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-        table.write()
+        try:
+            table.write()
+        except OSError as error:
+            print(f"error: the table could not be written ({error})", file=sys.stderr)
     print(*table.failures(), sep="\n", end="")
     print(f"{table.summary()}; {table.folder / 'cells.csv'}")
     return int(table.failed > 0)

@@ -132,16 +132,23 @@ class Table:
     def __init__(self, folder: Path, cells: Sequence[Cell]) -> None:
         self.folder, self.cells = folder, cells
         self.results: dict[int, tuple[str, Result]] = {}  # place of the cell -> stored or new, and its result
+        self.claims: dict[int, list[dict]] = {}
 
     def look(self) -> list[int]:
         """Enter what is stored; the places of the cells that are not. Raises StoreError for a damaged run."""
         for i, cell in enumerate(self.cells):
             if result := cell.stored(self.folder):
-                self.results[i] = "stored", result
+                self._enter(i, result, "stored")
         return [i for i in range(len(self.cells)) if i not in self.results]
 
     def add(self, i: int, result: Result) -> None:
-        self.results[i] = "new", result
+        self._enter(i, result, "new")
+
+    def _enter(self, i: int, result: Result, found: str) -> None:
+        """Without notebook and runs, which would fill the memory."""
+        if result.ok and result.notebook:
+            self.claims[i] = list(claims(result.notebook))
+        self.results[i] = found, replace(result, notebook="", runs={})
 
     @property
     def failed(self) -> int:
@@ -170,10 +177,8 @@ class Table:
             status = ("ok" if result.ok else "failed") if found else "not run"
             times = [f"{result.begun:.2f}", f"{result.seconds:.2f}"] if result.begun else ["", ""]
             rows.append([*given, status, found, result.detail, *times, result.worker, cell.file(self.folder).name])
-            if result.notebook and result.ok:
-                claimed += [
-                    [*given, c["key"], c["published"], c["measured"], c["holds"]] for c in claims(result.notebook)
-                ]
+            for c in self.claims.get(i, ()):
+                claimed.append([*given, c["key"], c["published"], c["measured"], c["holds"]])
         self._write("cells.csv", [*names, *heads], rows)
         if claimed:
             self._write("claims.csv", [*names, "claim", "published", "measured", "holds"], claimed)

@@ -129,8 +129,7 @@ tune, test = isotropic_prompts(tune_prompts, 98), isotropic_prompts(test_prompts
 # A polynomial of high degree can be very wrong on a prompt with a rare, large eigenvalue. Where examples are few, one such
 # prompt among thousands rules the mean. So every method gets two scores: its typical loss, which sets the worst
 # thousandth of its prompts aside, and the mean over all.
-
-# %% [markdown]
+#
 # ## The competitors
 #
 # Gradient descent gets as many steps as the network has layers, and the size that is best on the tuning prompts. With
@@ -224,6 +223,32 @@ phase_maps(logs, "log loss of the network", cmap="viridis", vmin=-12, vmax=0)
 # helps, and they help each other: in the lower left corner of a panel nothing is learned, in the upper right corner the
 # answer has five or six correct digits. A condition number of 100 costs the deep networks one or two of them, and shallow
 # ones nothing, although these, too, have to find $\Sigma^{-1}$ and store it.
+#
+# A cut through these panels shows the competitors beside the network: in five dimensions, for a round covariance and for
+# a badly conditioned one.
+
+# %% mystnb={"figure": {"caption": "Typical loss over d against the number of examples, for d = 5, two layers or steps (left) and four (right), at condition number 1 (top) and 100 (bottom; at 1 both descents are the same): the trained network (line: mean, band: smallest to largest of two seeds; no point where one diverged), gradient descent and preconditioned gradient descent with the best step size, and the best network of its form. Least squares makes no error from five examples on.", "name": "fig-phase-cut"}, "image": {"alt": "Four panels of falling curves over 5 to 160 examples. With two layers at condition number 1 network and limit fall together to 5e-5, descent to 0.003. With four layers the limit falls to 1e-18, the network levels off at 1e-11, and descent ends at 1e-5. At condition number 100 gradient descent without a preconditioner hardly falls, and the network of four layers levels off at 1e-9."}}
+cuts = {}
+for kappa, L in product((kappas[0], kappas[-1]), (n_layers[1], n_layers[-1])):
+    keys = [(L, N, ds[len(ds) // 2], kappa) for N in Ns]
+    losses = {
+        "network": torch.stack([trained[k][:, 0] for k in keys], 1),
+        "gradient descent": torch.stack([plain[k][:1] for k in keys], 1),
+        "preconditioned": torch.stack([preconditioned[k][:1] for k in keys], 1),
+        "limit": torch.stack([limit[k[:3]][:1] for k in keys], 1),
+    }
+    curves = {
+        name: (Ns, v.nan_to_num(posinf=torch.nan) / keys[0][2])
+        for name, v in losses.items()
+    }
+    cuts[rf"$L = {L}$, $\kappa = {kappa:g}$"] = curves
+look = {"xscale": "log", "yscale": "log", "ylabel": "loss / $d$"}
+plots.curves(cuts, len(seeds), xlabel="examples $N$", **look)
+
+# %% [markdown]
+# Descent with the same number of steps is behind from the start, and farther behind with every doubling of the examples. Without
+# the preconditioner it hardly gets anywhere, even in four steps. And from some number of examples on, the limit of four layers
+# falls away from the networks that were trained.
 #
 # ## Who wins
 #
