@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import lintf
 from lintf import grid, listing, notebook, store, sweep
+from lintf.cells import Result
 from lintf.names import WrongInput, nearest
 from lintf.verify import Outcome, reproduce
 from lintf.workers import MOST, cores, verify_all
@@ -159,7 +160,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
             with cluster.connect(arguments.scheduler, min(arguments.jobs or cores(), len(missing))) as client:
                 there = len(client.nthreads())
                 print(f"{there} workers" + "; the cells wait for some to join" * (there == 0), flush=True)
-                _watch(table, missing, client)
+                _watch(table, missing, cluster.run(client, [table.cells[i] for i in missing]))
     except KeyboardInterrupt:
         print(f"stopped; {table.summary()}, and the same command goes on from there", file=sys.stderr)
         return 130
@@ -174,12 +175,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return int(table.failed > 0)
 
 
-def _watch(table: sweep.Table, missing: list[int], client) -> None:
-    """Run the missing cells of a table, and keep and print what comes of each."""
-    from lintf import cluster
-
+def _watch(table: sweep.Table, missing: list[int], results: Generator[tuple[int, Result]]) -> None:
+    """Keep and print the results of a table's missing cells as they come."""
     form = "{desc} |{bar}| {elapsed}<{remaining}"
-    results = cluster.run(client, [table.cells[i] for i in missing])
     with closing(results), tqdm(total=len(missing), desc=f"0 of {len(missing)}", bar_format=form, disable=None) as bar:
         for done, (k, result) in enumerate(results, 1):
             cell = table.cells[missing[k]]
