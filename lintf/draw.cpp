@@ -9,11 +9,11 @@
 
 namespace {
 
-constexpr int D = DIM, LANES = 16, WIDTH = 32;
-constexpr int64_t CHUNK = LANES * WIDTH;  // prompts per task of a thread
-typedef float V __attribute__((vector_size(64)));
-typedef int32_t I __attribute__((vector_size(64)));
-typedef uint32_t U __attribute__((vector_size(64)));
+constexpr int64_t CHUNK = 512;  // prompts per task of a thread
+constexpr int D = DIM, LANES = VECTOR_BYTES / sizeof(float), WIDTH = CHUNK / LANES;
+typedef float V __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t I __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint32_t U __attribute__((vector_size(VECTOR_BYTES)));
 
 template <class To, class From>
 inline To as(From v) {
@@ -75,7 +75,7 @@ struct Chunk {
     V* y;                 // (WIDTH)
 };
 
-// Statistics of the 16 prompts in column b of a chunk.
+// Statistics of the prompts in column b of a chunk.
 void statistics(const Law& law, const Chunk& chunk, int b) {
     const V* z = chunk.z + b;
     auto next = [&z] { const V v = *z; z += WIDTH; return v; };
@@ -163,7 +163,7 @@ void gram_f32(int64_t E, int64_t B, int64_t rows, int64_t m, int64_t degree, int
     const int64_t chunks = (B + CHUNK - 1) / CHUNK, triangle = D * (D + 1) / 2;
 #pragma omp parallel num_threads(threads)
     {
-        V* memory = static_cast<V*>(aligned_alloc(64, (rows + triangle + 2 * D + 1) * WIDTH * sizeof(V)));
+        V* memory = static_cast<V*>(aligned_alloc(sizeof(V), (rows + triangle + 2 * D + 1) * WIDTH * sizeof(V)));
         auto after = [&](int64_t count) { return reinterpret_cast<V(*)[WIDTH]>(memory + count * WIDTH); };
         const Chunk chunk{memory, after(rows), after(rows + triangle), after(rows + triangle + D),
                           memory + (rows + triangle + 2 * D) * WIDTH};

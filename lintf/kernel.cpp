@@ -108,9 +108,9 @@ struct Kernel : Recursion<T, typename Lanes<T>::V> {
         constexpr int LANES = Lanes<T>::COUNT;
 #pragma omp parallel num_threads(threads)
         {
-            Layer* layers = static_cast<Layer*>(aligned_alloc(64, sizeof(Layer) * (L + 1)));
-            auto* heads = static_cast<typename R::Head*>(aligned_alloc(64, sizeof(typename R::Head) * L * H));
-            Gradient* g = static_cast<Gradient*>(aligned_alloc(64, sizeof(Gradient) * L * H));
+            Layer* layers = static_cast<Layer*>(aligned_alloc(sizeof(V), sizeof(Layer) * (L + 1)));
+            auto* heads = static_cast<typename R::Head*>(aligned_alloc(sizeof(V), sizeof(typename R::Head) * L * H));
+            Gradient* g = static_cast<Gradient*>(aligned_alloc(sizeof(V), sizeof(Gradient) * L * H));
 #pragma omp for schedule(static)
             for (int64_t job = 0; job < E * chunks; job++) {
                 const int64_t e = job / chunks, k = shared ? 0 : e, first = job % chunks * CHUNK;

@@ -1,9 +1,20 @@
-// Loading and storing a vector of prompts; at the end of a batch only n of its lanes are there.
+// A vector of prompts, as wide as the processor's registers: a wider one would be split by the compiler, and spilled.
+// Loading and storing it; at the end of a batch only n of its lanes are there.
 #pragma once
 #include <cstdint>
 #include <cstring>
 
 #define INLINE static inline __attribute__((always_inline))
+
+#ifndef VECTOR_BYTES  // given by tests and benchmarks only
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else  // SSE2, NEON
+#define VECTOR_BYTES 16
+#endif
+#endif
 
 // lanes beyond n hold zeros
 template <class V, class T>

@@ -88,10 +88,10 @@ struct Lines {
             typedef typename Plain::Head Head;
             typedef typename R::Layer SeriesLayer;
             typedef typename R::Head SeriesHead;
-            Layer* layers = static_cast<Layer*>(aligned_alloc(64, sizeof(Layer) * (L + 1)));
-            Head* heads = static_cast<Head*>(aligned_alloc(64, sizeof(Head) * L * H));
-            SeriesLayer* rest = static_cast<SeriesLayer*>(aligned_alloc(64, sizeof(SeriesLayer) * (L + 1)));
-            SeriesHead* rest_heads = static_cast<SeriesHead*>(aligned_alloc(64, sizeof(SeriesHead) * L * H));
+            Layer* layers = static_cast<Layer*>(aligned_alloc(sizeof(V), sizeof(Layer) * (L + 1)));
+            Head* heads = static_cast<Head*>(aligned_alloc(sizeof(V), sizeof(Head) * L * H));
+            SeriesLayer* rest = static_cast<SeriesLayer*>(aligned_alloc(sizeof(V), sizeof(SeriesLayer) * (L + 1)));
+            SeriesHead* rest_heads = static_cast<SeriesHead*>(aligned_alloc(sizeof(V), sizeof(SeriesHead) * L * H));
 #pragma omp for schedule(dynamic)
             for (int64_t job = 0; job < E * K * chunks; job++) {
                 const int64_t line = job / chunks, e = line / K, data_of = shared_data ? 0 : e;

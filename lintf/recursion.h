@@ -11,7 +11,10 @@
 #error "compile with -DDIM=d"
 #endif
 #define INNER _Pragma("GCC unroll 32")
-#if DIM <= 6  // beyond, the code would grow by d^3 and take minutes to compile
+// Loops around the innermost are unrolled while their vectors stay in the registers: 32 with AVX-512, else 16. Beyond,
+// the code spills, and takes minutes to compile, since it grows as d^3.
+#define UNROLLED (VECTOR_BYTES == 64 ? 6 : 4)
+#if DIM <= UNROLLED
 #define OUTER INNER
 #else
 #define OUTER _Pragma("GCC unroll 1")
@@ -145,17 +148,17 @@ template <class T>
 struct Vector;
 template <>
 struct Vector<float> {
-    typedef float V __attribute__((vector_size(64)));
+    typedef float V __attribute__((vector_size(VECTOR_BYTES)));
 };
 template <>
 struct Vector<double> {
-    typedef double V __attribute__((vector_size(64)));
+    typedef double V __attribute__((vector_size(VECTOR_BYTES)));
 };
 
 template <class T>
 struct Lanes {
     typedef typename Vector<T>::V V;
-    static constexpr int COUNT = 64 / sizeof(T);
+    static constexpr int COUNT = VECTOR_BYTES / sizeof(T);
     typedef Recursion<T, V> Plain;
 
     struct Weight {  // a matrix that all lanes share
