@@ -118,14 +118,14 @@ class Encoder:
         params = {}
         for name, shape in self.shapes.items():
             if name.endswith(("norms", "norm")):
-                params[name] = torch.tensor([[1.0], [0.0]]).expand(shape).clone()
+                params[name] = torch.tensor([[1.0], [0.0]], dtype=dtype, device="cpu").expand(shape).clone()
             elif name == "positions":
-                params[name] = torch.randn(shape, generator=generator, dtype=dtype)
+                params[name] = torch.randn(shape, generator=generator, dtype=dtype, device="cpu")
             elif name in ("in", "out"):
                 reach = 1 / math.sqrt(2 * self.d + 1 if name == "in" else self.width)
-                params[name] = reach * (2 * torch.rand(shape, generator=generator, dtype=dtype) - 1)
+                params[name] = reach * (2 * torch.rand(shape, generator=generator, dtype=dtype, device="cpu") - 1)
             else:
-                weights = self.init_std * torch.randn(shape, generator=generator, dtype=dtype)
+                weights = self.init_std * torch.randn(shape, generator=generator, dtype=dtype, device="cpu")
                 params[name] = torch.cat((weights[..., :-1], torch.zeros_like(weights[..., -1:])), -1)  # bias 0
         return {name: p.to(dtype) for name, p in params.items()}
 

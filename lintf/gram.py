@@ -55,18 +55,28 @@ def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
 def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
     """Mean over the B prompts of (prediction - y)^2, one number per ensemble member.
 
-    backend: "kernel" is the compiled CPU kernel (first derivatives only; raises RuntimeError where it cannot be had),
-    "plain" is PyTorch on any device, "auto" takes the kernel where `kernel.unavailable` has no objection.
+    backend: "kernel" is the compiled CPU kernel (first derivatives with respect to P and Q only; raises RuntimeError
+    where it cannot be had), "plain" is PyTorch on any device, "auto" takes the kernel wherever it can be had.
     """
     check_choice("backend", backend, BACKENDS)
     P, Q, gram = _broadcast(P, Q, gram)
-    why_not = kernel.unavailable(P.shape[-1], P.dtype, P.device.type)
+    why_not = _no_kernel(P, Q, gram)
     if backend == "kernel" and why_not:
         raise RuntimeError(f"the compiled kernel cannot be used: {why_not}")
-    inputs = (P, Q, gram.S, gram.s, gram.x, gram.y)
-    if backend == "plain" or why_not or any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
+    if backend == "plain" or why_not:
         return (forward(P, Q, gram) + gram.y).square().mean(-1)
-    return _KernelMSE.apply(*inputs, gram.N, torch.is_grad_enabled() and (P.requires_grad or Q.requires_grad))
+    grad = torch.is_grad_enabled() and (P.requires_grad or Q.requires_grad)
+    return _KernelMSE.apply(P, Q, gram.S, gram.s, gram.x, gram.y, gram.N, grad)
+
+
+def _no_kernel(P: Tensor, Q: Tensor, gram: Gram) -> str | None:
+    """Why the compiled kernel cannot be used on these, in words; None where it can."""
+    data = (gram.S, gram.s, gram.x, gram.y)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in data):
+        return "it gives no gradient with respect to the prompts"
+    if why_not := kernel.unavailable(P.shape[-1], P.dtype, P.device.type):
+        return why_not
+    return None if all(map(kernel.in_memory, (P, Q, *data))) else "a tensor is inside a transform, such as torch.func's"
 
 
 class _KernelMSE(torch.autograd.Function):

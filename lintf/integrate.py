@@ -23,7 +23,7 @@ def integrate(tasks: Sequence[LinearRegression], gram: Gram) -> Gram:
     if any(task.noise_std for task in tasks):
         raise ValueError(f"noise_std must be 0 to integrate, got {[task.noise_std for task in tasks]}")
     d, dtype, device = gram.d, gram.S.dtype, gram.S.device
-    unit = torch.eye(d, dtype=dtype)
+    unit = torch.eye(d, dtype=dtype, device="cpu")
     root, root_w = (roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
     # The d^2 points count 1 / d^2 each, which a factor of d^(1/2) in both undoes; Cov(x') = I / d but for "normal".
     x = (math.sqrt(d) if tasks[0].mode == "normal" else 1.0) * (unit if root is None else root)

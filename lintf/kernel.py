@@ -9,25 +9,19 @@ landscape.py too, with the same numbers up to rounding. LINTF_KERNEL=off switche
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
 import os
 import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-SOURCES = {"kernel": ("kernel.cpp", "draw.cpp"), "lines": ("lines.cpp",)}  # of each library
-HEADERS = ("lanes.h", "recursion.h")
-FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
+from lintf import build
+
 MAX_D = 32  # the unrolled code grows as d^2
 
 
@@ -41,8 +35,18 @@ def unavailable(d: int, dtype: torch.dtype, device: str = "cpu", library: str = 
         return f"d = {d} > {MAX_D}"
     if os.environ.get("LINTF_KERNEL", "on") == "off":
         return "LINTF_KERNEL=off"
-    built = _library(d, library)
+    built = build.library(d, library)
     return built if isinstance(built, str) else None
+
+
+def in_memory(t: Tensor) -> bool:
+    """Whether t is numbers in memory and nothing more: neither a tensor inside a transform of torch.func, nor a dual
+    number, nor one without data. Only such a tensor can be given to compiled code."""
+    try:
+        here = t.data_ptr() != 0 or t.numel() == 0
+    except RuntimeError:  # torch's answer for a tensor without storage
+        return False
+    return here and forward_ad.unpack_dual(t).tangent is None
 
 
 def loss_and_grad(
@@ -63,7 +67,7 @@ def loss_and_grad(
         raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
     library, weights = _library(d, "kernel"), L * H * d * d
     chunks = -(-B // library.chunk_size())
-    parts = torch.empty(E, chunks, 1 + 2 * weights * grad, dtype=torch.float64)  # sums over chunks of prompts
+    parts = _empty((E, chunks, 1 + 2 * weights * grad), torch.float64)  # sums over chunks of prompts
     run = library.run_f32 if P.dtype == torch.float32 else library.run_f64
     run(E, L, H, B, shared, grad, torch.get_num_threads(), *map(Tensor.data_ptr, (P, Q, *data, parts)))
     mean = (parts.sum(1) / B).to(P.dtype)
@@ -93,18 +97,27 @@ def lines(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, S: Tensor, s: Tensor, x:
         raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
     library = _library(d, "lines")
     chunks = -(-B // library.chunk_size())
-    parts = torch.empty(E, K, chunks, 3, dtype=torch.float64)
+    parts = _empty((E, K, chunks, 3), torch.float64)
     run = library.lines_f32 if P.dtype == torch.float32 else library.lines_f64
     sizes = (E, K, L, H, B, shared_data, shared_lines, torch.get_num_threads())
     run(*sizes, *map(Tensor.data_ptr, (*weights, *data, parts)))
     return (parts.sum(2) / B).view(*lead, K, 3)
 
 
+def check_words(words: np.ndarray) -> np.ndarray:
+    """Words (..., rows, B), of which every two rows are a pair, in one piece of memory. Raises ValueError."""
+    if words.dtype != np.uint32 or words.ndim < 2 or words.shape[-2] % 2:
+        raise ValueError(f"words must be uint32 (..., an even number of rows, B), got {words.dtype} {words.shape}")
+    return np.ascontiguousarray(words)
+
+
 def normals(words: np.ndarray, d: int) -> Tensor:
     """randoms.normals in float32."""
+    words = check_words(words)
     *rows, B = words.shape
-    z = torch.empty(words.shape, dtype=torch.float32)
-    _library(d, "kernel").normals_f32(math.prod(rows), B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
+    z = _empty(words.shape, torch.float32)
+    run = _library(d, "kernel").normals_f32
+    run(math.prod(rows), B, torch.get_num_threads(), words.ctypes.data, z.data_ptr())
     return z
 
 
@@ -120,15 +133,26 @@ def draw_gram(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """prompts._wishart in float32: S, s, x, y of E members from words (E, rows, B). few: for each of the m diagonal
     entries of Bartlett's factor how many squares are summed up, 0 where the polynomial chi[i] in z / reach is used."""
+    words, few = check_words(words), np.array(few, dtype=np.int64)
     E, rows, B = words.shape
     m, terms = chi.shape
-    few, chi = np.asarray(few, dtype=np.int64), np.ascontiguousarray(chi, dtype=np.float32)
+    below = m * (m - 1) // 2 + (d - m) * m  # entries of Bartlett's factor
+    needed = below + int(few.clip(min=1).sum()) + 2 * d + (m if noise_std else 0)
+    fit = m <= d and few.shape == (m,) and few.min() >= 0 and rows >= needed
+    if not fit or any(r is not None and (r.shape != (E, d, d) or r.device.type != "cpu") for r in (root, root_w)):
+        raise ValueError("shapes or devices do not fit together")  # what follows reads raw memory
+    chi = np.ascontiguousarray(chi, dtype=np.float32)
     roots = [None if r is None else r.float().contiguous() for r in (root, root_w)]
-    S, s, x, y = (torch.empty(E, *shape, B) for shape in ((d, d), (d,), (d,), ()))
+    S, s, x, y = (_empty((E, *shape, B), torch.float32) for shape in ((d, d), (d,), (d,), ()))
     sizes = (E, B, rows, m, terms - 1, torch.get_num_threads(), reach, noise_std)
     inputs = (few.ctypes.data, words.ctypes.data, chi.ctypes.data, *(r if r is None else r.data_ptr() for r in roots))
     _library(d, "kernel").gram_f32(*sizes, *inputs, *map(Tensor.data_ptr, (S, s, x, y)))
     return S, s, x, y
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory for compiled code to write to, whatever dtype and device a user has made the default."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 @cache
@@ -143,31 +167,11 @@ def keep_freed_memory() -> None:
 
 
 @cache
-def _library(d: int, name: str) -> ctypes.CDLL | str:
-    """A library for this d, built if need be and kept in the user's cache; a string says why there is none."""
-    named = shlex.split(os.environ.get("CXX", ""))
-    compiler = named or [name for name in ("c++", "g++", "clang++") if shutil.which(name)][:1]
-    if not compiler or not shutil.which(compiler[0]):
-        return f"no C++ compiler found{f' under CXX={named[0]}' if named else ''}"
-    try:
-        version = subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
-        sources = [Path(__file__).with_name(source) for source in SOURCES[name]]
-        texts = [path.read_text() for path in (*sources, *map(Path(__file__).with_name, HEADERS))]
-        key = hashlib.sha256(repr((texts, FLAGS, d, _processor(), version)).encode()).hexdigest()[:16]
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
-        target = folder / f"{name}-d{d}-{key}.so"
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as tmp:  # built aside, then moved: never half a library
-                built = Path(tmp) / "built.so"
-                command = [*compiler, *FLAGS, f"-DDIM={d}", *map(str, sources), "-o", str(built)]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    return f"{compiler[0]} failed on the kernel: {done.stderr.strip()[-500:]}"
-                os.replace(built, target)
-        library = ctypes.CDLL(str(target))
-    except (OSError, RuntimeError) as error:  # not runnable, cache not writable, no home
-        return f"{error}"
+def _library(d: int, name: str) -> ctypes.CDLL:
+    """Raises RuntimeError where there is none, which `unavailable` explains."""
+    library = build.library(d, name)
+    if isinstance(library, str):
+        raise RuntimeError(f"the compiled kernel cannot be used: {library}")
     size, flag, real, pointer = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
     signatures = {
         "run_f32": [size] * 4 + [flag] * 3 + [pointer] * 7,
@@ -182,11 +186,3 @@ def _library(d: int, name: str) -> ctypes.CDLL | str:
             getattr(library, function).argtypes, getattr(library, function).restype = types, None
     library.chunk_size.restype = size
     return library
-
-
-def _processor() -> str:
-    """What -march=native may depend on: a cache shared between machines must not mix them up."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return platform.machine() + platform.processor() + features

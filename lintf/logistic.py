@@ -107,7 +107,7 @@ def posterior_mean(X: Tensor, y: Tensor, w: Tensor, sweeps: int, generator: torc
             low = torch.where(a > 0, bounds, -torch.inf).amax(-1)
             high = torch.where(a < 0, bounds, torch.inf).amin(-1)
             below, above = torch.special.ndtr(low), torch.special.ndtr(high)
-            uniform = torch.rand(old.shape, generator=generator, dtype=torch.float64)
+            uniform = torch.rand(old.shape, generator=generator, dtype=torch.float64, device="cpu")
             new = torch.special.ndtri(below + uniform * (above - below)).clamp(low, high)
             density = torch.exp(-low.square() / 2) - torch.exp(-high.square() / 2)
             mean[..., j] += density / (above - below) / math.sqrt(2 * math.pi)  # of the coordinate, given the others

@@ -122,13 +122,13 @@ class Looped:
         params = {}
         for name, shape in self.shapes.items():
             if name.endswith(("norm", "norms")):
-                params[name] = torch.tensor([[1.0], [0.0]], dtype=dtype).expand(shape).clone()
+                params[name] = torch.tensor([[1.0], [0.0]], dtype=dtype, device="cpu").expand(shape).clone()
             elif name in ("in", "out", "input", "state"):
                 reach = 1 / math.sqrt(self.d if name == "in" else self.width)
-                params[name] = reach * (2 * torch.rand(shape, generator=generator, dtype=dtype) - 1)
+                params[name] = reach * (2 * torch.rand(shape, generator=generator, dtype=dtype, device="cpu") - 1)
             else:
                 std = INIT_STD / math.sqrt(2 * self.n_layer) if name in ("proj", "down") else INIT_STD
-                params[name] = std * torch.randn(shape, generator=generator, dtype=dtype)
+                params[name] = std * torch.randn(shape, generator=generator, dtype=dtype, device="cpu")
                 if name != "positions":
                     params[name][..., -1] = 0
         return params
@@ -150,7 +150,7 @@ class Looped:
             raise ValueError("params and prompts must have no leading axes for the states")
         e, positions = self._embed(params, prompts.Z)
         n = e.shape[1]
-        passed = (torch.arange(n) >= n - self.n_last_tokens).unsqueeze(1).to(e.device) | (self.n_last_tokens == -1)
+        passed = (torch.arange(n, device=e.device) >= n - self.n_last_tokens).unsqueeze(1) | (self.n_last_tokens == -1)
         stages, found = self._stages(params), []
         for t in range(loops):
             h = e + positions

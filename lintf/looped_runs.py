@@ -79,7 +79,7 @@ def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
     """N B prompts: B with another label for the first example, B with another for the second, and so on. These labels
     come from other weights, N(0, I), the same for all examples of a prompt."""
     B, N = len(prompts.y), prompts.N
-    w = torch.randn(B, prompts.d, 1, generator=generator, dtype=prompts.y.dtype)
+    w = torch.randn(B, prompts.d, 1, generator=generator, dtype=prompts.y.dtype, device="cpu")
     wrong = (prompts.Z[:, :-1, :-1] @ w)[..., 0]  # (B, N)
     Z = prompts.Z.repeat(N, 1, 1, 1)
     Z[range(N), :, range(N), -1] = wrong.mT

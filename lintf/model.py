@@ -81,7 +81,7 @@ class LinearTransformer:
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         shape = self.shapes["Q"]
-        P, Q = self.init_std * torch.randn((2, *shape), generator=generator, dtype=dtype)
+        P, Q = self.init_std * torch.randn((2, *shape), generator=generator, dtype=dtype, device="cpu")
         return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
 
     def observe(self, params: Params, task: LinearRegression) -> Params:

@@ -118,7 +118,7 @@ class MLPTransformer:
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         D = self.d + 1
-        P, Q = self.init_std * torch.randn((2, self.n_layer, D, D), generator=generator, dtype=dtype)
+        P, Q = self.init_std * torch.randn((2, self.n_layer, D, D), generator=generator, dtype=dtype, device="cpu")
         return {"P": P, "Q": Q} | _random_mlp(self.d, self.hidden, generator, dtype)
 
     def observe(self, params: Params, task: NonlinearRegression) -> Params:
@@ -172,7 +172,7 @@ def _random_mlp(d: int, hidden: int, generator: torch.Generator, dtype: torch.dt
     """Uniform within +-1 / sqrt(fan-in), PyTorch's default for linear layers."""
 
     def uniform(*shape: int, fan_in: int) -> Tensor:
-        return (2 * torch.rand(shape, generator=generator, dtype=dtype) - 1) / fan_in**0.5
+        return (2 * torch.rand(shape, generator=generator, dtype=dtype, device="cpu") - 1) / fan_in**0.5
 
     first = {"W1": uniform(hidden, d, fan_in=d), "b1": uniform(hidden, fan_in=d)}
     return first | {"W2": uniform(d, hidden, fan_in=hidden), "b2": uniform(d, fan_in=hidden)}

@@ -179,7 +179,7 @@ def _directions(v: Tensor) -> Tensor:
     norm = v.square().sum(1, keepdim=True).sqrt()  # vector_norm is 100 times slower here
     zero = norm == 0
     if zero.any():
-        first = torch.eye(v.shape[1], 1, dtype=v.dtype).view(1, -1, *[1] * (v.dim() - 2))
+        first = torch.eye(v.shape[1], 1, dtype=v.dtype, device=v.device).view(1, -1, *[1] * (v.dim() - 2))
         v, norm = torch.where(zero, first, v), norm + zero
     return v / norm
 
@@ -198,7 +198,7 @@ def _wishart(
     has rank N. Given S, X^T noise is N(0, noise_std^2 S), and so is A z for m normals z."""
     N, d, m = task.N, task.d, min(task.N, task.d)
     degrees = list(range(N, N - m, -1))
-    i, j = torch.tril_indices(d, m, offset=-1)
+    i, j = torch.tril_indices(d, m, offset=-1, device="cpu")
     sizes = [len(i), *map(randoms.rows_of_chi, degrees), d, d, m if task.noise_std else 0]
     words = randoms.words(rngs, sum(sizes), B)
     if dtype == torch.float32 and not kernel.unavailable(d, dtype):
@@ -249,7 +249,7 @@ def _covariance(name: str, value: object, d: int) -> Matrix | None:
     if value is None:
         return None
     try:
-        M = torch.as_tensor(value, dtype=torch.float64)
+        M = torch.as_tensor(value, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be a d x d matrix of numbers, got {value!r}") from error
     if M.shape != (d, d):
@@ -267,6 +267,6 @@ def roots(Sigmas: tuple[Matrix | None, ...], dtype: torch.dtype) -> Tensor | Non
     if all(Sigma is None for Sigma in Sigmas):
         return None
     d = next(len(Sigma) for Sigma in Sigmas if Sigma is not None)
-    identity = torch.eye(d, dtype=torch.float64)
-    stacked = torch.stack([identity if S is None else torch.tensor(S, dtype=torch.float64) for S in Sigmas])
+    identity = torch.eye(d, dtype=torch.float64, device="cpu")
+    stacked = torch.stack([identity if S is None else identity.new_tensor(S) for S in Sigmas])
     return torch.linalg.cholesky(stacked).to(dtype)

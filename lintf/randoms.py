@@ -1,8 +1,9 @@
 """Random numbers for the prompts: a library's bits, turned into normal and chi variates.
 
-Drawing prompts would cost several times a training step if it went through a general-purpose sampler, so it has a
-compiled form too (draw.cpp). Both forms start from the same 32-bit words, so a seed means the same prompts everywhere
-up to rounding; the functions here are the definition, in PyTorch.
+The transform is our own so that a seed means the same prompts for ever: NumPy guarantees the words of its bit
+generators, torch does not guarantee those of `randn` across releases, and every stored run is verified against them.
+It has a compiled form too (draw.cpp), which starts from the same 32-bit words and differs in rounding only; the
+functions here are the definition, in PyTorch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def rng(generator: torch.Generator) -> np.random.SFC64:
     """NumPy's SFC64, seeded by the next 63 bits of a torch generator: its words come four times faster."""
     if generator.device.type != "cpu":
         raise ValueError(f"generator must be a CPU torch.Generator, got one on {generator.device}")
-    return np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
+    return np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator, dtype=torch.int64, device="cpu")))
 
 
 def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
@@ -53,7 +54,9 @@ def below(bits: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
 def normals(bits: np.ndarray, dtype: torch.dtype, d: int) -> Tensor:
     """N(0, 1) variates of the shape of the words: Box and Muller's transform of every two rows. In either dtype they
     carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0 with the other. The compiled code for
-    dimension d serves; the variates do not depend on d."""
+    dimension d serves; the variates do not depend on d. Raises ValueError for words that are not uint32
+    (..., an even number of rows, B)."""
+    bits = kernel.check_words(bits)
     if dtype == torch.float32 and not kernel.unavailable(d, dtype):
         return kernel.normals(bits, d)
     real = np.float64 if dtype == torch.float64 else np.float32

@@ -94,7 +94,7 @@ class RecallTransformer:
             raise ValueError(f"{self} and {task} do not fit: vocab, n_trigger, or noise in only one of them")
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        return {name: torch.zeros(shape, dtype=dtype) for name, shape in self.shapes.items()}
+        return {name: torch.zeros(shape, dtype=dtype, device="cpu") for name, shape in self.shapes.items()}
 
     def weights(self, params: Params) -> tuple[Tensor, Tensor, Tensor]:
         """W (..., 2n, 2n), V and F (..., n, 2n)."""
@@ -190,8 +190,10 @@ def _tests(task: Recall) -> Sentences:
 def _fixed(model: RecallTransformer) -> tuple[Tensor, Tensor, Tensor]:
     """The basis (K, 2n, 2n) of W, and V and F, of the reparametrised models; q = 0 and tau = n - 1 with noise."""
     n, K = model.vocab, 1 if model.alpha else model.n_trigger
-    basis, V, F = torch.zeros(K, 2 * n, 2 * n), torch.eye(n, 2 * n), torch.zeros(n, 2 * n, dtype=torch.float64)
-    k = torch.arange(K)
+    basis = torch.zeros(K, 2 * n, 2 * n, dtype=torch.float32, device="cpu")
+    V = torch.eye(n, 2 * n, dtype=torch.float32, device="cpu")
+    F = torch.zeros(n, 2 * n, dtype=torch.float64, device="cpu")
+    k = torch.arange(K, device="cpu")
     basis[k, k, n + k] = 1.0
     if model.alpha:
         basis[0, 0, n - 1] = -1.0

@@ -32,7 +32,7 @@ def gradient_descent_weights(
     """Parameters (..., L, 1, d, d) with which L linear layers do L steps of w <- w + eta Pi X^T (y - X w) from w = 0:
     P = 0 and Q = -eta N Pi, Pi = I unless given. Lemma 1 of arXiv 2306.00297; von Oswald et al., arXiv 2212.07677."""
     check_int("n_layer", n_layer, 1)
-    Pi = torch.eye(d, dtype=dtype) if preconditioner is None else preconditioner.to(dtype)
+    Pi = torch.eye(d, dtype=dtype, device="cpu") if preconditioner is None else preconditioner.to(dtype)
     return isotropic_weights([eta * N] * n_layer, [0.0] * (n_layer - 1), Pi)
 
 
@@ -59,8 +59,8 @@ def one_layer_optimum(task: LinearRegression) -> Tensor:
     """
     if task.mode != "normal":
         raise ValueError(f"mode must be 'normal' for the closed form, got {task.mode!r}")
-    eye = torch.eye(task.d, dtype=torch.float64)
-    Sigma, Sigma_w = (eye if S is None else torch.tensor(S, dtype=torch.float64) for S in (task.Sigma, task.Sigma_w))
+    eye = torch.eye(task.d, dtype=torch.float64, device="cpu")
+    Sigma, Sigma_w = (eye if S is None else eye.new_tensor(S) for S in (task.Sigma, task.Sigma_w))
     both = Sigma @ Sigma_w
     scale = both.trace() + task.noise_std**2
     return -task.N * Sigma_w @ torch.linalg.inv((task.N + 1) * both + scale * eye)
@@ -124,8 +124,8 @@ class NewtonTransformer:
 
         def matrix(*entries: tuple[str, str, float]) -> Tensor:
             """Multiples of the identity from block to block."""
-            M = torch.zeros(4 * self.d + 1, 4 * self.d + 1, dtype=dtype)
-            index = self.blocks(torch.arange(len(M)))
+            M = torch.zeros(4 * self.d + 1, 4 * self.d + 1, dtype=dtype, device="cpu")
+            index = self.blocks(torch.arange(len(M), device="cpu"))
             for source, target, value in entries:
                 M[index[source], index[target]] = value
             return M
