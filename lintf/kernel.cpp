@@ -146,6 +146,7 @@ struct Kernel : Recursion<T, typename Lanes<T>::V> {
 extern "C" {
 
 int64_t chunk_size() { return CHUNK; }
+int64_t vector_bytes() { return VECTOR_BYTES; }
 
 void run_f32(int64_t E, int64_t L, int64_t H, int64_t B, int shared, int grad, int threads, const float* P, const float* Q,
              const float* S, const float* s, const float* x, const float* y, double* parts) {

@@ -155,6 +155,11 @@ def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="cpu")
 
 
+def vector_bytes(d: int) -> int:
+    """How wide the vectors are that the compiled code for this d works with. Raises RuntimeError without any."""
+    return _library(d, "kernel").vector_bytes()
+
+
 @cache
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next batch, up to 1 GB, instead of giving it back to the system and asking
@@ -185,4 +190,6 @@ def _library(d: int, name: str) -> ctypes.CDLL:
         if (name == "lines") == function.startswith("lines"):
             getattr(library, function).argtypes, getattr(library, function).restype = types, None
     library.chunk_size.restype = size
+    if name == "kernel":
+        library.vector_bytes.restype = size
     return library

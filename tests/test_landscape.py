@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from itertools import product
 
@@ -350,19 +349,6 @@ def test_the_bits_do_not_depend_on_threads_or_strides():
     apart, lines = ({n: p.mT.contiguous().mT.requires_grad_() for n, p in t.items()} for t in (params, directions))
     bits(*results, measures(model, apart, lines, strided, "kernel"))
     assert not any(t.requires_grad for b in BACKENDS for t in measures(model, apart, lines, strided, b))
-
-
-def test_the_compiled_diagonal_is_5_times_faster():
-    """It is some fifty times, so that another program that runs meanwhile changes nothing."""
-    model, params, _, tokens = setting(L=3, H=1, N=20, d=5, B=1000)
-
-    def seconds(backend):
-        start = time.perf_counter()
-        hessian_diagonal(model, params, tokens.gram(), backend)
-        return time.perf_counter() - start
-
-    plain, compiled = (min(seconds(backend) for _ in range(3)) for backend in ("plain", "kernel"))
-    assert plain > 5 * compiled
 
 
 # ---- gradients and their noise

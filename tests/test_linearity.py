@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -493,7 +492,7 @@ def test_texts_that_are_none():
 
 @pytest.mark.parametrize("name", ["gpt2x", "some one/else's", 3, None, ".", ""])
 def test_a_model_that_is_not_there(name, monkeypatch):
-    """One line, at once: the hub is asked once."""
+    """One line, at once: the hub is asked once, and transformers' own many tries are not begun."""
     hub = pytest.importorskip("huggingface_hub")
     asked = []
 
@@ -502,10 +501,8 @@ def test_a_model_that_is_not_there(name, monkeypatch):
         raise ConnectionError
 
     monkeypatch.setattr(hub.HfApi, "model_info", no_network)
-    start = time.perf_counter()
     refused(lambda: hidden_states(name, TEXTS), "model_name must be", MINILM, f"got {name!r} (ConnectionError)")
     assert asked == [(name, linearity.TIMEOUT)]
-    assert time.perf_counter() - start < 20  # transformers' own tries take longer
 
 
 def test_without_transformers(monkeypatch):

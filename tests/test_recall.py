@@ -6,7 +6,6 @@ Frequencies may miss their expectation by 5 standard errors; seeds are fixed.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -296,33 +295,6 @@ def test_observed_means_are_those_of_the_dense_form():
             }
             for key, value in expected.items():
                 torch.testing.assert_close(seen[f"{name}_{key}"][e], value, rtol=1e-11, atol=1e-13)
-
-
-@pytest.mark.parametrize("attention", ATTENTION)
-def test_look_ups_are_twenty_times_faster_than_the_dense_form(attention):
-    """At the paper's sizes, loss and gradients, in one run. The factor is 60 and more on an idle machine."""
-    model, task = RecallTransformer("origin", attention, 1.0, 0.5), Recall(0.5)
-    batch, params = task.sample(512, generator()), {n: p.requires_grad_() for n, p in drawn(model).items()}
-    square = [M.detach().requires_grad_() for M in dense_weights(model, params, 128)]
-
-    def seconds(work, times):
-        took = []
-        for _ in range(times):
-            start = time.perf_counter()
-            work()
-            took.append(time.perf_counter() - start)
-        return min(took)
-
-    def slow():
-        return torch.autograd.grad(functional.cross_entropy(sum(dense(model, square, batch, 128)), batch.next), square)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several wait for each other where other programs run
-    try:
-        fast = seconds(lambda: torch.autograd.grad(model.loss(params, batch), list(params.values())), 15)
-        assert seconds(slow, 2) >= 20 * fast
-    finally:
-        torch.set_num_threads(threads)
 
 
 # ---- training
