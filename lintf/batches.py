@@ -27,9 +27,9 @@ class Batches:
         """For successive steps, beginning at any."""
         B = self.training.B
         if self.pool is None:
-            if self.batch is None or self.training.redraws(step):
+            if self.batch is None or self.training.drawn_at(step) == step:
                 self.before = self._states()
-                self.batch = self._draw(B, step)
+                self.batch = self._draw(B, self.training.drawn_at(step))
             return self.batch
         k = step % (self.training.pool // B)
         if self.order is None or k == 0:

@@ -135,9 +135,9 @@ class Training:
         unused |= {name for name in later if getattr(self, name) == getattr(Training, name)}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
-    def redraws(self, step: int) -> bool:
-        """Whether this step has a batch of its own."""
-        return step == 0 if self.redraw_every is None else step % self.redraw_every == 0
+    def drawn_at(self, step: int) -> int:
+        """The step for which this step's batch was drawn: its own, or an earlier one."""
+        return 0 if self.redraw_every is None else step - step % self.redraw_every
 
 
 def _decay(name: str, value: object) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ def is_stored(plan: Plan, seeds: Sequence[int]) -> bool:
     """Whether the runs of all seeds are there."""
     model, task, training = plan
     laws = {seed: task(seed) if callable(task) else task for seed in seeds}
-    return all(Member(model, law, training, seed).path.exists() for seed, law in laws.items())
+    return all(os.path.exists(Member(model, law, training, seed).path) for seed, law in laws.items())
 
 
 def say(stored: Sequence[bool]) -> None:

@@ -7,23 +7,29 @@ in the file; a file whose digest does not fit is refused by name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 import struct
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
+T = TypeVar("T")
 SUFFIX = ".safetensors"
+LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # with which fsync says that the bytes are not on the disk
+PATIENCE = (0.01, 0.03, 0.1, 0.3)  # seconds
 ABANDONED = 3600.0  # seconds: no save takes so long, so a temporary file as old as this is a killed process's
 
 
@@ -63,27 +69,52 @@ def save(path: Path, record: Record) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in record.tensors.items()}
     record = Record(json.loads(canonical(record.config)), tensors, record.meta)
     header = {"config": record.config, "meta": record.meta, "digest": _digest(record)}
+    data = serialize(tensors, {"lintf": json.dumps(header)})
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
         try:
-            save_file(tensors, temporary, {"lintf": json.dumps(header)})
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            write(temporary, data)
+            patiently(lambda: os.replace(temporary, path))
         finally:
-            Path(temporary).unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:  # the second is what save_file makes of a full disk
+            with suppress(OSError):  # moved already; else it is swept away when it is old
+                temporary.unlink()
+    except OSError as error:
         raise OSError(f"{path} could not be saved ({error})") from error
     sweep(path.parent)
+
+
+def write(path: Path, data: bytes) -> None:
+    """A new file with these bytes, on the disk. Where the disk does not confirm that, as network and cloud drives may
+    not, they are read back. Raises OSError where they are not there."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        try:
+            os.fsync(file.fileno())
+            return
+        except OSError as error:
+            if error.errno in LOST:
+                raise
+    if path.read_bytes() != data:
+        raise OSError(f"{path.name} does not hold what was written")
+
+
+def patiently(step: Callable[[], T]) -> T:
+    """What the step returns. Windows, and network drives, refuse to open, to replace or to remove a file that somebody
+    else has open, which is over in a moment: the step is tried again a few times."""
+    for seconds in PATIENCE:
+        try:
+            return step()
+        except PermissionError:
+            time.sleep(seconds)
+    return step()
 
 
 def load(path: Path) -> Record:
     """Raises StoreError for a file that is damaged, edited or not ours, FileNotFoundError if there is none."""
     try:
-        data = path.read_bytes()  # once: what is checked is what is used, whatever happens to the file
+        data = patiently(path.read_bytes)  # once: what is checked is what is used, whatever happens to the file
         tensors = dict(sorted(parse(data).items()))  # by name: safetensors has them in another order each time
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["lintf"])
@@ -115,12 +146,11 @@ def runs() -> Iterator[Path]:
 
 def sweep(place: Path) -> None:
     """Remove what killed processes left half-written. A younger file may be one that another process is writing."""
-    for path in place.glob(f".*{SUFFIX}.*"):
-        try:
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-        except OSError:  # gone already, or another user's: it does no harm
-            pass
+    with suppress(OSError):  # a folder that cannot be listed
+        for path in place.glob(f".*{SUFFIX}.*"):
+            with suppress(OSError):  # gone already, or another user's: it does no harm
+                if time.time() - path.stat().st_mtime > ABANDONED:
+                    path.unlink()
 
 
 def _digest(record: Record) -> str:

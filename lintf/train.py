@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -85,6 +86,10 @@ class Diverged(RuntimeError):
         super().__init__(f"training diverged: non-finite loss at step {step}, seed {seed}, learning rate {lr:g}")
         self.step, self.seed, self.lr, self.history = step, seed, lr, history
 
+    def __reduce__(self) -> tuple:
+        """For other processes: by default exceptions are made anew from their message alone."""
+        return type(self), (self.step, self.seed, self.lr, self.history), self.__dict__
+
 
 def fit(
     model: Model,
@@ -151,13 +156,15 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
 
 
 def _keep(checkpoint: Checkpoint, runs: list[tuple[Member, store.Record]]) -> None:
-    """Save runs; their checkpoint has done its work only when all are saved."""
-    try:
-        for member, record in runs:
+    """Save runs, each that can be; their checkpoint has done its work only when all are saved."""
+    saved = True
+    for member, record in runs:
+        try:
             store.save(member.path, record)
-    except OSError as error:
-        checkpoint.warn(error, stacklevel=4)
-    else:
+        except OSError as error:
+            checkpoint.warn(error, stacklevel=4)
+            saved = False
+    if saved:
         checkpoint.remove()
 
 
@@ -170,26 +177,32 @@ def _train(
     seeds = [m.seed for m in members]
     state, recorded = State(members, device), training.recorded_steps()
     batches = Batches(members, state.generators, device)
-    first, spent = 0, 0.0
+    first, spent, how, before = 0, 0.0, _how(model, next(iter(state.params.values()))), []
     if checkpoint and (saved := checkpoint.load()):
-        try:
-            state.restore(saved.tensors)
-            first, spent = saved.meta["step"], saved.meta["seconds"]
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError) as error:
-            raise store.StoreError(f"{checkpoint.path}: of another version ({error!r}). Delete the file.") from error
+        state.restore(saved.tensors)
+        first, spent, before = saved.meta["step"], saved.meta["seconds"], saved.meta["parts"]
         if progress:
             print(f"an interrupted training goes on at step {first} of {training.max_iters}")
+    elif checkpoint and (others := checkpoint.others()):
+        said = "another version of lintf or torch wrote this checkpoint. The training begins anew"
+        warnings.warn(f"{others[0]}: {said}, and the file stays until the runs are stored", stacklevel=3)
     start = last_save = last_shown = time.perf_counter()
 
     def records() -> list[store.Record]:
         steps, stacked = torch.tensor(recorded[: len(state.losses)]), state.recorded() | state.weights()
-        meta = _meta(next(iter(state.params.values())), model, len(members), spent + time.perf_counter() - start)
+        meta = how | {
+            "seconds": round(spent + time.perf_counter() - start, 3),  # wall time of all members trained together
+            "members": len(members),
+            "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
+        }
+        if any(part["how"] != how for part in before):  # not bit for bit what this process would have made alone
+            meta["before"] = before
         return [
             store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
             for e, m in enumerate(members)
         ]
 
-    title = f"{model.label}, {training.alg} ({_path(model, next(iter(state.params.values())))})"
+    title = f"{model.label}, {training.alg} ({how['path']})"
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # with the loss in 80 columns
     with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=form) as bar:
         for step in range(first, training.max_iters + 1):
@@ -197,7 +210,8 @@ def _train(
             now = time.perf_counter()
             if checkpoint and step > first and now - last_save > CHECKPOINT_SECONDS:
                 tensors = state.tensors() | {"generators": batches.before}
-                checkpoint.save(tensors, {"step": step, "seconds": spent + now - start})
+                parts = [*before, {"until": step, "how": how}]
+                checkpoint.save(tensors, {"step": step, "seconds": spent + now - start, "parts": parts})
                 last_save = now
             with torch.set_grad_enabled(training.alg != "lbfgs"):  # it evaluates the loss again itself
                 loss = training.model_stage(model, step).loss(state.params, batch)  # (E,)
@@ -225,13 +239,11 @@ def _path(model: Model, p: Tensor) -> str:
     return "plain PyTorch" if kernel.unavailable(model.d, p.dtype, p.device.type) else "compiled kernel"
 
 
-def _meta(p: Tensor, model: Model, members: int, seconds: float) -> dict:
+def _how(model: Model, p: Tensor) -> dict:
+    """What the last digits depend on, beside the configuration, for parameters such as p."""
     return {
         "device": str(p.device) if p.device.type == "cpu" else torch.cuda.get_device_name(p.device),
         "path": _path(model, p),
-        "seconds": round(seconds, 3),  # wall time of all members trained together
-        "members": members,
-        "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
         "threads": torch.get_num_threads(),
         "versions": {"lintf": lintf.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }

@@ -16,7 +16,6 @@ import time
 import warnings
 from pathlib import Path
 
-import safetensors.torch
 import torch
 import torch._dynamo  # optimisers import it when they are first used, which takes seconds
 
@@ -96,21 +95,20 @@ def _train(
     """
     os.chdir(Path(runs).parent)  # a powerless child may not see the folders above
     os.environ["LINTF_RUNS"] = Path(runs).name
-    update, write, train.CHECKPOINT_SECONDS = state.State.update, store.save_file, every
+    update, write, train.CHECKPOINT_SECONDS = state.State.update, store.write, every
 
     def slow_update(*args: object) -> None:
         time.sleep(step)
         update(*args)
 
-    def slow_write(tensors: dict, name: str, metadata: dict) -> None:
-        data = safetensors.torch.save(tensors, metadata)
-        with open(name, "wb") as file:
+    def slow_write(path: Path, data: bytes) -> None:
+        with open(path, "xb") as file:
             for part in (data[: len(data) // 2], data[len(data) // 2 :]):
                 file.write(part)
                 file.flush()
-                time.sleep(save / 2 if ".partial" in name else 5 * save)
+                time.sleep(save / 2 if ".partial" in str(path) else 5 * save)
 
-    state.State.update, store.save_file = slow_update, slow_write if save else write
+    state.State.update, store.write = slow_update, slow_write if save else write
     with open(result, "w") as file, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if limit is not None:

@@ -109,7 +109,7 @@ def test_counts_of_the_training(name, value):
     if (name, value) == ("halve_every", None):  # means never
         assert train(halve_every=None)().rate(10**6) == 0.01
     elif (name, value) == ("redraw_every", None):  # never again
-        assert [train(redraw_every=None)().redraws(step) for step in (0, 1, 100)] == [True, False, False]
+        assert [train(redraw_every=None)().drawn_at(step) for step in (0, 1, 100)] == [0, 0, 0]
     else:
         message(train(**{name: value}), f"{name} must be an integer >= 1, got {value!r}")
 
