@@ -3,7 +3,8 @@
 Functions of (model, parameters, prompts) for any model of this package. Leading axes of the parameters, such as those
 of a training's snapshots, are measured at once. Derivatives are exact up to rounding; second ones come from compiled
 code for linear transformers on statistics (lines.cpp), along single parameters of an MLPTransformer from series
-(nonlinear_series.py), else from torch.func.
+(nonlinear_series.py), else from torch.func. A Looped model has them for T = loops only: else no gradient goes through
+its first loops, and what is followed down is no function's slope.
 """
 
 from __future__ import annotations
@@ -14,23 +15,27 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel  # fast attention has no second derivative
 
 from lintf import kernel, nonlinear_series
 from lintf.checks import check_choice, check_int
 from lintf.gram import BACKENDS
-from lintf.member import Model, Task
+from lintf.logistic import Labelled
+from lintf.looped import Looped
+from lintf.member import Batch, Model, Task
 from lintf.model import LinearTransformer, Params
 from lintf.nonlinear import MLPTransformer
-from lintf.prompts import Gram, Prompts
+from lintf.prompts import Gram
 from lintf.sampling import sample_ensemble
+from lintf.sentences import Sentences
 
 CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
 DIRECTIONS = 32  # second derivatives that torch.func computes at once
 
 
-def gradient(model: Model, params: Params, prompts: Prompts | Gram) -> Params:
+def gradient(model: Model, params: Params, prompts: Batch) -> Params:
     """Of the loss: for every ensemble member of the parameters or the prompts, its own."""
-    lead = torch.broadcast_shapes(_lead(model, params), prompts.y.shape[:-1])
+    lead = torch.broadcast_shapes(_lead(model, params), _axes(prompts))
     own = {n: p.detach().expand(*lead, *model.shapes[n]).clone().requires_grad_() for n, p in params.items()}
     with torch.enable_grad():
         loss = model.loss(own, prompts).sum()
@@ -61,7 +66,7 @@ def gradient_noise(
     return torch.cat([gradients(count, B) - g for count in counts])
 
 
-def hessian_diagonal(model: Model, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:
+def hessian_diagonal(model: Model, params: Params, prompts: Batch, backend: str = "auto") -> Tensor:
     """(..., n): d^2 loss / d theta_i^2 for each of the n entries of the parameters (..., shape), in their order. The
     prompts have no leading axes: all parameters share them.
 
@@ -89,7 +94,7 @@ def condition_number(diagonal: Tensor) -> Tensor:
 
 
 def along(
-    model: Model, params: Params, directions: Params, prompts: Prompts | Gram, backend: str = "auto"
+    model: Model, params: Params, directions: Params, prompts: Batch, backend: str = "auto"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(...) each: loss, slope and curvature, that is the value and the first and second derivative of
     t -> loss(params + t direction) at t = 0. Parameters and directions are (..., shape); backend as above."""
@@ -110,11 +115,12 @@ def along(
         (gradient, loss), (turned, _) = jvp(slopes, (p,), (v,))
         return loss, *(sum((g[n] * v[n]).sum() for n in v) for g in (gradient, turned))
 
-    return tuple(part.view(lead) for part in vmap(one, chunk_size=DIRECTIONS)(flat, directions))
+    with sdpa_kernel(SDPBackend.MATH):
+        return tuple(part.view(lead) for part in vmap(one, chunk_size=DIRECTIONS)(flat, directions))
 
 
 def directional_smoothness(
-    model: Model, snapshots: Params, prompts: Prompts | Gram, backend: str = "auto"
+    model: Model, snapshots: Params, prompts: Batch, backend: str = "auto"
 ) -> tuple[Tensor, Tensor]:
     """(T - 1,) each, for the parameters (T, shape) at T successive steps: the second derivative of the loss along the
     unit vector of each step taken, and the norm of the gradient at its start. A step of length 0 gives nan."""
@@ -130,7 +136,7 @@ def directional_smoothness(
     return along(model, here, unit, prompts, backend)[2], norm
 
 
-def _plain_diagonal(model: Model, params: Params, prompts: Prompts | Gram) -> Tensor:
+def _plain_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
     """Each parameter tensor by itself: a derivative goes through nothing but what depends on that tensor."""
 
     def of(name: str) -> Tensor:
@@ -143,7 +149,8 @@ def _plain_diagonal(model: Model, params: Params, prompts: Prompts | Gram) -> Te
         unit = torch.eye(n, dtype=params[name].dtype, device=params[name].device).view(n, *params[name].shape)
         return vmap(entry, chunk_size=DIRECTIONS)(unit)
 
-    return torch.cat([of(name) for name in params])
+    with sdpa_kernel(SDPBackend.MATH):
+        return torch.cat([of(name) for name in params])
 
 
 def _lines(model: LinearTransformer, params: Params, directions: Params, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,7 +159,7 @@ def _lines(model: LinearTransformer, params: Params, directions: Params, gram: G
     return kernel.lines(P, Q, dP, dQ, gram.S, gram.s, gram.x, gram.y, gram.N).to(Q.dtype).unbind(-1)
 
 
-def _compiled(model: Model, params: Params, prompts: Prompts | Gram, backend: str) -> bool:
+def _compiled(model: Model, params: Params, prompts: Batch, backend: str) -> bool:
     check_choice("backend", backend, BACKENDS)
     p = next(iter(params.values()))
     why_not = "it is for linear transformers on Gram statistics"
@@ -163,14 +170,18 @@ def _compiled(model: Model, params: Params, prompts: Prompts | Gram, backend: st
     return backend != "plain" and not why_not
 
 
-def _flat(model: Model, params: Params, prompts: Prompts | Gram) -> tuple[torch.Size, Params]:
+def _flat(model: Model, params: Params, prompts: Batch) -> tuple[torch.Size, Params]:
     """The leading axes, and the parameters with these made one."""
     lead = _lead(model, params)
-    if 0 in lead or prompts.y.dim() != 1:
+    if 0 in lead or _axes(prompts):
         raise ValueError(f"there must be parameters, got leading axes {tuple(lead)}, and prompts without leading axes")
-    if prompts.d != model.d:
+    if isinstance(model, Looped) and model.loops > model.T:
+        raise ValueError(
+            f"T must be loops = {model.loops} for second derivatives, got {model.T}: the gradient stops there"
+        )
+    if not isinstance(prompts, Sentences) and prompts.d != model.d:  # sentences are the numbers of their tokens
         raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {model.d}")
-    kinds = {(t.dtype, t.device) for t in (*params.values(), *_tensors(prompts).values())}
+    kinds = {(t.dtype, t.device) for t in (*params.values(), *_tensors(prompts).values()) if t.is_floating_point()}
     if len(kinds) > 1:
         raise ValueError(f"parameters and prompts must have one dtype and device, got {sorted(map(str, kinds))}")
     return lead, {n: p.detach().reshape(-1, *model.shapes[n]) for n, p in params.items()}
@@ -188,14 +199,23 @@ def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
     return {name: tuple(p.shape) for name, p in params.items()}
 
 
-def _tensors(prompts: Prompts | Gram) -> dict[str, Tensor]:
+def _tensors(prompts: Batch) -> dict[str, Tensor]:
     found = {f.name: getattr(prompts, f.name) for f in fields(prompts)}
     return {name: t for name, t in found.items() if isinstance(t, Tensor)}
 
 
-def _split(prompts: Prompts | Gram, batches: int) -> Prompts | Gram:
+def _axes(prompts: Batch) -> torch.Size:
+    """The leading axes of a batch."""
+    if isinstance(prompts, Labelled):
+        return prompts.w.shape[:-2]
+    return (prompts.next if isinstance(prompts, Sentences) else prompts.y).shape[:-1]
+
+
+def _split(prompts: Batch, batches: int) -> Batch:
     """One batch (1, ...) of prompts as (batches, ...)."""
-    if isinstance(prompts, Prompts):
-        return Prompts(*(t[0].unflatten(0, (batches, -1)) for t in (prompts.Z, prompts.y)))
-    parts = {n: t[0].unflatten(-1, (batches, -1)).movedim(-2, 0) for n, t in _tensors(prompts).items()}
-    return replace(prompts, **{n: t.contiguous() for n, t in parts.items()})
+    parts = {n: t[0] for n, t in _tensors(prompts).items()}
+    if isinstance(prompts, Gram):
+        parts = {n: t.unflatten(-1, (batches, -1)).movedim(-2, 0).contiguous() for n, t in parts.items()}
+    else:
+        parts = {n: t.unflatten(0, (batches, -1)) for n, t in parts.items()}
+    return replace(prompts, **parts)

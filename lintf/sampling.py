@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -43,10 +43,12 @@ def sample_groups(
     form: str = "tokens",
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """`groups` batches of B prompts, one after the other as one batch, in token space or labelled. For tasks whose
-    batches share a covariance: so there are as many of these as groups."""
+    """`groups` batches of B prompts, one after the other as one batch. For tasks whose batches share a covariance: so
+    there are as many of these as groups."""
     parts = [sample_ensemble([task], B, [generator], form, dtype) for _ in range(check_int("groups", groups, 1))]
-    return type(parts[0])(*(torch.cat([getattr(p, f.name)[0] for p in parts]) for f in fields(parts[0])))
+    tensors = {f.name: [getattr(p, f.name)[0] for p in parts] for f in fields(parts[0]) if f.name != "N"}
+    axis = -1 if form == "gram" else 0  # that of the prompts
+    return replace(parts[0], **{name: torch.cat(t, axis) for name, t in tensors.items()})
 
 
 def check_ensemble(tasks: Sequence[Task]) -> None:

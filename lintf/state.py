@@ -22,7 +22,8 @@ class State:
     so one optimiser serves all members; L-BFGS has one for each, on its part of the stack."""
 
     def __init__(self, members: list[Member], device: torch.device) -> None:
-        self.model, self.task, self.training = members[0].model, members[0].task, members[0].training
+        self.model, self.training = members[0].model, members[0].training
+        self.tasks = [m.task for m in members]
         self.generators = [torch.Generator().manual_seed(m.seed) for m in members]
         drawn = [self.model.init(g, DTYPES[self.training.dtype]) for g in self.generators]
         self.params = {n: torch.stack([p[n] for p in drawn]).to(device).requires_grad_() for n in drawn[0]}
@@ -64,8 +65,17 @@ class State:
 
     def record(self, loss: Tensor) -> None:
         self.losses.append(loss.detach().cpu())
-        for name, p in self.model.observe(self.params, self.task).items():
+        for name, p in self._observed().items():
             self.snapshots.setdefault(name, []).append(p.detach().cpu().clone())
+
+    def _observed(self) -> Params:
+        """What the model lets observe, (E, ...) each: of every member on its own task, where they differ."""
+        if all(task == self.tasks[0] for task in self.tasks):
+            return self.model.observe(self.params, self.tasks[0])
+        parts = [
+            self.model.observe({n: p[e] for n, p in self.params.items()}, task) for e, task in enumerate(self.tasks)
+        ]
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def recorded(self) -> dict[str, Tensor]:
         return {"loss": torch.stack(self.losses, 1)} | {n: torch.stack(v, 1) for n, v in self.snapshots.items()}

@@ -9,8 +9,10 @@ from itertools import product
 import pytest
 import torch
 from torch.autograd.functional import hessian, jacobian
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lintf import kernel, landscape
+from lintf.encoder import Encoder
 from lintf.landscape import (
     along,
     condition_number,
@@ -19,10 +21,15 @@ from lintf.landscape import (
     gradient_noise,
     hessian_diagonal,
 )
+from lintf.logistic import LogisticRegression
+from lintf.looped import Looped
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import Gram, LinearRegression, Prompts
-from lintf.sampling import sample_ensemble
+from lintf.recall import RecallTransformer
+from lintf.regression import ConditionedRegression
+from lintf.sampling import fixed_prompts, sample_ensemble
+from lintf.sentences import Recall
 
 # PyTorch's own forward mode says this when it is first used.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
@@ -517,3 +524,59 @@ def test_snapshots_have_one_leading_axis():
     model, params, _, tokens = setting(L=2, lead=(6, 5))
     with pytest.raises(ValueError, match="leading axes"):
         directional_smoothness(model, params, tokens.gram())
+
+
+# ---- the other models, in tokens, labelled points and sentences
+
+LOOPED = Looped(d=2, width=4, n_head=2, loops=2, T=2, positions=9)
+OTHERS = {
+    "encoder": (Encoder(d=2, width=4, norm=True), ConditionedRegression(4, 2)),
+    "encoder of labels": (Encoder(d=2, width=4, attention="softmax", mlp=True, readout="w"), LogisticRegression(4, 2)),
+    "looped": (LOOPED, LinearRegression(4, 2)),
+    "looped LSTM": (replace(LOOPED, cell="lstm"), LinearRegression(4, 2)),
+    "recall": (RecallTransformer("reparam", vocab=6, n_trigger=2), Recall(H=6, vocab=6, n_trigger=2, n_output=1)),
+    "recall, matrices": (
+        RecallTransformer("origin", "softmax", vocab=5, n_trigger=1),
+        Recall(H=6, vocab=5, n_trigger=1, n_output=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_other_model(name):
+    """Against torch's explicit gradient and Hessian; two members at once."""
+    model, task = OTHERS[name]
+    g, prompts = generator(), fixed_prompts(task, 1, 5, model.form, torch.float64)
+    params, directions = (
+        {n: 0.5 * torch.randn(2, *shape, generator=g, dtype=torch.float64) for n, shape in model.shapes.items()}
+        for _ in range(2)
+    )
+    found, diagonal = gradient(model, params, prompts), hessian_diagonal(model, params, prompts)
+    slope, curvature = along(model, params, directions, prompts)[1:]
+    noise = gradient_noise(model, {n: p[0] for n, p in params.items()}, task, 3, 2, g, 50)
+    assert noise.shape == diagonal.shape
+    for e in range(2):
+        leaves, v = (torch.cat([p[e].flatten() for p in t.values()]) for t in (params, directions))
+
+        def loss(flat):
+            parts = flat.split([p[0].numel() for p in params.values()])
+            return model.loss(
+                {n: q.view(p.shape[1:]) for (n, p), q in zip(params.items(), parts, strict=True)}, prompts
+            )
+
+        with sdpa_kernel(SDPBackend.MATH):
+            first, second = jacobian(loss, leaves), hessian(loss, leaves)
+        exact = {"rtol": 0, "atol": ROUNDING * float(second.abs().max() * v.square().sum())}
+        torch.testing.assert_close(torch.cat([p[e].flatten() for p in found.values()]), first, **exact)
+        torch.testing.assert_close(diagonal[e], second.diagonal(), **exact)
+        torch.testing.assert_close(slope[e], first @ v, **exact)
+        torch.testing.assert_close(curvature[e], v @ second @ v, **exact)
+
+
+def test_a_gradient_that_stops_has_no_second_derivative():
+    model = replace(LOOPED, T=1)
+    prompts = fixed_prompts(LinearRegression(4, 2), 1, 5, "tokens", torch.float64)
+    params = model.init(generator(), torch.float64)
+    for measure in (hessian_diagonal, lambda *args: along(args[0], args[1], *args[1:])):
+        with pytest.raises(ValueError, match="T must be loops = 2 for second derivatives, got 1"):
+            measure(model, params, prompts)

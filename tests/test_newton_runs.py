@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,9 +14,11 @@ from lintf.logistic import Labelled, LogisticRegression, posterior_mean
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.newton_runs import Scale, predictor, steps_worth, trained
+from lintf.prompts import LinearRegression
 from lintf.regression import ConditionedRegression
 from lintf.rotation import Rotated
 from lintf.sampling import sample_ensemble, sample_groups
+from lintf.sentences import Recall
 from lintf.settings import Training
 from lintf.several import fit_all
 from lintf.train import fit
@@ -177,6 +179,21 @@ def test_groups_are_successive_batches(task, form):
             assert torch.equal(found.w[7 * k : 7 * (k + 1)], part.w[0])
         else:
             assert torch.equal(found.y[7 * k : 7 * (k + 1)], part.y[0])
+
+
+def test_groups_in_every_form():
+    """The prompts are the last axis of statistics, and N stays what it is."""
+    for task, form in ((LinearRegression(4, 3), "gram"), (Recall(H=8), "sentences")):
+        found, g = sample_groups(task, 3, 7, generator(5), form, F64), generator(5)
+        parts = [sample_ensemble([task], 7, [g], form, F64) for _ in range(3)]
+        for field in fields(found):
+            mine, theirs = (getattr(batch, field.name) for batch in (found, parts[1]))
+            if field.name == "N":
+                assert mine == 4
+            else:
+                assert torch.equal(mine[..., 7:14] if form == "gram" else mine[7:14], theirs[0])
+    with pytest.raises(ValueError, match="form must be one of 'sentences', got 'gram'"):
+        sample_groups(Recall(H=8), 3, 7, generator(5), "gram")
 
 
 def test_groups_of_nothing():

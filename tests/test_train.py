@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import json
 import math
+import pkgutil
 import time
 import warnings
 from dataclasses import asdict, replace
@@ -13,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+import lintf
 from lintf import batches, store, train
+from lintf.looped import Looped
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.prompts import Gram, LinearRegression
@@ -377,6 +382,17 @@ def test_large_batches_alone_and_among_others(path):
         torch.testing.assert_close(alone.final["Q"][0], together.final["Q"][1], rtol=1e-3, atol=1e-7)
 
 
+def test_each_seed_is_measured_on_its_own_task():
+    """Alone and among others, in any order."""
+    model = Looped(d=3, width=4, n_head=2, loops=2, T=2, positions=21)
+    tasks = {0: TASK, 3: replace(TASK, Sigma=[[9.0 * (i == j) for j in range(3)] for i in range(3)])}
+    both = quiet(model, tasks.__getitem__, TRAINING, seeds=(0, 3))
+    for e, seed in enumerate(both.seeds):
+        alone = quiet(model, tasks[seed], TRAINING, seeds=(seed,))
+        for name, measured in alone.measures.items():
+            assert torch.equal(both.measures[name][e], measured[0])
+
+
 def test_each_seed_may_have_its_own_covariance():
     tasks = {0: replace(TASK, Sigma=SIGMA), 1: TASK, 5: replace(TASK, Sigma_w=SIGMA)}
     together = quiet(MODEL, tasks.__getitem__, TRAINING, seeds=(0, 1, 5))
@@ -615,6 +631,31 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
         quiet(MODEL, TASK, training, seeds=(8,), stored=True)
     again = caught.value
     assert (again.step, again.seed, again.lr, str(again)) == (error.step, 8, error.lr, str(error))
+
+
+def test_exceptions_reach_other_processes():
+    """With all they carry: copies are made as for another process. Every exception class of the package."""
+    for module in pkgutil.iter_modules(lintf.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"lintf.{module.name}")
+    history = quiet(MODEL, TASK, Training(lr=0.01, max_iters=2, B=3), seeds=(4,))
+    given, seen = {Diverged: (7, 4, 0.5, history)}, []
+    todo = list(Exception.__subclasses__())
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        if not kind.__module__.startswith("lintf."):
+            continue
+        error = kind(*given.get(kind, ("what went wrong",)))
+        error.add_note("a note")
+        again = copy.deepcopy(error)
+        assert (type(again), str(again), again.__notes__) == (kind, str(error), ["a note"])
+        assert vars(again).keys() == vars(error).keys()
+        seen.append(kind)
+        if kind is Diverged:
+            assert (again.step, again.seed, again.lr) == (7, 4, 0.5)
+            assert_same(again.history, history)
+    assert {Diverged, store.StoreError} < set(seen)
 
 
 def test_huge_losses_that_are_finite_are_no_divergence(monkeypatch):
