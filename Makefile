@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lint unit book test faults reproduce bench tools clean
+.PHONY: help env lint unit nbval book test faults reproduce bench tools clean
 
 PYTHON ?= python3
 NAME ?=
@@ -35,6 +35,10 @@ unit: env  ## the tests of the package alone
 	$(PARALLEL) -m "not book and not papermill and not browser and not faults" --ignore tests/test_speed.py
 	$(PYTEST) tests/test_speed.py
 
+# The cells of a page need one kernel, so one process (loadfile).
+nbval: env  ## run every page as it stands, two at once, with all its claims
+	OMP_NUM_THREADS=1 $(PYTEST) --nbval-lax --nbval-current-env -n 2 --dist loadfile notebooks
+
 book: env  ## run every page and build the book
 	$(BIN)/jupyter-book build -W --keep-going .
 	@echo "The book is built. Open _build/html/index.html"
@@ -48,6 +52,7 @@ test: env tools  ## everything: style, package, stored runs, pages, and the buil
 	$(BIN)/python -m lintf verify
 	$(PARALLEL) -m book
 	$(PARALLEL) -m papermill
+	$(MAKE) nbval
 	$(MAKE) book
 	$(PARALLEL) -m browser
 	@echo "All tests passed."

@@ -1,14 +1,17 @@
 """Claims: a published result beside our own, shown on the page, checked, and collected in the ledger.
 
-A page calls :func:`claim` once per result. The call shows one row, hands the same row to the book
-(MyST-NB ``glue``, where it is installed), and raises where the claim does not hold. The ledger page
-of the book is made from these rows and from nothing else. A published result that does not come back
-is shown as such, with the reason: then ``why`` must be given, and the call raises if the claim holds
-after all.
+A page calls :func:`claim` once per result. The call shows one row and hands the same row to the book (MyST-NB
+``glue``, where it is installed). The ledger page of the book is made from these rows and from nothing else. A published
+result that does not come back is shown as such, with the reason, ``why``.
+
+Claims are about a page's own parameters. Where these are what runs, in the book and in the tests, ``LINTF_STRICT=1``
+makes a claim that does not hold, or whose ``why`` is out of date, an error. For everybody else it says so and the page
+goes on. Solutions of exercises do the same with :func:`expect`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass
 from html import escape
@@ -29,7 +32,6 @@ COLOURS = {"reproduced": "#2f9e63", "reproduced at a smaller scale": "#c98a1b"}
 OTHER_COLOUR = "#c8453b"
 
 _made: dict[str, str] = {}  # key -> statement, to refuse a key that is used twice
-_exploring = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,8 +50,10 @@ class Claim:
     @property
     def verdict(self) -> str:
         """The verdict in words."""
+        if self.holds != (self.why is None):  # never with the page's own parameters
+            return f"{'holds' if self.holds else 'does not hold'} with these parameters"
         if not self.holds:
-            return "does not hold" if self.why is None else "not reproduced"
+            return "not reproduced"
         return "reproduced" if self.scale is None else "reproduced at a smaller scale"
 
     def __repr__(self) -> str:
@@ -60,7 +64,7 @@ class Claim:
         ]
         if self.scale is not None:
             lines.append(f"  scale      {self.scale}")
-        if self.why is not None:
+        if self.why is not None and not self.holds:
             lines.append(f"  why        {self.why}")
         return "\n".join(lines)
 
@@ -73,7 +77,7 @@ class Claim:
         )
         if self.scale is not None:
             facts += f", with {escape(self.scale)}"
-        if self.why is not None:
+        if self.why is not None and not self.holds:
             facts += f". {escape(self.why)}"
         return (
             f'<div class="lintf-claim" id="claim-{self.key}" style="border-left:4px solid {colour};'
@@ -88,10 +92,20 @@ class Claim:
         return {"text/plain": repr(self), "text/html": self.html()}, {"lintf_claim": asdict(self)}
 
 
-def explore(on: bool = True) -> None:
-    """From here on show claims without asserting or collecting them: for your own parameters."""
-    global _exploring
-    _exploring = on
+def strict() -> bool:
+    """Whether what does not hold is an error: where the environment has ``LINTF_STRICT=1``."""
+    value = os.environ.get("LINTF_STRICT", "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"LINTF_STRICT must be 1, 0 or empty, got {value!r}")
+    return value == "1"
+
+
+def expect(holds: bool) -> None:
+    """Say that a solution's result is another one with these parameters; where it is strict, raise AssertionError."""
+    if strict() and not holds:
+        raise AssertionError("this must hold with the page's own parameters")
+    if not holds:
+        print("With these parameters the result is another one.")
 
 
 def claim(
@@ -104,12 +118,12 @@ def claim(
     scale: str | None = None,
     why: str | None = None,
 ) -> None:
-    """Show one claim, hand it to the ledger, and raise AssertionError where it does not hold.
+    """Show one claim and hand it to the ledger; where it is strict, raise AssertionError if it does not hold.
 
     ``key`` is ``page-slug``, such as ``"simple-demo-loss"``, written out as a literal; ``source`` says
     where the number was published; ``scale`` says what was smaller here than there, if anything. ``why``
     is for a published result that does not come back, and says why: with it the row is shown as not
-    reproduced, and the call raises where ``holds`` is True after all.
+    reproduced, and where it is strict the call raises if ``holds`` is True after all.
     """
     if not isinstance(key, str) or not KEY.fullmatch(key):
         raise ValueError(f"claim key {key!r}: use page-slug in small letters, e.g. 'simple-demo-loss'")
@@ -117,6 +131,7 @@ def claim(
         raise TypeError(f"claim {key!r}: holds must be True or False, not {holds!r}")
     if why is not None and not why.strip():
         raise ValueError(f"claim {key!r}: why must be a sentence, not {why!r}")
+    insist = strict()
     if _made.setdefault(key, statement) != statement:  # running a cell again is fine
         raise ValueError(f"claim key {key!r} is already used for: {_made[key]}")
     row = Claim(
@@ -129,16 +144,15 @@ def claim(
         scale=scale,
         why=why,
     )
-    if _exploring or glue is None or get_ipython() is None:
+    if glue is None or get_ipython() is None:
         display(row)
     else:
         glue(key, row)
-    if row.holds and why is not None and not _exploring:
-        raise AssertionError(f"claim {key!r} holds: its explanation of why it should not is out of date ({why})")
-    if not row.holds and why is None and not _exploring:
+    if insist and row.holds == (why is not None):
         raise AssertionError(
-            f"claim {key!r} does not hold: {statement}. Published: {row.published}. "
-            f"Measured: {row.measured}. (Parameters of your own? Call lintf.claims.explore() first.)"
+            f"claim {key!r} holds: its explanation of why it should not is out of date ({why})"
+            if row.holds
+            else f"claim {key!r} does not hold: {statement}. Published: {row.published}. Measured: {row.measured}."
         )
 
 

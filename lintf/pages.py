@@ -18,7 +18,6 @@ from functools import partial
 
 from IPython import get_ipython
 
-from lintf import claims
 from lintf.adam_sgd import SETTINGS
 from lintf.checks import check_choice, check_int, check_real
 from lintf.model import ATTENTION
@@ -129,7 +128,8 @@ def assigned(source: str) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for node in statements:
         if isinstance(node, ast.Assign):
-            found.update({t.id: node.value for t in node.targets if isinstance(t, ast.Name)})
+            names = [name for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+            found.update({name.id: node.value for name in names if isinstance(name.ctx, ast.Store)})
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             found[node.target.id] = node.value
     return found
@@ -139,21 +139,28 @@ def check_parameters(*relations: str) -> None:
     """Raise ValueError, in one line with name, value and what is allowed, for a parameter that cannot be.
 
     Call it in the cell after the ``parameters`` cell. relations: Python expressions in the parameters, all of which
-    must be true. Where papermill changed a value, the claims of the page are shown but not asserted, since they are
-    about the page's own parameters.
+    must be true.
     """
     shell = get_ipython()
     if shell is None:
         return
-    space = shell.user_ns
-    cells = space["In"]
-    places = [i for i, source in enumerate(cells) if source.startswith(INJECTED)]
-    if places:
-        defaults, given = assigned(cells[places[-1] - 1]), assigned(cells[places[-1]])
-        _check_names(given, defaults)
-    check_values(space, [name for name in _parameters(cells) if name in space], relations)
-    if places:
-        claims.explore(any(ast.dump(given[name]) != ast.dump(defaults[name]) for name in given))
+    space, run = shell.user_ns, shell.user_ns["In"]
+    cells = _parameter_cells(run)
+    known = {name: None for cell in cells for name in cell}
+    for place in [i for i, source in enumerate(run) if source.startswith(INJECTED)][-1:]:
+        _check_names(assigned(run[place]), known | assigned(run[place - 1]))
+    for name, value in (cells[-1] if cells else {}).items():  # another name is the reader's own, if it looks like none
+        if name not in RULES and (near := difflib.get_close_matches(name, RULES, 1, cutoff=0.85)):
+            _check_names({name: value}, dict.fromkeys(n for n in (*known, *near) if n in RULES))
+    check_values(space, [name for name in known if name in RULES and name in space], relations)
+
+
+def _parameter_cells(cells: Iterable[str]) -> list[dict[str, ast.expr]]:
+    """What each run of the page's ``parameters`` cell assigned, oldest first. A reader may have edited it, and run it
+    again after any others: it is what assigns the most names that have rules, or at least half as many."""
+    found = [assigned(source) for source in cells if not source.startswith(INJECTED)]
+    counts = [len(cell.keys() & RULES.keys()) for cell in found]
+    return [cell for cell, count in zip(found, counts, strict=True) if 2 * count >= max(1, *counts)]
 
 
 def check_values(space: Mapping[str, object], names: Iterable[str], more: Iterable[str] = ()) -> None:
@@ -188,12 +195,6 @@ def _check_names(given: dict[str, ast.expr], defaults: Iterable[str]) -> None:
             hint = f" Did you mean {close[0]!r}?" if close else ""
             known = ", ".join(defaults)
             raise ValueError(f"unknown parameter {name!r} = {ast.unparse(value)}.{hint} This page has: {known}.")
-
-
-def _parameters(cells: Iterable[str]) -> list[str]:
-    """The page's parameters: what has a rule in the cell that assigns the most of that, which a reader may have
-    changed."""
-    return max(([name for name in assigned(source) if name in RULES] for source in cells), key=len)
 
 
 def _names(relation: str) -> set[str]:

@@ -28,34 +28,18 @@
 # covariates](02_rotation_adam.ipynb) has everything that you need to read this one.
 
 # %% tags=["remove-cell"]
-# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if importlib.util.find_spec("lintf") is None:
-    folder = os.path.abspath(
-        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
-    )
-    if not os.path.exists(folder):
-        address = "https://github.com/OWNER/lintf"
-        subprocess.run(
-            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
-        )
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
-        check=True,
-    )
-    sys.path.insert(0, folder)
-    os.chdir(f"{folder}/notebooks")
+if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directory
+    assert os.system("test -d /content/lintf-book || git clone -q --depth 1 https://$(curl -s $COLAB_JUPYTER_IP:${KMP_TARGET_PORT:-9000}/api/sessions | grep -o 'github.com%2F[^%]*%2F[^%]*' | head -1 | sed s,%2F,/,g) /content/lintf-book") == 0, "where is this page from? Run  !git clone ADDRESS /content/lintf-book  with its project's address, then this cell again"  # fmt: skip
+    exec(open("/content/lintf-book/book/colab.py").read(), {})
 
 # %%
 import math
 
 import torch
 from lintf import pages, plots
-from lintf.claims import claim
+from lintf.claims import claim, expect
 from lintf.landscape import gradient
 from lintf.model import LinearTransformer, Trained
 from lintf.rotation import Rotated, whitened
@@ -272,8 +256,8 @@ for params in (start, {k: p[0] for k, p in run.final.items()}):
     slopes = gradient(model, params, batch).values()
     norms.append(float(sum(g.square().sum() for g in slopes)) ** 0.5)
 print(f"norm of the gradient: {norms[0]:.1e} at the start, {norms[1]:.1e} at the end")
-assert torch.isclose(model.loss(params, batch), run.loss[0, -1])
-assert norms[1] < norms[0] or max_iters < 500
+expect(torch.isclose(model.loss(params, batch), run.loss[0, -1]))
+expect(norms[1] < norms[0])
 
 # %% [markdown]
 # **Exercise 2.** Which prompts make the test loss of the first seed so large? Find out how much of it the worst one in a
@@ -288,7 +272,7 @@ largest = torch.linalg.eigvalsh(white)[:, -1]
 share = errors[worst].sum() / errors.sum()
 print(f"they carry {share:.0%}; median largest eigenvalue: all prompts")
 print(f"{largest.median():.2f}, the worst {largest[worst].median():.2f}")
-assert share > 0.3 or max_iters < 500  # in short trainings no prompt is rare yet
+expect(share > 0.3)  # in short trainings no prompt is rare yet
 
 # %% [markdown]
 # ## What we found

@@ -26,34 +26,18 @@
 # We look at the logits of both layers, then inside a trained model, and repair it by hand.
 
 # %% tags=["remove-cell"]
-# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if importlib.util.find_spec("lintf") is None:
-    folder = os.path.abspath(
-        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
-    )
-    if not os.path.exists(folder):
-        address = "https://github.com/OWNER/lintf"
-        subprocess.run(
-            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
-        )
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
-        check=True,
-    )
-    sys.path.insert(0, folder)
-    os.chdir(f"{folder}/notebooks")
+if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directory
+    assert os.system("test -d /content/lintf-book || git clone -q --depth 1 https://$(curl -s $COLAB_JUPYTER_IP:${KMP_TARGET_PORT:-9000}/api/sessions | grep -o 'github.com%2F[^%]*%2F[^%]*' | head -1 | sed s,%2F,/,g) /content/lintf-book") == 0, "where is this page from? Run  !git clone ADDRESS /content/lintf-book  with its project's address, then this cell again"  # fmt: skip
+    exec(open("/content/lintf-book/book/colab.py").read(), {})
 
 # %%
 from dataclasses import replace
 
 import torch
 from lintf import pages, play, plots, recall_runs
-from lintf.claims import claim
+from lintf.claims import claim, expect
 from lintf.sentences import Recall
 from lintf.train import fit
 
@@ -288,7 +272,7 @@ attention, feedforward = model.logits(weights, fresh)
 layers = {"attention": attention, "feed-forward": feedforward}
 right = {k: (xi.argmax(-1) == fresh.output).double().mean() for k, xi in layers.items()}
 print({layer: f"{share:.1%}" for layer, share in right.items()})
-assert min(right.values()) > 0.99 or live_steps < 600
+expect(min(right.values()) > 0.99)
 
 # %% [markdown]
 # Both layers have learned the task, each by itself: $F$ reads the attention's sum as well as $V$ does.
@@ -304,7 +288,7 @@ half = weights | {"V": repaired(weights["V"])}
 whole = half | {"F": repaired(weights["F"])}
 unseen = [model.observe(w, law)["unseen_loss"].item() for w in (weights, half, whole)]
 print("as trained, V repaired, V and F repaired:", [f"{v:.2f}" for v in unseen])
-assert sorted(unseen, reverse=True) == unseen or live_steps < 600
+expect(sorted(unseen, reverse=True) == unseen)
 
 # %% [markdown]
 # It helps, but the Bayes risk of 0.69 is far. With noise the feed-forward layer also raises the four known outputs

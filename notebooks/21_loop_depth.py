@@ -28,32 +28,16 @@
 # number that was trained.
 
 # %% tags=["remove-cell"]
-# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if importlib.util.find_spec("lintf") is None:
-    folder = os.path.abspath(
-        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
-    )
-    if not os.path.exists(folder):
-        address = "https://github.com/OWNER/lintf"
-        subprocess.run(
-            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
-        )
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
-        check=True,
-    )
-    sys.path.insert(0, folder)
-    os.chdir(f"{folder}/notebooks")
+if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directory
+    assert os.system("test -d /content/lintf-book || git clone -q --depth 1 https://$(curl -s $COLAB_JUPYTER_IP:${KMP_TARGET_PORT:-9000}/api/sessions | grep -o 'github.com%2F[^%]*%2F[^%]*' | head -1 | sed s,%2F,/,g) /content/lintf-book") == 0, "where is this page from? Run  !git clone ADDRESS /content/lintf-book  with its project's address, then this cell again"  # fmt: skip
+    exec(open("/content/lintf-book/book/colab.py").read(), {})
 
 # %%
 import torch
 from lintf import intervals, looped_runs, pages, plots
-from lintf.claims import claim
+from lintf.claims import claim, expect
 from lintf.looped_runs import prediction_errors, step_seconds
 from lintf.prompts import Prompts
 from lintf.several import fit_all
@@ -284,7 +268,7 @@ for name in (one, two, three):
     enough = (paths[name] <= 1.02 * goal).nonzero()[:, 0]
     first = int(enough[0]) + 1 if len(enough) else None
     print(f"{name}: after {first} loops, {plans[name][0].n_layer} blocks each")
-    assert first is None or first <= loops or max_iters < 1000
+    expect(first is None or first <= loops)
 
 # %% [markdown]
 # **Exercise 2.** Training is random, too. Compare the two seeds of one block with each other, and with two blocks. Is the
@@ -294,7 +278,7 @@ for name in (one, two, three):
 by_seed = [float(v) for v in errors[one][..., -1].mean(1)]
 print("one block:", ", ".join(f"{v:.4f}" for v in by_seed))
 print(f"two blocks: {errors[two][0, :, -1].mean():.4f}")
-assert min(by_seed) > errors[two][0, :, -1].mean() or max_iters < 1000
+expect(min(by_seed) > errors[two][0, :, -1].mean())
 
 # %% [markdown]
 # ## What we found

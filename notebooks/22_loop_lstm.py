@@ -26,32 +26,16 @@
 # We repeat it on a smaller scale, all models trained alike, with numbers of parameters and times beside the errors.
 
 # %% tags=["remove-cell"]
-# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if importlib.util.find_spec("lintf") is None:
-    folder = os.path.abspath(
-        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
-    )
-    if not os.path.exists(folder):
-        address = "https://github.com/OWNER/lintf"
-        subprocess.run(
-            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
-        )
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
-        check=True,
-    )
-    sys.path.insert(0, folder)
-    os.chdir(f"{folder}/notebooks")
+if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directory
+    assert os.system("test -d /content/lintf-book || git clone -q --depth 1 https://$(curl -s $COLAB_JUPYTER_IP:${KMP_TARGET_PORT:-9000}/api/sessions | grep -o 'github.com%2F[^%]*%2F[^%]*' | head -1 | sed s,%2F,/,g) /content/lintf-book") == 0, "where is this page from? Run  !git clone ADDRESS /content/lintf-book  with its project's address, then this cell again"  # fmt: skip
+    exec(open("/content/lintf-book/book/colab.py").read(), {})
 
 # %%
 import torch
 from lintf import intervals, looped_runs, pages, plots
-from lintf.claims import claim
+from lintf.claims import claim, expect
 from lintf.looped_runs import influence, path_errors, prediction_errors, step_seconds
 from lintf.prompts import Prompts
 from lintf.several import fit_all
@@ -298,7 +282,7 @@ claim(
 for size in (width, 256):
     largest = max(k for k in range(1, 100) if k * (k + 3) // 2 <= size)
     print(f"width {size}: up to d = {largest}")
-    assert largest * (largest + 3) <= 2 * size
+    expect(largest * (largest + 3) <= 2 * size)
 
 # %% [markdown]
 # **Exercise 2.** Take the LSTM that was trained for a single pass, and let it loop. What happens, and why is that no surprise?
@@ -307,7 +291,7 @@ for size in (width, 256):
 lone = "LSTM, 1, one pass"
 further = path_errors(plans[lone][0], runs[lone], few, 5)[0, ..., -1].mean(1)
 print("after 1, 2, ... passes:", ", ".join(f"{v:.2f}" for v in further))
-assert further[1:].min() > further[0] or max_iters < 1000
+expect(further[1:].min() > further[0])
 
 # %% [markdown]
 # ## What we found

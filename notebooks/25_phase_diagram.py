@@ -28,27 +28,11 @@
 # conditioned covariates. You need the pages on [depth](05_variable_L.ipynb) and on [theory](07_theory.ipynb).
 
 # %% tags=["remove-cell"]
-# For Colab: fetches the project and installs what is missing. Does nothing where lintf is installed.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if importlib.util.find_spec("lintf") is None:
-    folder = os.path.abspath(
-        ".." if os.path.exists("../lintf/gram.py") else "lintf-book"
-    )
-    if not os.path.exists(folder):
-        address = "https://github.com/OWNER/lintf"
-        subprocess.run(
-            ["git", "clone", "--quiet", "--depth", "1", address, folder], check=True
-        )
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--editable", folder],
-        check=True,
-    )
-    sys.path.insert(0, folder)
-    os.chdir(f"{folder}/notebooks")
+if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directory
+    assert os.system("test -d /content/lintf-book || git clone -q --depth 1 https://$(curl -s $COLAB_JUPYTER_IP:${KMP_TARGET_PORT:-9000}/api/sessions | grep -o 'github.com%2F[^%]*%2F[^%]*' | head -1 | sed s,%2F,/,g) /content/lintf-book") == 0, "where is this page from? Run  !git clone ADDRESS /content/lintf-book  with its project's address, then this cell again"  # fmt: skip
+    exec(open("/content/lintf-book/book/colab.py").read(), {})
 
 # %%
 import heapq
@@ -59,7 +43,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from lintf import pages, phase_runs, plots, solvers, theory
-from lintf.claims import claim
+from lintf.claims import claim, expect
 from lintf.model import Trained
 from lintf.prompts import LinearRegression
 from lintf.rotation import rotated_task
@@ -536,7 +520,7 @@ while makespan(cells, count, 0) > 1.001 * max(cells):
 print(f"{count} workers: {makespan(cells, count, 0):.0f} s, the longest cell")
 for few in (2, 10, count):
     bound = sum(cells) / few + max(cells)
-    assert sum(cells) / few <= makespan(cells, few, 0) * 1.001 <= bound * 1.002
+    expect(sum(cells) / few <= makespan(cells, few, 0) * 1.001 <= bound * 1.002)
 
 # %% [markdown]
 # **Exercise 2.** On the page on depth, deep networks stopped because Adam could not go far enough: it moves an entry by
@@ -551,7 +535,7 @@ for L, N, d, kappa in settings:
     failed[a[-1] * kappa**0.5 > reach] += ratio[L, N, d, kappa] > 2
 print(f"farther than a factor 2 from the limit: {failed[True]} settings beyond reach")
 print(f"and {failed[False]} within reach, so it is not the reason")
-assert failed[False] > failed[True] or max_iters < 10_000
+expect(failed[False] > failed[True])
 
 # %% [markdown]
 # ## What we found

@@ -18,7 +18,7 @@ import yaml
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from lintf import claims, pages
+from lintf import pages
 
 ROOT = Path(__file__).parents[1]
 PAGES = {page.stem: page for page in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -394,7 +394,6 @@ def check(monkeypatch: pytest.MonkeyPatch, name: str, *cells: str, whole: bool =
         last = ast.get_source_segment(last, ast.parse(last).body[0])
     space = start | {"In": list(before)}
     monkeypatch.setattr(pages, "get_ipython", lambda: SimpleNamespace(user_ns=space))
-    monkeypatch.setattr(claims, "_exploring", False)
     for source in (*cells, last):
         space["In"].append(source)
         if not source.startswith("%"):
@@ -416,7 +415,6 @@ def test_the_check_refuses(name, given, runs, monkeypatch):
 @pytest.mark.parametrize(("name", "given"), [*PRESETS, *((n, g) for n, each in GOOD.items() for g in each)], ids=repr)
 def test_the_check_accepts(name, given, runs, monkeypatch):
     check(monkeypatch, name, injected(name, given))
-    assert claims._exploring
     assert not runs.exists(), "the cell of the check trains nothing"
 
 
@@ -424,7 +422,6 @@ def test_the_check_accepts(name, given, runs, monkeypatch):
 @pytest.mark.parametrize("name", PAGES)
 def test_the_check_accepts_the_page_as_it_stands(name, runs, monkeypatch):
     check(monkeypatch, name)
-    assert not claims._exploring
     assert not runs.exists()
 
 
@@ -435,6 +432,9 @@ def test_every_parameter_has_a_rule(name):
     cells, _, _ = opening(name)
     assert pages.assigned(cells[-1])
     assert set(pages.assigned(cells[-1])) <= set(pages.RULES)
+    every = [c.source for c in nbformat.read(PAGES[name], as_version=4).cells if c.cell_type == "code"]
+    found = pages._parameter_cells(every)
+    assert [set(cell) for cell in found] == [set(pages.assigned(cells[-1]))], "another cell looks like the parameters"
 
 
 @pytest.mark.book

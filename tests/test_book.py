@@ -216,7 +216,8 @@ def test_two_exercises_with_tested_solutions(page):
     solutions = [c for c in cells if "hide-cell" in c.metadata.get("tags", [])]
     assert len(headings) == 2
     assert len(solutions) == 2
-    assert all("assert " in cell.source for cell in solutions)
+    assert all("expect(" in cell.source for cell in solutions)
+    assert all("assert " not in cell.source for cell in code(page)), "it would stop who changes a parameter"
 
 
 @each_page

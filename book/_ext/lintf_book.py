@@ -247,6 +247,7 @@ def table_row(*cells: str | nodes.Node) -> nodes.row:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
+    os.environ["LINTF_STRICT"] = "1"  # for the kernels of the pages: a claim that does not hold stops the build
     app.add_node(LedgerNode)
     app.add_directive("ledger", LedgerDirective)
     app.connect("config-inited", set_repository)
