@@ -8,10 +8,17 @@ import re
 import subprocess
 import sys
 import sysconfig
+import threading
 import tomllib
 import venv
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
 
+import jupyter_client
+import nbclient
 import nbformat
 import pytest
 
@@ -38,12 +45,32 @@ def test_the_ranges_leave_a_hosted_machine_as_it_is():
         assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement), f"{requirement} could replace what is there"
 
 
-def test_the_cell_does_nothing_where_lintf_is_installed(tmp_path, monkeypatch):
-    def no_command(*_: object, **__: object) -> None:
+def test_the_cell_has_four_lines_and_no_address():
+    cell = setup_of(PAGES[0])
+    assert sum(bool(line.strip()) for line in cell.splitlines()) == 4
+    assert not re.search(r"https://[\w.]", cell)
+
+
+def test_no_file_holds_a_placeholder_for_the_address():
+    command = [
+        "git",
+        "grep",
+        "-lE",
+        r"(github\.com|githubusercontent\.com|github\.io)[/:]*(OWNER|USER|YOUR)",
+        "--",
+        ".",
+    ]
+    found = subprocess.run([*command, ":!tests"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (1, "")
+
+
+def test_the_cell_does_nothing_elsewhere(tmp_path, monkeypatch):
+    def no_command(*_: object) -> None:
         raise AssertionError("nothing may be run")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subprocess, "run", no_command)
+    monkeypatch.delenv("COLAB_JUPYTER_IP", raising=False)
+    monkeypatch.setattr(os, "system", no_command)
     before = list(sys.path)
     exec(setup_of(PAGES[0]), {})
     assert (Path.cwd(), sys.path, list(tmp_path.iterdir())) == (tmp_path, before, [])
@@ -70,40 +97,98 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def run_page(page: Path, python: Path, folder: Path) -> nbformat.NotebookNode:
-    """Execute a page in a folder of its own, with the project's address leading to this checkout."""
-    work, kernel = folder / "content", folder / "kernels" / "bare"
-    work.mkdir(exist_ok=True)
-    kernel.mkdir(parents=True, exist_ok=True)
-    start = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+class Sessions(BaseHTTPRequestHandler):
+    """Colab's notebook server, which tells the kernel's machine what is open."""
+
+    opened: ClassVar[str]
+
+    def do_GET(self) -> None:
+        path = f"fileId={quote(self.opened, safe='')}"
+        session = {"path": path, "name": "page.ipynb", "type": "notebook", "notebook": {"path": path}}
+        known = self.path == "/api/sessions"
+        self.send_response(200 if known else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps([session] if known else []).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def colab(tmp_path: Path, bare: Path) -> Iterator[Callable[[nbformat.NotebookNode, str], nbformat.NotebookNode]]:
+    """Runs a notebook, opened from an address, where Colab would; its /content is a folder. Raises what a cell raised.
+
+    The only address that leads to a project is https://github.com/somebody/a.fork-2, which is this checkout's last
+    commit.
+    """
+    content, kernel = tmp_path / "content", tmp_path / "kernels" / "bare"
+    content.mkdir()
+    kernel.mkdir(parents=True)
+    start = [str(bare), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (kernel / "kernel.json").write_text(json.dumps({"argv": start, "display_name": "bare", "language": "python"}))
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LINTF_RUNS")}
+    server = HTTPServer(("127.0.0.1", 0), Sessions)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    left_out = ("PYTHONPATH", "LINTF_RUNS", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     environment |= {
-        "JUPYTER_PATH": str(folder),
-        "GIT_CONFIG_COUNT": "1",
+        "COLAB_JUPYTER_IP": "127.0.0.1",
+        "KMP_TARGET_PORT": str(server.server_port),
+        "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": f"url.{ROOT.as_uri()}.insteadOf",
-        "GIT_CONFIG_VALUE_0": re.search(r'address = "(.*?)"', setup_of(page)).group(1),
+        "GIT_CONFIG_VALUE_0": "https://github.com/somebody/a.fork-2",
+        "GIT_CONFIG_KEY_1": "url.file:///nowhere/.insteadOf",
+        "GIT_CONFIG_VALUE_1": "https://",
     }
-    command = [sys.executable, "-m", "papermill", str(page), str(folder / "out.ipynb"), "-k", "bare"]
-    command += ["--cwd", str(work), "--no-progress-bar"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return nbformat.read(folder / "out.ipynb", as_version=4)
+
+    def run(notebook: nbformat.NotebookNode, opened: str) -> nbformat.NotebookNode:
+        Sessions.opened = opened
+        text = nbformat.writes(notebook).replace("/content/", f"{content}/")
+        notebook = nbformat.reads(text, as_version=4)
+        manager = jupyter_client.AsyncKernelManager(kernel_name="bare")
+        manager.kernel_spec_manager.kernel_dirs = [str(tmp_path / "kernels")]
+        client = nbclient.NotebookClient(notebook, km=manager, timeout=600, resources={"metadata": {"path": content}})
+        client.execute(env=environment)
+        return notebook
+
+    yield run
+    server.shutdown()
+    server.server_close()
 
 
-def test_a_page_runs_where_there_is_nothing_else(tmp_path, bare):
-    """The page is the one of this checkout, the project that it fetches is the last commit."""
+def cells(*sources: str) -> nbformat.NotebookNode:
+    """A notebook with the cell for Colab, and then these."""
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in (setup_of(PAGES[0]), *sources)])
+
+
+def printed(notebook: nbformat.NotebookNode) -> str:
+    return "".join(out.text for out in notebook.cells[-1].outputs)
+
+
+FORK = "https://github.com/somebody/a.fork-2/blob/main/notebooks/01_simple_demo.ipynb"
+
+
+def test_a_page_runs_where_there_is_nothing_else(tmp_path, bare, colab):
+    """The page is the one of this checkout, the project that it fetches is the last commit of where it was opened."""
     packages = next(bare.parents[1].glob("lib/python*/site-packages"))
     before = {path.name for path in packages.iterdir()}
-    outputs = [out for cell in run_page(PAGES[0], bare, tmp_path).cells for out in cell.get("outputs", [])]
+    page = colab(nbformat.read(PAGES[0], as_version=4), FORK)
+    outputs = [out for cell in page.cells for out in cell.get("outputs", [])]
     assert sum("image/png" in out.get("data", {}) for out in outputs) >= 3
     installed = {path.name for path in packages.iterdir()} - before - {"__pycache__"}
     assert installed, "pip installed nothing"
     assert all("lintf" in name for name in installed), f"more than lintf was installed: {installed}"
-
-    v4 = nbformat.v4  # another page, in a new kernel: everything is there
-    cells = [v4.new_code_cell(source) for source in (setup_of(PAGES[0]), "from lintf import store; next(store.runs())")]
-    cells[0].metadata["tags"] = ["remove-cell"]
-    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "next.ipynb")
-    run_page(tmp_path / "next.ipynb", bare, tmp_path)
     assert [path.name for path in (tmp_path / "content").iterdir()] == ["lintf-book"]
+
+    # "Restart session": a new kernel, in Colab's own folder; and a copy in Drive, whose origin is not said any more
+    again = colab(cells("import os; from lintf import store; next(store.runs()); print(os.getcwd())"), "1a2B3c-drive")
+    assert printed(again) == f"{tmp_path / 'content' / 'lintf-book' / 'notebooks'}\n"
+    assert [path.name for path in (tmp_path / "content").iterdir()] == ["lintf-book"]
+
+
+def test_one_line_says_what_to_type_where_the_origin_is_not_known(tmp_path, colab):
+    with pytest.raises(nbclient.exceptions.CellExecutionError) as error:
+        colab(cells(), "1a2B3c-drive")
+    assert error.value.ename == "AssertionError"
+    said = re.fullmatch(r"where is this page from\? Run  (!git clone ADDRESS \S+)  with its .*", error.value.evalue)
+    assert said[1].endswith(f"{tmp_path}/content/lintf-book")
+    assert not list((tmp_path / "content").iterdir())

@@ -8,13 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 pytestmark = pytest.mark.papermill
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@pytest.fixture(autouse=True)
+def not_strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LINTF_STRICT", raising=False)
 
 
 def papermill(page: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -27,14 +35,58 @@ def papermill(page: Path, folder: Path, *options: str) -> subprocess.CompletedPr
     )
 
 
+def edited(page: Path, given: dict[str, object]) -> nbformat.NotebookNode:
+    """The page with these values typed into its parameters cell, in place of its own."""
+    notebook = nbformat.read(page, as_version=4)
+    (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    for name, value in given.items():
+        line = rf"(?ms)^{name} = .*?(?=  # )"
+        cell.source, count = re.subn(line, lambda _, n=name, v=value: f"{n} = {v!r}", cell.source, count=1)
+        assert count == 1, f"{page.stem} has no line for {name}"
+    return notebook
+
+
+def run_all(notebook: nbformat.NotebookNode, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run all cells in a kernel, in the page's folder; raises where one stops."""
+    monkeypatch.setenv("LINTF_RUNS", str(runs))
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(PAGES[0].parent)}}).execute()
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+
+
+def shown(notebook: nbformat.NotebookNode) -> str:
+    """All text that the cells gave."""
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    return "\n".join(out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in outputs)
+
+
 @each_page
-def test_the_page_trains_with_tiny_parameters(page, tmp_path):
+def test_the_page_trains_with_tiny_parameters_and_runs_to_its_end_when_they_are_typed_in(page, tmp_path, monkeypatch):
+    """Through papermill, and then, with what that trained, in a kernel with the parameters cell edited by hand."""
     preset = ROOT / "presets" / "smoke" / f"{page.stem}.yaml"
     assert preset.exists(), f"every page has tiny parameters: write {preset.relative_to(ROOT)}"
     result = papermill(page, tmp_path, "-f", str(preset))
     assert result.returncode == 0, result.stderr
+    before = {path.name for path in (tmp_path / "runs").iterdir()}
     if re.search(r"\b(fit|trained)\(", page.read_text()):  # one page only draws prompts
-        assert list((tmp_path / "runs").iterdir()), "the page kept no run: did it train?"
+        assert before, "the page kept no run: did it train?"
+    notebook = edited(page, yaml.safe_load(preset.read_text()))
+    run_all(notebook, tmp_path / "runs", monkeypatch)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == before, "typed in, the parameters are the same"
+
+
+def test_500_steps_typed_into_the_first_page_run_to_the_end(tmp_path, monkeypatch):
+    notebook = edited(PAGES[0], {"max_iters": 500})
+    run_all(notebook, tmp_path, monkeypatch)
+    assert "[does not hold with these parameters] With Adam, the test loss" in shown(notebook)
+
+
+def test_the_same_stops_where_it_is_strict(tmp_path, monkeypatch):
+    notebook = edited(PAGES[0], {"max_iters": 5, "B": 8})
+    monkeypatch.setenv("LINTF_STRICT", "1")
+    with pytest.raises(
+        nbclient.exceptions.CellExecutionError, match="AssertionError: claim 'simple-demo-loss' does not"
+    ):
+        run_all(notebook, tmp_path, monkeypatch)
 
 
 @each_page
