@@ -31,7 +31,7 @@ import os
 
 if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directory
     assert os.system("test -d /content/lintf-book || git clone -q --depth 1 https://$(curl -s $COLAB_JUPYTER_IP:${KMP_TARGET_PORT:-9000}/api/sessions | grep -o 'github.com%2F[^%]*%2F[^%]*' | head -1 | sed s,%2F,/,g) /content/lintf-book") == 0, "where is this page from? Run  !git clone ADDRESS /content/lintf-book  with its project's address, then this cell again"  # fmt: skip
-    exec(open("/content/lintf-book/book/colab.py").read(), {"folder": "/content/lintf-book"})  # fmt: skip
+    exec(open("/content/lintf-book/book/colab.py").read(), {"__file__": "/content/lintf-book/book/colab.py"})  # fmt: skip
 
 # %%
 import torch
