@@ -268,7 +268,7 @@ left = loss - loss[-1]
 some = (left > 1e-9) & (run.steps * lr > 6)  # there exp(-lambda) is small
 slope = left[some].log().diff() / run.steps[some].diff()
 print(f"slope {slope.mean():.4f} for steps of length {lr}")
-expect((slope / lr + 1).abs().max() < 0.2)
+expect(((slope / lr + 1).abs() < 0.2).all())
 
 # %% [markdown]
 # The single parameter moves by 0.1 in each step and the loss goes with $e^{-\lambda}$, so the rate is $e^{-0.1}$ per step.

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-import jupyter_client
 import nbclient
 import nbformat
 import pytest
@@ -90,6 +89,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages / "hosted.pth").write_text(sysconfig.get_path("purelib") + "\n")
     command = [
         str(python),
+        "-I",  # whatever PYTHONPATH says
         "-c",
         "import importlib.util as u; print(u.find_spec('torch') and not u.find_spec('lintf'))",
     ]
@@ -115,12 +115,15 @@ class Sessions(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def colab(tmp_path: Path, bare: Path) -> Iterator[Callable[[nbformat.NotebookNode, str], nbformat.NotebookNode]]:
+def colab(
+    tmp_path: Path, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[nbformat.NotebookNode, str], nbformat.NotebookNode]]:
     """Runs a notebook, opened from an address, where Colab would; its /content is a folder. Raises what a cell raised.
 
     The only address that leads to a project is https://github.com/somebody/a.fork-2, which is this checkout's last
     commit.
     """
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     content, kernel = tmp_path / "content", tmp_path / "kernels" / "bare"
     content.mkdir()
     kernel.mkdir(parents=True)
@@ -144,9 +147,9 @@ def colab(tmp_path: Path, bare: Path) -> Iterator[Callable[[nbformat.NotebookNod
         Sessions.opened = opened
         text = nbformat.writes(notebook).replace("/content/", f"{content}/")
         notebook = nbformat.reads(text, as_version=4)
-        manager = jupyter_client.AsyncKernelManager(kernel_name="bare")
-        manager.kernel_spec_manager.kernel_dirs = [str(tmp_path / "kernels")]
-        client = nbclient.NotebookClient(notebook, km=manager, timeout=600, resources={"metadata": {"path": content}})
+        client = nbclient.NotebookClient(
+            notebook, kernel_name="bare", timeout=600, resources={"metadata": {"path": content}}
+        )
         client.execute(env=environment)
         return notebook
 
