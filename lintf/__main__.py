@@ -14,12 +14,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 import lintf
 from lintf import grid, listing, notebook, store, sweep
 from lintf.cells import Result
-from lintf.names import WrongInput, nearest
+from lintf.names import WrongInput, nearest, one_line
+from lintf.progress import Count
 from lintf.verify import Outcome, reproduce
 from lintf.workers import MOST, cores, verify_all
 
@@ -45,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (WrongInput, store.StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, WrongInput) else 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of a file or a folder, which it names
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -69,15 +73,17 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     command = add(_run, "run a page, with other parameters if you like", example)
     command.add_argument("name", help="a page: its number, its name, a part of it, or the path of a notebook")
     several = {"action": "append", "default": []}
-    what = "a parameter of the page, its value in YAML; can be repeated"
+    what = "a parameter of the page, its value as in Python, or a word; can be repeated"
     command.add_argument("-p", "--parameter", **several, metavar="KEY=VALUE", help=what)
-    command.add_argument("-f", "--file", **several, help="parameters in a YAML file; what -p says counts more")
+    command.add_argument(
+        "-f", "--file", **several, help="parameters in a YAML file, as papermill reads it; what -p says counts more"
+    )
     command.add_argument("-o", "--out", help="the notebook to write; NAME.out.ipynb in this folder without it")
 
     example = "sweep 05 -p N=5:80:x2 -p seeds=0,1,2"
     command = add(_sweep, "run a page or a training with every combination of parameters, on Dask", example)
     command.add_argument("name", help=f"a page, as for run; {TRAINING}")
-    what = "the values of a parameter: 1,2,3 or a range, 1:4 or 0:1:0.25 or 5:80:x2; can be repeated"
+    what = "the values of a parameter, as in Python: 1,2,3 or a range, 1:4 or 0:1:0.25 or 5:80:x2; can be repeated"
     command.add_argument("-p", "--parameter", **several, metavar="KEY=VALUES", help=what)
     what = "the address of a Dask scheduler, such as tcp://10.0.0.1:8786; workers on this machine without it"
     command.add_argument("--scheduler", metavar="ADDRESS", help=what)
@@ -119,8 +125,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if importlib.util.find_spec("papermill") is None:
-        raise WrongInput("run needs papermill, which is not installed: pip install papermill ipykernel")
+    if missing := [name for name in ("papermill", "ipykernel") if importlib.util.find_spec(name) is None]:
+        raise WrongInput(f"run needs {missing[0]}, which is not installed: pip install papermill ipykernel")
     page = notebook.find(arguments.name)
     out = Path(arguments.out or f"{page.stem}.out.ipynb")
     given = notebook.read_parameters(arguments.parameter, arguments.file)
@@ -129,10 +135,10 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         notebook.run(page, out, given)
     except notebook.CellFailed as error:
-        print(f"error: {error}\nThe notebook up to there: {out}", file=sys.stderr)
+        print(f"error: {error}" + f"\nThe notebook up to there: {out}" * out.exists(), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"stopped; the notebook up to there: {out}", file=sys.stderr)
+        print("stopped" + f"; the notebook up to there: {out}" * out.exists(), file=sys.stderr)
         return 130
     print(f"{page.stem} ran in {time.monotonic() - start:.0f} s: {out}")
     return 0
@@ -143,17 +149,25 @@ def _sweep(arguments: argparse.Namespace) -> int:
         raise WrongInput(f"sweep needs {missing[0]}, which is not installed: pip install '.[cluster]'")
     if arguments.scheduler and arguments.jobs:
         raise WrongInput("--jobs is about workers on this machine, and --scheduler has its own: give one of the two")
-    from lintf import cluster
+    try:
+        from lintf import cluster
+    except Exception as error:  # Dask reads its own configuration when it is imported
+        raise WrongInput(f"sweep needs Dask, which cannot be loaded ({one_line(error)})") from error
 
     folder = Path(arguments.out or f"sweep-{re.sub('[^A-Za-z0-9_]+', '-', arguments.name).strip('-')}")
     cells = sweep.cells(arguments.name, grid.axes(arguments.parameter))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WrongInput(f"--out {folder}: no such folder can be made ({error})") from error
+        raise WrongInput(f"--out {folder}: no such folder can be made ({one_line(error)})") from error
     table = sweep.Table(folder, cells)
     missing = table.look()
+    try:
+        table.write()
+    except OSError as error:
+        raise WrongInput(f"--out {folder}: cannot be written to ({one_line(error)})") from error
     print(f"{len(cells)} cells: {len(cells) - len(missing)} stored, {len(missing)} to run", flush=True)
+    written = True
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a batch system sends before it kills
     try:
         if missing:
@@ -169,28 +183,24 @@ def _sweep(arguments: argparse.Namespace) -> int:
         try:
             table.write()
         except OSError as error:
-            print(f"error: the table could not be written ({error})", file=sys.stderr)
+            written = False
+            print(f"error: the table could not be written ({one_line(error)})", file=sys.stderr)
     print(*table.failures(), sep="\n", end="")
     print(f"{table.summary()}; {table.folder / 'cells.csv'}")
-    return int(table.failed > 0)
+    return int(table.failed > 0 or not written)
 
 
 def _watch(table: sweep.Table, missing: list[int], results: Generator[tuple[int, Result]]) -> None:
     """Keep and print the results of a table's missing cells as they come."""
-    form = "{desc} |{bar}| {elapsed}<{remaining}"
-    with closing(results), tqdm(total=len(missing), desc=f"0 of {len(missing)}", bar_format=form, disable=None) as bar:
-        for done, (k, result) in enumerate(results, 1):
+    with closing(results), Count("cells", len(missing)) as count:
+        for k, result in results:
             cell = table.cells[missing[k]]
             try:
                 cell.keep(result, table.folder)
             except OSError as error:
                 result = replace(result, ok=False, detail=f"found, but not kept: {error}")
             table.add(missing[k], result)
-            said = f"{'ok  ' if result.ok else 'FAIL'} {sweep.label(cell.parameters)}: {result.detail}"
-            tqdm.write(f"{said}, {result.seconds:.1f} s")
-            sys.stdout.flush()
-            bar.set_description_str(f"{done} of {len(missing)} cells" + f", {table.failed} failed" * (table.failed > 0))
-            bar.update()
+            count.add(result.ok, f"{sweep.label(cell.parameters)}: {result.detail}, {result.seconds:.1f} s")
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -207,7 +217,7 @@ def _seconds(path: Path) -> float:
     """How long a run took when it was stored; a moment if nobody knows, since then it is refused at once."""
     try:
         meta = store.load(path).meta
-    except store.StoreError:
+    except (store.StoreError, OSError):
         return 0.1
     return meta.get("seconds", 0.1) / meta.get("members", 1)
 
@@ -215,21 +225,18 @@ def _seconds(path: Path) -> float:
 def _report(outcomes: Generator[Outcome], work: dict[Path, float]) -> int:
     """Print each outcome as it comes, and in a terminal how many are left and for how long, going by the work (in
     seconds, say) that each run is. Returns the exit code."""
-    done = failed = 0
-    form, begin = "{desc} |{bar}| {elapsed}<{remaining}", f"0 of {len(work)} runs"
-    with closing(outcomes), tqdm(total=sum(work.values()), desc=begin, bar_format=form, disable=None) as bar:
+    with closing(outcomes), Count("runs", len(work), sum(work.values())) as count:
         for outcome in outcomes:
-            tqdm.write(f"{'ok  ' if outcome.ok else 'FAIL'} {outcome.path.name}: {outcome.detail}")
-            sys.stdout.flush()
-            done, failed = done + 1, failed + (not outcome.ok)
-            bar.set_description_str(f"{done} of {len(work)} runs" + f", {failed} failed" * (failed > 0))
-            bar.update(work[outcome.path])
-    print(f"{done - failed} of {done} runs came out as stored")
-    return int(failed > 0)
+            count.add(outcome.ok, f"{outcome.path.name}: {outcome.detail}", work[outcome.path])
+    print(f"{count.done - count.failed} of {count.done} runs came out as stored")
+    return int(count.failed > 0)
 
 
 def _program() -> int:
-    """`main`, which ends quietly where the reader of its output has gone, as `| head` does."""
+    """`main`, which ends quietly where the reader of its output has gone, as `| head` does, and shows a letter that the
+    terminal does not have by its number."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     try:
         try:
             return main()

@@ -64,7 +64,9 @@ class TrainingCell:
             fit(m.model, m.task, m.training, (m.seed,), progress=False)
         except Diverged:
             pass  # it is stored, and says so
-        return _found(store.load(m.path))
+        if record := store.find(m.path):
+            return _found(record)
+        return Result(False, f"trained, but {m.path} could not be saved")  # `fit` has warned of it
 
     def keep(self, result: Result, out: Path) -> None:
         _keep_runs(result)

@@ -12,20 +12,21 @@ import hashlib
 import logging
 import os
 import platform
-import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, Worker, as_completed, get_worker
 from distributed.core import rpc
+from distributed.security import Security
 
 from lintf import store
 from lintf.cells import Cell, Result
-from lintf.names import WrongInput
+from lintf.names import WrongInput, one_line
 from lintf.versions import differences, versions
 
 PATIENCE = 4.0  # seconds to wait for a scheduler
@@ -59,10 +60,12 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
         return
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     sizes = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "preload": PRELOAD}
-    with (
-        LocalCluster(**sizes, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=one) as here,
-        Client(here) as client,
-    ):
+    with ExitStack() as both:
+        try:
+            here = both.enter_context(LocalCluster(**sizes, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=one))
+            client = both.enter_context(Client(here))
+        except Exception as error:  # of the network, of processes, of Dask's own configuration
+            raise WrongInput(f"no workers can be started on this machine ({one_line(error)})") from error
         yield client
 
 
@@ -79,12 +82,15 @@ def _client(scheduler: str) -> Client:
                 f"--scheduler {scheduler}: no Dask scheduler can be reached there ({PATIENCE:g} s without an answer)"
             ) from error
         except Exception as error:  # no address, or something else than Dask that answers
-            raise WrongInput(f"--scheduler {scheduler}: no Dask scheduler can be reached there ({error})") from error
+            raise WrongInput(
+                f"--scheduler {scheduler}: no Dask scheduler can be reached there ({one_line(error)})"
+            ) from error
 
 
 async def _kind(address: str) -> str:
     """What answers, and speaks as Dask does. A Client would wait for ever for an answer from what does not."""
-    async with rpc(address, timeout=PATIENCE) as there:
+    secured = Security().get_connection_args("client")  # as Client has it, from Dask's own configuration
+    async with rpc(address, timeout=PATIENCE, connection_args=secured) as there:
         return (await there.identity(n_workers=0))["type"]
 
 
@@ -93,7 +99,7 @@ def check_workers(client: Client) -> None:
     try:
         objections = client.run(objection, versions())
     except Exception as error:  # whatever a worker without this module answers
-        raise WrongInput(f"the workers cannot import this lintf ({error})") from error
+        raise WrongInput(f"the workers cannot import this lintf ({one_line(error)})") from error
     for address, said in objections.items():
         if said:
             raise WrongInput(f"worker {address}: {said}")
@@ -112,9 +118,7 @@ def run(client: Client, cells: Sequence[Cell]) -> Generator[tuple[int, Result]]:
     """The places of the cells, and their results, as they come. A cell that fails has a Result that says why. When the
     generator is closed, cells that have not begun are not begun any more."""
     folder = store.folder().resolve()
-    (folder / ".partial").mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder / ".partial", prefix="sweep-") as marker:
-        place = Place(str(folder), Path(marker.name).name)
+    with _marker(folder) as place:
         # A key of the cell's own: of sweeps into one runs/ that have a cell in common, one does it for all.
         owner = hashlib.sha256(f"{platform.node()} {folder}".encode()).hexdigest()[:8]
         numbers: dict[str, list[int]] = {}
@@ -133,6 +137,22 @@ def run(client: Client, cells: Sequence[Cell]) -> Generator[tuple[int, Result]]:
             client.cancel([future for future in futures if not future.done()])
 
 
+@contextmanager
+def _marker(folder: Path) -> Iterator[Place]:
+    """A file in the caller's runs/ for as long as cells are run. Raises WrongInput where there can be none."""
+    marker = folder / ".partial" / f"sweep-{uuid.uuid4().hex}"
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        raise WrongInput(f"no runs can be kept in {folder} ({one_line(error)})") from error
+    try:
+        yield Place(str(folder), marker.name)
+    finally:
+        with suppress(OSError):
+            marker.unlink()
+
+
 def _result(future: Future) -> Result:
     try:
         return future.result()
@@ -141,7 +161,7 @@ def _result(future: Future) -> Result:
     except CancelledError:
         return Result(False, "the scheduler is gone, or has dropped it")
     except Exception as error:  # whatever the cell raised
-        return Result(False, f"{type(error).__name__}: {error}".splitlines()[0])
+        return Result(False, one_line(error))
 
 
 def _work(cell: Cell, place: Place, caller: dict[str, str]) -> Result:

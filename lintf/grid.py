@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from lintf.names import WrongInput
-from lintf.notebook import read_pair, read_yaml
+from lintf.values import OPENING, literal, read_pair, read_value
 
 MOST = 100_000  # cells
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -19,8 +18,8 @@ RANGES = "a range is FIRST:LAST, FIRST:LAST:STEP or FIRST:LAST:xFACTOR, from FIR
 
 def axes(texts: Sequence[str]) -> dict[str, list[object]]:
     """The values of each parameter, in the order of the texts "name=values". Values are separated by commas, and each
-    is YAML or a range with both ends: 1:4 is 1,2,3,4; 0:1:0.25 goes by steps, 5:80:x2 by factors. A list in brackets
-    is one value. Raises WrongInput for what is malformed, empty, or there twice."""
+    is a Python literal, a word, or a range with both ends: 1:4 is 1,2,3,4; 0:1:0.25 goes by steps, 5:80:x2 by factors.
+    A list in brackets is one value. Raises WrongInput for what is malformed, empty, or there twice."""
     found: dict[str, list[object]] = {}
     for text in texts:
         name, values = read_pair(text)
@@ -29,7 +28,7 @@ def axes(texts: Sequence[str]) -> dict[str, list[object]]:
         found[name] = [value for piece in _pieces(values, text) for value in _values(piece, text)]
         seen: set[str] = set()
         for value in found[name]:
-            written = json.dumps(value, default=str)
+            written = repr(value)
             if written in seen:
                 raise WrongInput(f"-p {text}: {written} is there twice")
             seen.add(written)
@@ -55,23 +54,24 @@ def cells(grid: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object]]:
 
 
 def _pieces(text: str, whole: str) -> list[str]:
-    """What stands between the commas outside brackets and quotes."""
-    pieces, depth, quote, escaped = [""], 0, "", False
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote and not escaped else quote
-            escaped = letter == "\\" and quote == '"' and not escaped
-        elif letter in "\"'":
-            quote = letter
-        else:
-            depth += (letter in "[{(") - (letter in "]})")
-        if letter == "," and not depth and not quote:
-            pieces.append("")
-        else:
-            pieces[-1] += letter
-    if not all(piece.strip() for piece in pieces):
+    """What stands between commas. A value that begins like a list or a quoted text ends where it is a literal."""
+    pieces, rest = [], text.split(",")
+    while rest:
+        piece = rest.pop(0).lstrip()
+        while piece[:1] in OPENING and rest and not _is_literal(piece):
+            piece += f",{rest.pop(0)}"
+        pieces.append(piece.strip())
+    if not all(pieces):
         raise WrongInput(f"-p {whole}: a value is missing")
-    return [piece.strip() for piece in pieces]
+    return pieces
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        literal(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _values(piece: str, whole: str) -> list[object]:
@@ -81,7 +81,7 @@ def _values(piece: str, whole: str) -> list[object]:
         return _range(match, whole)
     if re.match(rf"{NUMBER}\s*:", piece):
         raise WrongInput(f"-p {whole}: cannot read {piece!r}; {RANGES}")
-    return [read_yaml(piece, f"-p {whole}")]
+    return [read_value(piece, f"-p {whole}")]
 
 
 def _range(match: re.Match[str], whole: str) -> list[object]:

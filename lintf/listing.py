@@ -14,6 +14,8 @@ from lintf.store import Record
 # Numbers in a run's name: n_layer, width, loops, ..., then N, d, H, and the training's.
 NUMBERS = re.compile(r"-(?:seed|lr|alpha|kappa|[LwbnNdHBT])\d[\d.]*(?:e[+-]?\d+)?(?=-|$)")
 
+MADE = {"device", "members", "path", "seconds", "threads", "versions"}  # what a run says of how it was made
+
 
 def overview(paths: Iterable[Path]) -> Iterator[str]:
     """Lines: a table of the pages, and one of the stored runs, which are grouped by what differs in more than numbers.
@@ -24,7 +26,7 @@ def overview(paths: Iterable[Path]) -> Iterator[str]:
         yield ""
     groups: dict[str, list[tuple[Path, Record]]] = {}
     for path in paths:
-        groups.setdefault(kind(path), []).append((path, store.load(path)))
+        groups.setdefault(kind(path), []).append((path, _load(path)))
     if not groups:
         yield f"no stored runs in {store.folder()}"
         return
@@ -64,6 +66,14 @@ def select(part: str) -> list[Path]:
     raise WrongInput(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
 
 
+def _load(path: Path) -> Record:
+    """Raises StoreError for a run that is damaged, or says too little of how it was made."""
+    record = store.load(path)
+    if missing := MADE - record.meta.keys():
+        raise store.StoreError(f"{path}: does not say its {', '.join(sorted(missing))}. Delete the file or restore it.")
+    return record
+
+
 def _row(name: str, runs: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:
     """The cells of one group of runs. A training of several seeds side by side counts for each with its share."""
     configs, metas = [r.config for _, r in runs], [r.meta for _, r in runs]
@@ -84,7 +94,7 @@ def details(paths: Iterable[Path]) -> Iterator[str]:
     """One line per run, and their number. Raises StoreError for a damaged run."""
     total = number = 0
     for path in paths:
-        meta, size = store.load(path).meta, path.stat().st_size
+        meta, size = _load(path).meta, path.stat().st_size
         total, number = total + size, number + 1
         alone = f"for {meta['members']} seeds " if meta["members"] > 1 else ""
         threads = f", {meta['threads']} threads" if meta["threads"] > 1 else ""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import ast
 import json
 import os
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from lintf.names import WrongInput, nearest
+from lintf.names import WrongInput, nearest, one_line
 from lintf.pages import assigned
+from lintf.progress import SILENCE, Screen, every
+from lintf.values import check_plain, check_switches, read_pair, read_value
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 EVERY = 10.0  # seconds between two lines of progress where they are not overwritten, as in a log
+# What an expression in a parameters cell may call for its value to be known without the page: it can do no harm.
+PURE = (abs, bool, dict, float, int, len, list, max, min, pow, range, reversed, round, set, sorted, str, sum, tuple)
 
 
 class CellFailed(RuntimeError):
@@ -26,7 +28,7 @@ class CellFailed(RuntimeError):
 
 def pages() -> list[Path]:
     """The pages of the checkout that the package stands in, by number; none without a checkout."""
-    return sorted(path for path in FOLDER.glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", path.stem))
+    return sorted(p for p in FOLDER.glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", p.stem) and p.is_file())
 
 
 def find(name: str) -> Path:
@@ -62,78 +64,98 @@ def matching(part: str) -> list[Path]:
 
 
 def title(page: Path) -> str:
-    """The first heading."""
-    return "".join(_cells(page)[0]["source"]).splitlines()[0].lstrip("# ")
+    """The first heading; the file's name if there is none."""
+    texts = [source for kind, source, _ in _cells(page) if kind == "markdown"]
+    heads = (line for text in texts for line in text.splitlines() if line.startswith("#"))
+    return next(heads, page.stem).lstrip("# ")
 
 
 def parameters_source(page: Path) -> str:
     """The cell that papermill looks for, with a reason on each line; "" if there is none."""
-    tagged = [cell for cell in _cells(page) if "parameters" in cell["metadata"].get("tags", [])]
-    return "".join(tagged[0]["source"]) if tagged else ""
+    return next((source for _, source, tags in _cells(page) if "parameters" in tags), "")
 
 
 def code(page: Path) -> list[str]:
     """The sources of the code cells."""
-    return ["".join(cell["source"]) for cell in _cells(page) if cell["cell_type"] == "code"]
+    return [source for kind, source, _ in _cells(page) if kind == "code"]
 
 
-def _cells(page: Path) -> list[dict]:
-    return json.loads(page.read_text(encoding="utf-8"))["cells"]
+def _cells(page: Path) -> list[tuple[str, str, list[str]]]:
+    """Kind, source and tags of each cell."""
+    try:
+        cells = _content(page)["cells"]
+        return [(c["cell_type"], "".join(c["source"]), c.get("metadata", {}).get("tags", [])) for c in cells]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WrongInput(f"{page}: not a notebook of Jupyter's format 4 ({one_line(error)})") from error
+
+
+def _content(page: Path) -> dict:
+    try:
+        return json.loads(page.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WrongInput(f"{page}: cannot be read as a notebook ({one_line(error)})") from error
 
 
 def read_parameters(pairs: Sequence[str], files: Sequence[str] = ()) -> dict[str, object]:
-    """Parameters from YAML files, then from texts "key=value" with the value in YAML; the last one counts. Raises
+    """Parameters from YAML files, as papermill reads them, then from texts "key=value"; the last one counts. Raises
     WrongInput."""
     given: dict[str, object] = {}
     for file in files:
-        try:
-            content = read_yaml(Path(file).read_text(encoding="utf-8"), f"-f {file}")
-        except (OSError, UnicodeDecodeError) as error:
-            raise WrongInput(f"-f {file}: cannot be read ({error})") from error
-        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-            raise WrongInput(f"-f {file}: must hold lines 'name: value', got {str(content)[:80]!r}")
-        given |= content
+        given |= _read_file(file)
     for pair in pairs:
-        key, value = read_pair(pair)
-        given[key] = read_yaml(value, f"-p {pair}")
+        key, text = read_pair(pair)
+        given[key] = read_value(text, f"-p {pair}")
     return given
 
 
-def read_pair(pair: str) -> tuple[str, str]:
-    """A name and a text from "name=text". Raises WrongInput."""
-    key, equals, value = pair.partition("=")
-    if not equals or not key.strip().isidentifier():
-        raise WrongInput(f"-p must be key=value, got {pair!r}")
-    return key.strip(), value
+def _read_file(file: str) -> dict[str, object]:
+    from papermill.iorw import read_yaml_file
 
-
-def read_yaml(text: str, where: str) -> object:
-    """YAML, and what it takes for a word although it is a number or nothing in Python: 1e-3 and None. Raises
-    WrongInput, which says where the text is from."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    number = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
-    Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("None$"), ["N"])
     try:
-        return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise WrongInput(f"{where}: not a value in YAML ({str(error).splitlines()[0]})") from error
+        content = read_yaml_file(str(Path(file)))
+    except Exception as error:  # of the disk, of YAML, of papermill
+        raise WrongInput(f"-f {file}: cannot be read ({one_line(error)})") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise WrongInput(f"-f {file}: must hold lines 'name: value', got {str(content)[:80]!r}")
+    for key, value in content.items():
+        check_plain(value, f"-f {file}: {key}")
+    return content
+
+
+def defaults(page: Path) -> dict[str, object]:
+    """The parameters of a page whose values follow from Python's own numbers, texts and lists, and from each other:
+    2 ** 3, list(range(N)). What the others are, only the page can say."""
+    known: dict[str, object] = {}
+    space = {"__builtins__": {f.__name__: f for f in PURE}}
+    for name, expression in assigned(parameters_source(page)).items():
+        try:
+            known[name] = eval(ast.unparse(expression), space | known)
+        except Exception:  # a name or a module of the page's own
+            known.pop(name, None)
+    return known
 
 
 def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
     """Refuse, before a kernel starts, parameters that the page does not have, and a file for the result that is
     something else. Raises WrongInput."""
     check_names(page.stem, given, assigned(parameters_source(page)))
+    check_switches(given, defaults(page))
+    check_language(page)
     if out.suffix != ".ipynb":
         raise WrongInput(f"-o must end in .ipynb, got {str(out)!r}")
     if not out.resolve().parent.is_dir():
         raise WrongInput(f"-o {out}: there is no folder {out.resolve().parent}")
     if out.exists() and not _is_output(out):
         raise WrongInput(f"{out} is there and is not the result of an earlier run: name another file with -o")
+
+
+def check_language(page: Path) -> None:
+    """Raises WrongInput for a notebook that says it is not in Python."""
+    head = _content(page).get("metadata") or {}
+    for key, name in (("kernelspec", "language"), ("language_info", "name")):
+        language = (head.get(key) or {}).get(name, "python")
+        if not str(language).lower().startswith(("python", "ipython")):
+            raise WrongInput(f"{page.name} is in the language {language}; only Python can be run")
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -148,28 +170,31 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
 def _is_output(path: Path) -> bool:
     """Whether papermill has written this notebook."""
     try:
-        return path.resolve() not in pages() and "papermill" in json.loads(path.read_text(encoding="utf-8"))["metadata"]
-    except (ValueError, KeyError, TypeError, OSError):
+        return path.resolve() not in pages() and "papermill" in _content(path)["metadata"]
+    except (WrongInput, KeyError, TypeError, OSError):
         return False
 
 
 def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False) -> None:
     """Run a page with papermill, in the page's own folder, and show its progress unless `quiet`. The notebook is
-    written to `out` after every cell. Raises CellFailed."""
+    written to `out` after every cell; of one that did not come to its first cell nothing is left. Raises CellFailed."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    screen = Screen()
+    screen = Screen(page.stem)
     bar = {"desc": page.stem, "file": screen, "ncols": screen.width, "mininterval": 0 if screen.live else EVERY}
     try:
-        with _environment(screen):
+        with _no_stub(out), nullcontext() if quiet else every(SILENCE, screen.still):
             papermill.execute_notebook(
-                str(page),
-                str(out.resolve()),
-                dict(given),
-                cwd=str(page.parent),
+                _path(page),
+                _path(out.resolve()),
+                {name: _lists(value) for name, value in given.items()},
+                kernel_name="python3",
+                language="python",
+                kernel_manager_class=_kernel(page.parent, _environment(screen)),
                 progress_bar=False if quiet else bar,
                 stderr_file=None if quiet else screen,
+                on_cell_execute=screen.begin,
                 coalesce_streams=True,  # of a training's progress the notebook keeps the last state
                 extra_arguments=["--IPKernelApp.log_level=50"],  # else it complains of its port, and when stopped
             )
@@ -179,38 +204,57 @@ def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False)
         raise CellFailed(f"{where} failed: {said if len(said) < 600 else said[:600] + ' ...'}") from error
     except DeadKernelError as error:
         raise CellFailed(f"the kernel of {page.stem} died, which a lack of memory can do") from error
+    except Exception as error:  # of papermill, of Jupyter, of the disk: none of the page's own
+        raise CellFailed(f"{page.stem} could not be run ({one_line(error)})") from error
 
 
 @contextmanager
-def _environment(screen: Screen) -> Iterator[None]:
-    """What the notebook's process inherits: this lintf; progress as text, as wide as the screen; runs/ where it is."""
-    before = dict(os.environ)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    os.environ["LINTF_PROGRESS"] = "text"
-    os.environ["TQDM_NCOLS"] = str(screen.width)
-    if not screen.live:
-        os.environ["TQDM_MININTERVAL"] = str(EVERY)
-    if runs := os.environ.get("LINTF_RUNS"):
-        os.environ["LINTF_RUNS"] = str(Path(runs).resolve())
+def _no_stub(out: Path) -> Iterator[None]:
+    """Where running a page fails before any of its cells has run, the notebook that papermill began is taken away."""
     try:
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    except BaseException:
+        if _is_output(out) and not any(cell.get("execution_count") for cell in _content(out)["cells"]):
+            with suppress(OSError):
+                out.unlink()
+        raise
 
 
-class Screen(io.TextIOBase):
-    """stderr for the progress bars of two processes: in a terminal each overwrites the other, elsewhere each state is a
-    line of its own."""
+def _path(path: Path) -> str:
+    """For papermill, to which braces in a path are places for parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
-    def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
-        self.width = shutil.get_terminal_size((100, 24)).columns - 1
 
-    def write(self, text: str) -> int:
-        if self.live:
-            sys.stderr.write(text.replace("\r", "\r\x1b[K"))
-        else:
-            sys.stderr.writelines(f"{line.rstrip()}\n" for line in re.split(r"[\r\n]", text) if line.strip())
-        sys.stderr.flush()
-        return len(text)
+def _lists(value: object) -> object:
+    """The same without tuples, which papermill would turn into texts."""
+    if isinstance(value, dict):
+        return {key: _lists(each) for key, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _kernel(folder: Path, environment: Mapping[str, str]) -> type:
+    """What starts this Python's own kernel, in a folder and with an environment, whatever kernel a notebook names and
+    whatever kernels the user has installed."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    class Own(AsyncKernelManager):
+        def __init__(self, **options: object) -> None:
+            super().__init__(**options, kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+
+        async def start_kernel(self, **options: object) -> None:
+            await super().start_kernel(**options, cwd=str(folder), env=dict(environment))
+
+    return Own
+
+
+def _environment(screen: Screen) -> dict[str, str]:
+    """What the notebook's process is given: this lintf; progress as text, as wide as the screen; runs/ where it is."""
+    given = dict(os.environ)
+    given["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [given.get("PYTHONPATH")])])
+    given |= {"LINTF_PROGRESS": "text", "TQDM_NCOLS": str(screen.width)}
+    if not screen.live:
+        given["TQDM_MININTERVAL"] = str(EVERY)
+    if runs := given.get("LINTF_RUNS"):
+        given["LINTF_RUNS"] = str(Path(runs).resolve())
+    return given

@@ -1,4 +1,5 @@
-"""The progress bar of a training: tqdm's, as a widget in a notebook and as text elsewhere.
+"""What shows how far something has come: the bar of a training, which is tqdm's, as a widget in a notebook and as text
+elsewhere; and the screen of a page that runs.
 
 `python -m lintf run` sets LINTF_PROGRESS=text for the notebook that it runs, so that its trainings can be followed in
 the terminal.
@@ -6,11 +7,114 @@ the terminal.
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-if os.environ.get("LINTF_PROGRESS") == "text":
-    from tqdm import tqdm
-else:
-    from tqdm.auto import tqdm
+try:
+    if os.environ.get("LINTF_PROGRESS") == "text":
+        from tqdm import tqdm
+    else:
+        from tqdm.auto import tqdm
+except ValueError as error:  # tqdm takes its settings from the environment when it is imported
+    given = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("TQDM_"))
+    raise SystemExit(f"error: tqdm cannot use {given} of the environment ({error})") from None
 
 __all__ = ["tqdm"]
+SILENCE = 60.0  # seconds after which a program that works says so
+NARROWEST = 40  # columns: a narrower bar has room for nothing
+
+
+@contextmanager
+def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
+    """Call `say` so often, in another thread, until the block ends."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            say()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class Count:
+    """How many of some things are done and have failed: a bar in a terminal, which goes by how much work each is, and
+    elsewhere a line where nothing else has been said for a while."""
+
+    def __init__(self, things: str, number: int, work: float | None = None) -> None:
+        self.things, self.number, self.done, self.failed = things, number, 0, 0
+        form = "{desc} |{bar}| {elapsed}<{remaining}"
+        options = {"total": number if work is None else work, "desc": self.said, "bar_format": form}
+        self.bar = tqdm(**options, file=sys.stderr, disable=not sys.stderr.isatty())
+        self.begun = self.last = time.monotonic()
+
+    @property
+    def said(self) -> str:
+        return f"{self.done} of {self.number} {self.things}" + f", {self.failed} failed" * (self.failed > 0)
+
+    def add(self, ok: bool, line: str, work: float = 1) -> None:
+        """One more is done, which a line tells of."""
+        tqdm.write(f"{'ok  ' if ok else 'FAIL'} {line}")
+        sys.stdout.flush()
+        self.done, self.failed, self.last = self.done + 1, self.failed + (not ok), time.monotonic()
+        self.bar.set_description_str(self.said)
+        self.bar.update(work)
+
+    def still(self) -> None:
+        """Let the bar's clock go on, or say how far it is unless something else has spoken lately."""
+        now = time.monotonic()
+        if not self.bar.disable:
+            self.bar.refresh()
+        elif now - self.last >= SILENCE:
+            self.last = now
+            print(f"{self.said} after {(now - self.begun) / 60:.0f} min", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Count:
+        self.clock = every(1.0, self.still)
+        self.clock.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clock.__exit__(*error)
+        self.bar.close()
+
+
+class Screen(io.TextIOBase):
+    """stderr for the progress bars of two processes: in a terminal each overwrites the other, elsewhere each state is a
+    line of its own."""
+
+    def __init__(self, page: str) -> None:
+        self.page, self.cell, self.last = page, 0, time.monotonic()
+        self.live = sys.stderr.isatty()
+        self.width = max(shutil.get_terminal_size((100, 24)).columns - 1, NARROWEST)
+
+    def write(self, text: str) -> int:
+        self.last = time.monotonic()
+        if self.live:
+            sys.stderr.write(text.replace("\r", "\r\x1b[K"))
+        else:
+            sys.stderr.writelines(f"{line.rstrip()}\n" for line in re.split(r"[\r\n]", text) if line.strip())
+        sys.stderr.flush()
+        return len(text)
+
+    def begin(self, **_: object) -> None:
+        """A code cell begins."""
+        self.cell, self.began = self.cell + 1, time.monotonic()
+
+    def still(self) -> None:
+        """Say what is at work, unless something else has spoken lately."""
+        now = time.monotonic()
+        if self.cell and now - self.last >= SILENCE:
+            self.write(f"\r{self.page}: In [{self.cell}] at work for {(now - self.began) / 60:.0f} min")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import importlib
 import importlib.util
 import inspect
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
 
 from lintf import grid, listing, notebook, pages, store
 from lintf.cells import Cell, PageCell, Result, TrainingCell, claims, replace_text
 from lintf.member import Member
-from lintf.names import WrongInput
+from lintf.names import WrongInput, one_line
 from lintf.several import Plan
+from lintf.values import check_switches
 
 SEEDS = "seeds"
 Axes = Mapping[str, Sequence[object]]
@@ -45,33 +48,65 @@ def label(parameters: Mapping[str, object]) -> str:
 
 def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
     """A parameter that is a list on the page takes a single value, too: seeds=0,1 are two cells with one seed each."""
-    written = pages.assigned(notebook.parameters_source(page))
-    notebook.check_names(page.stem, axes, written)
-    defaults = {name: ast.literal_eval(value) for name, value in written.items()}
-    checked = [name for name in defaults if name in pages.RULES and name != "device"]  # the worker has its own devices
-    relations = [r for source in notebook.code(page) for r in pages.relations(source, defaults)]
+    notebook.check_language(page)
+    names = pages.assigned(notebook.parameters_source(page))
+    notebook.check_names(page.stem, axes, names)
+    defaults = notebook.defaults(page)
+    known = defaults.keys() | axes.keys()  # of the others only the page can say whether they will do
+    if any("check_parameters" in source for source in notebook.code(page)):
+        checked = [
+            n for n in names if n in known and n in pages.RULES and n != "device"
+        ]  # a worker has its own devices
+        relations = _relations(page, known)
+    else:  # a notebook of one's own, where the names may mean something else
+        checked, relations = [], []
     for given in grid.cells(axes):
         chosen = {
-            name: [value] if isinstance(defaults[name], list) and not isinstance(value, list) else value
+            name: [value] if isinstance(defaults.get(name), list) and not isinstance(value, list) else value
             for name, value in given.items()
         }
         try:
+            check_switches(given, defaults)
             pages.check_values(defaults | chosen, checked, relations)
         except ValueError as error:
             raise WrongInput(f"{label(given)}: {error}") from error
+        except Exception as error:  # of a relation that cannot be asked of such a value
+            raise WrongInput(f"{label(given)}: {one_line(error)}") from error
         yield PageCell(chosen, page.stem, page.read_text(encoding="utf-8"))
 
 
+def _relations(page: Path, known: Iterable[str]) -> list[str]:
+    """What the page asks of these parameters in so many words; what it computes, it asks when it runs."""
+    found = []
+    for source in notebook.code(page):
+        with suppress(ValueError, SyntaxError):
+            found += pages.relations(source, known)
+    return found
+
+
 def _function_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
-    function = _load(name)
-    known = inspect.signature(function).parameters
-    notebook.check_names(name, axes, [*known, SEEDS])
-    required = [n for n, p in known.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    if missing := [n for n in required if n not in axes]:
-        raise WrongInput(f"{name} needs {', '.join(missing)}: give -p {missing[0]}=VALUES")
-    for given in grid.cells(axes):
-        arguments = {n: value for n, value in given.items() if n != SEEDS}
-        yield _training(given, lambda arguments=arguments: function(**arguments), given.get(SEEDS, 0))
+    where, _, attribute = name.rpartition(":")
+    with _neighbours(where):
+        function = _load(name, where, attribute)
+        parameters, open_ended = _parameters(name, function)
+        if not open_ended:
+            notebook.check_names(name, axes, [*parameters, SEEDS])
+        if missing := [n for n, default in parameters.items() if default is inspect.Parameter.empty and n not in axes]:
+            raise WrongInput(f"{name} needs {', '.join(missing)}: give -p {missing[0]}=VALUES")
+        for given in grid.cells(axes):
+            check_switches(given, parameters)
+            arguments = {n: value for n, value in given.items() if n != SEEDS}
+            yield _training(given, lambda arguments=arguments: function(**arguments), given.get(SEEDS, 0))
+
+
+def _parameters(name: str, function: Callable[..., Plan]) -> tuple[dict[str, object], bool]:
+    """The parameters of a function with their defaults, and whether it takes any others."""
+    try:
+        known = inspect.signature(function).parameters
+    except (ValueError, TypeError) as error:
+        raise WrongInput(f"{name}: its parameters are not known ({one_line(error)})") from error
+    named = {n: p.default for n, p in known.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return named, any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
 def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
@@ -94,36 +129,60 @@ def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
 
 
 def _training(given: dict[str, object], plan: Callable[[], Plan], seed: object) -> TrainingCell:
-    """Raises WrongInput for what `fit` would refuse."""
+    """Raises WrongInput for what `fit` would refuse. The cell has of a training what names it in runs/; fields that
+    change nothing, as betas of SGD, need not come along."""
     try:
         model, task, training = plan()
+        if isinstance(task, type):
+            raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task}")
         member = Member(model, task(seed) if callable(task) else task, training, seed)
+        cell = TrainingCell(given, member.config)
+        same = cell.member.path == member.path
     except ValueError as error:  # what `fit` would refuse
-        raise WrongInput(f"{label(given)}: {error}") from error
-    except Exception as error:  # of the user's function
-        raise WrongInput(f"{label(given)}: {type(error).__name__}: {error}") from error
-    cell = TrainingCell(given, member.config)
-    if cell.member != member:
+        raise WrongInput(f"{label(given)}: {' '.join(str(error).split())}") from error
+    except (Exception, SystemExit) as error:  # of the user's function
+        raise WrongInput(f"{label(given)}: {one_line(error)}") from error
+    if not same:
         raise WrongInput(f"{label(given)}: {member.config} cannot be sent to a worker")
     return cell
 
 
-def _load(name: str) -> Callable[..., Plan]:
-    """The function MODULE:FUNCTION or FILE.py:FUNCTION. Raises WrongInput."""
-    where, _, attribute = name.rpartition(":")
+@contextmanager
+def _neighbours(where: str) -> Iterator[None]:
+    """A FILE.py may import what stands beside it, as if it were run itself."""
+    folder = str(Path(where).resolve().parent)
+    if not where.endswith(".py"):
+        yield
+        return
+    sys.path.insert(0, folder)
     try:
-        if where.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(where)
-        function = getattr(module, attribute)
-    except Exception as error:  # it is the user's file
-        raise WrongInput(f"{name}: no such function ({type(error).__name__}: {error})") from error
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _load(name: str, where: str, attribute: str) -> Callable[..., Plan]:
+    """The function MODULE:FUNCTION or FILE.py:FUNCTION. Raises WrongInput."""
+    try:
+        function = getattr(_load_file(where) if where.endswith(".py") else importlib.import_module(where), attribute)
+    except (Exception, SystemExit) as error:  # it is the user's file
+        raise WrongInput(f"{name}: no such function ({one_line(error)})") from error
     if not callable(function):
         raise WrongInput(f"{name} must be a function that returns (model, task, training), got {function!r:.80}")
     return function
+
+
+def _load_file(where: str) -> ModuleType:
+    """A module of its own, under its path: no other module, installed or of the same stem, has that name."""
+    path = str(Path(where).resolve())
+    spec = importlib.util.spec_from_file_location(path, path)
+    module = sys.modules[path] = importlib.util.module_from_spec(spec)  # where dataclasses look themselves up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path]
+        raise
+    return module
 
 
 class Table:

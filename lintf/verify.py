@@ -23,6 +23,7 @@ RTOL_LBFGS = 1e-3
 # differ as much as one of them from itself some steps later. So what was learned is compared in units of the stored
 # run's own fluctuation over its last tenth, or of 1e-3 of its size if it is at rest.
 FLUCTUATIONS, AT_REST = 3.0, 1e-3
+GONE = "it is gone, or was a link to nothing"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def verify(path: Path) -> Outcome:
         record = store.load(path)
     except store.StoreError as error:
         return Outcome(path, False, str(error))
+    except FileNotFoundError:
+        return Outcome(path, False, GONE)
     stopped = record.meta.get("diverged")
     try:
         member = Member.of(record.config)
@@ -96,6 +99,9 @@ def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcom
             member = Member.of(record.config)
         except store.StoreError as error:
             yield Outcome(path, False, str(error))
+            continue
+        except FileNotFoundError:
+            yield Outcome(path, False, GONE)
             continue
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             yield Outcome(path, False, f"its configuration does not fit today's code: {error!r}")

@@ -357,7 +357,7 @@ def outputs(path):
 
 def test_a_page_runs_with_its_parameters(page, tmp_path, runs, capsys, monkeypatch):
     """Progress of cells and of the training, the result here, the run stored."""
-    (tmp_path / "more.yaml").write_text("n: 5\nrate: 1e-2\n")
+    (tmp_path / "more.yaml").write_text("n: 5\nrate: 0.01\n")
     monkeypatch.setenv("LINTF_RUNS", "../runs")  # for the page, too, seen from the current folder
     assert main(["run", str(page), "-f", "../more.yaml", "-p", "n=30", "-p", "seeds=[7]"]) == 0
     done = capsys.readouterr()
@@ -402,7 +402,7 @@ def test_ctrl_c_keeps_what_was_computed(page):
         (["-p", "rat=0.5"], "unknown parameter 'rat'; the nearest is rate; own has n, rate, seeds"),
         (["-p", "n"], "-p must be key=value, got 'n'"),
         (["-p", "2=n"], "-p must be key=value, got '2=n'"),
-        (["-p", "seeds=[0, 1"], "-p seeds=[0, 1: not a value in YAML"),
+        (["-p", "seeds=[0, 1"], "-p seeds=[0, 1: not a Python value"),
         (["-f", "nothing.yaml"], "-f nothing.yaml: cannot be read"),
         (["-f", "list.yaml"], "-f list.yaml: must hold lines 'name: value', got '[1, 2]'"),
         (["-o", "a.txt"], "-o must end in .ipynb, got 'a.txt'"),
@@ -465,9 +465,21 @@ def test_an_unknown_page_suggests_the_nearest(name, said):
         ("'1e-3'", "1e-3"),
         ("normal N=20", "normal N=20"),
         ("cuda:0", "cuda:0"),
+        ("1:30", "1:30"),  # in YAML 90
+        ("010", "010"),  # in YAML 8
+        ("yes", "yes"),  # in YAML True, as the next
+        ("true", "true"),
+        ("null", "null"),
+        ("2026-01-02", "2026-01-02"),
+        (" 1_000 ", 1000),
+        ("0x10", 16),
+        ("{'a': [1, (2.5, None)]}", {"a": [1, (2.5, None)]}),
+        ("''", ""),
+        ("9" * 5000, "9" * 5000),  # too long for Python to read
     ],
+    ids=lambda value: repr(value)[:30],
 )
-def test_values_are_yaml_with_numbers_as_in_python(text, value):
+def test_values_are_those_of_python_and_else_words(text, value):
     given = notebook.read_parameters([f"x={text}"])
     assert given == {"x": value}
     assert type(given["x"]) is type(value)

@@ -214,7 +214,7 @@ def test_every_page_takes_its_own_values():
         written = pages.assigned(notebook.parameters_source(page))
         for name, value in written.items():
             default = ast.literal_eval(value)
-            (cell,) = of(page.stem, f"{name}={json.dumps(default)}")
+            (cell,) = of(page.stem, f"{name}={default!r}")
             assert (cell.page, cell.parameters) == (page.stem, {name: default})
 
 
