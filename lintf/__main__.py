@@ -14,6 +14,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+try:
+    import tqdm  # noqa: F401  # before torch, which imports it, too
+except ValueError as error:  # it takes settings from the environment as it is imported
+    given = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("TQDM_"))
+    sys.exit(f"error: tqdm cannot use {given} of the environment ({error})")
+
 import lintf
 from lintf import grid, listing, notebook, store, sweep
 from lintf.cells import Result
@@ -171,10 +177,11 @@ def _sweep(arguments: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a batch system sends before it kills
     try:
         if missing:
-            with cluster.connect(arguments.scheduler, min(arguments.jobs or cores(), len(missing))) as client:
+            jobs = min(arguments.jobs or cores(), len(missing))
+            with cluster.mark() as place, cluster.connect(arguments.scheduler, jobs) as client:
                 there = len(client.nthreads())
                 print(f"{there} workers" + "; the cells wait for some to join" * (there == 0), flush=True)
-                _watch(table, missing, cluster.run(client, [table.cells[i] for i in missing]))
+                _watch(table, missing, cluster.run(client, place, [table.cells[i] for i in missing]))
     except KeyboardInterrupt:
         print(f"stopped; {table.summary()}, and the same command goes on from there", file=sys.stderr)
         return 130

@@ -47,6 +47,23 @@ class Place:
 
 
 @contextmanager
+def mark() -> Iterator[Place]:
+    """A file in the caller's runs/ for as long as cells are run. Raises WrongInput where there can be none."""
+    folder = Path(os.path.realpath(store.folder()))
+    marker = folder / ".partial" / f"sweep-{uuid.uuid4().hex}"
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        raise WrongInput(f"no runs can be kept in {folder} ({one_line(error)})") from error
+    try:
+        yield Place(str(folder), marker.name)
+    finally:
+        with suppress(OSError):
+            marker.unlink()
+
+
+@contextmanager
 def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     """A client of the scheduler at this address, or of so many workers of one thread each on this machine. Raises
     WrongInput for a scheduler that cannot be reached, and for workers with other versions or with several threads."""
@@ -65,7 +82,10 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
             here = both.enter_context(LocalCluster(**sizes, host="127.0.0.1", dashboard_address="127.0.0.1:0", env=one))
             client = both.enter_context(Client(here))
         except Exception as error:  # of the network, of processes, of Dask's own configuration
-            raise WrongInput(f"no workers can be started on this machine ({one_line(error)})") from error
+            first = error
+            while first.__cause__:
+                first = first.__cause__
+            raise WrongInput(f"no workers can be started on this machine ({one_line(first)})") from error
         yield client
 
 
@@ -114,43 +134,25 @@ def objection(caller: dict[str, str], dask_worker: Worker) -> str:
     return f"it runs {threads} cells at a time; one is allowed: dask worker --nthreads 1" if threads != 1 else ""
 
 
-def run(client: Client, cells: Sequence[Cell]) -> Generator[tuple[int, Result]]:
+def run(client: Client, place: Place, cells: Sequence[Cell]) -> Generator[tuple[int, Result]]:
     """The places of the cells, and their results, as they come. A cell that fails has a Result that says why. When the
     generator is closed, cells that have not begun are not begun any more."""
-    folder = store.folder().resolve()
-    with _marker(folder) as place:
-        # A key of the cell's own: of sweeps into one runs/ that have a cell in common, one does it for all.
-        owner = hashlib.sha256(f"{platform.node()} {folder}".encode()).hexdigest()[:8]
-        numbers: dict[str, list[int]] = {}
-        for i, cell in enumerate(cells):
-            numbers.setdefault(f"{cell.key}-{owner}", []).append(i)
-        futures = [
-            client.submit(_work, cells[i[0]], place, versions(), key=key, pure=False, priority=-i[0])
-            for key, i in numbers.items()
-        ]
-        try:
-            for future in as_completed(futures):
-                result = _result(future)
-                yield from ((i, result) for i in numbers[future.key])
-                future.release()
-        finally:
-            client.cancel([future for future in futures if not future.done()])
-
-
-@contextmanager
-def _marker(folder: Path) -> Iterator[Place]:
-    """A file in the caller's runs/ for as long as cells are run. Raises WrongInput where there can be none."""
-    marker = folder / ".partial" / f"sweep-{uuid.uuid4().hex}"
+    # A key of the cell's own: of sweeps into one runs/ that have a cell in common, one does it for all.
+    owner = hashlib.sha256(f"{platform.node()} {place.folder}".encode()).hexdigest()[:8]
+    numbers: dict[str, list[int]] = {}
+    for i, cell in enumerate(cells):
+        numbers.setdefault(f"{cell.key}-{owner}", []).append(i)
+    futures = [
+        client.submit(_work, cells[i[0]], place, versions(), key=key, pure=False, priority=-i[0])
+        for key, i in numbers.items()
+    ]
     try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
-    except OSError as error:
-        raise WrongInput(f"no runs can be kept in {folder} ({one_line(error)})") from error
-    try:
-        yield Place(str(folder), marker.name)
+        for future in as_completed(futures):
+            result = _result(future)
+            yield from ((i, result) for i in numbers[future.key])
+            future.release()
     finally:
-        with suppress(OSError):
-            marker.unlink()
+        client.cancel([future for future in futures if not future.done()])
 
 
 def _result(future: Future) -> Result:

@@ -91,9 +91,12 @@ def _cells(page: Path) -> list[tuple[str, str, list[str]]]:
 
 def _content(page: Path) -> dict:
     try:
-        return json.loads(page.read_text(encoding="utf-8"))
+        content = json.loads(page.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise WrongInput(f"{page}: cannot be read as a notebook ({one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise WrongInput(f"{page}: not a notebook, but {content!r:.80}")
+    return content
 
 
 def read_parameters(pairs: Sequence[str], files: Sequence[str] = ()) -> dict[str, object]:
@@ -143,8 +146,8 @@ def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
     check_language(page)
     if out.suffix != ".ipynb":
         raise WrongInput(f"-o must end in .ipynb, got {str(out)!r}")
-    if not out.resolve().parent.is_dir():
-        raise WrongInput(f"-o {out}: there is no folder {out.resolve().parent}")
+    if not out.absolute().parent.is_dir():
+        raise WrongInput(f"-o {out}: there is no folder {out.absolute().parent}")
     if out.exists() and not _is_output(out):
         raise WrongInput(f"{out} is there and is not the result of an earlier run: name another file with -o")
 
@@ -170,7 +173,7 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
 def _is_output(path: Path) -> bool:
     """Whether papermill has written this notebook."""
     try:
-        return path.resolve() not in pages() and "papermill" in _content(path)["metadata"]
+        return Path(os.path.realpath(path)) not in pages() and "papermill" in _content(path)["metadata"]
     except (WrongInput, KeyError, TypeError, OSError):
         return False
 
@@ -187,7 +190,7 @@ def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False)
         with _no_stub(out), nullcontext() if quiet else every(SILENCE, screen.still):
             papermill.execute_notebook(
                 _path(page),
-                _path(out.resolve()),
+                _path(out.absolute()),
                 {name: _lists(value) for name, value in given.items()},
                 kernel_name="python3",
                 language="python",
@@ -256,5 +259,5 @@ def _environment(screen: Screen) -> dict[str, str]:
     if not screen.live:
         given["TQDM_MININTERVAL"] = str(EVERY)
     if runs := given.get("LINTF_RUNS"):
-        given["LINTF_RUNS"] = str(Path(runs).resolve())
+        given["LINTF_RUNS"] = str(Path(runs).absolute())
     return given

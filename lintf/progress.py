@@ -17,14 +17,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-try:
-    if os.environ.get("LINTF_PROGRESS") == "text":
-        from tqdm import tqdm
-    else:
-        from tqdm.auto import tqdm
-except ValueError as error:  # tqdm takes its settings from the environment when it is imported
-    given = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("TQDM_"))
-    raise SystemExit(f"error: tqdm cannot use {given} of the environment ({error})") from None
+if os.environ.get("LINTF_PROGRESS") == "text":
+    from tqdm import tqdm
+else:
+    from tqdm.auto import tqdm
 
 __all__ = ["tqdm"]
 SILENCE = 60.0  # seconds after which a program that works says so

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 import pytest
 import torch
 import yaml
@@ -34,6 +35,7 @@ from lintf.prompts import LinearRegression
 from lintf.train import Training, fit
 
 ROOT = Path(__file__).parents[1]
+PEM = Path(__file__).with_name("loopback.pem")  # a key and a certificate for these tests, good for nothing else
 PRELOAD = Path(__file__).with_name("dask_preload.py")
 PLAN = """
 from lintf.model import LinearTransformer
@@ -73,15 +75,15 @@ def program(*line: str, **options: object) -> Iterator[subprocess.Popen]:
 
 
 @contextmanager
-def scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+def scheduler(folder: Path, protocol: str = "tcp") -> Iterator[tuple[str, subprocess.Popen]]:
     """The address of a Dask scheduler, and its process."""
     file = folder / "scheduler.json"
     line = ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    line += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
+    line += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file), "--protocol", protocol]
     environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     with program(*line, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
         until(lambda: file.exists() and file.read_text().endswith("}"))
-        yield next(word for word in file.read_text().split('"') if word.startswith("tcp://")), process
+        yield next(word for word in file.read_text().split('"') if word.startswith(f"{protocol}://")), process
 
 
 @contextmanager
@@ -521,3 +523,51 @@ def test_an_unreachable_scheduler_is_said_in_time(here, capsys, there):
     assert error.startswith(f"error: --scheduler tcp://127.0.0.1:{port}: no Dask scheduler can be reached there (")
     assert error.count("\n") == 1
     assert not list(store.runs())
+
+
+# ---- Dask's own configuration
+
+
+@contextmanager
+def secure(monkeypatch, *names: str) -> Iterator[None]:
+    """Dask's configuration for encrypted connections, for this process and for those that it starts."""
+    given = {"comm.require-encryption": True} | {f"comm.tls.{name}": str(PEM) for name in names}
+    for name, value in given.items():
+        monkeypatch.setenv("DASK_DISTRIBUTED__" + name.upper().replace(".", "__").replace("-", "_"), str(value))
+    with dask.config.set({f"distributed.{name}": value for name, value in given.items()}):
+        yield
+
+
+@pytest.fixture
+def everywhere(monkeypatch) -> Iterator[None]:
+    """A certificate for client, scheduler and worker."""
+    ends = [f"{role}.{kind}" for role in ("client", "scheduler", "worker") for kind in ("cert", "key")]
+    with secure(monkeypatch, "ca-file", *ends):
+        yield
+
+
+def test_a_scheduler_that_wants_encryption(here, tmp_path, everywhere, monkeypatch, capsys):
+    """As with Dask's own client, the certificates in Dask's configuration are enough."""
+    (tmp_path / "cluster").mkdir()
+    with (
+        scheduler(tmp_path / "cluster", "tls") as (address, _),
+        worker(address, tmp_path / "worker", ROOT / "lintf"),
+    ):
+        assert main([*SWEEP, "-p", "iters=20", "--scheduler", address]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out.endswith("1 of 1 cells done, 0 failed; out/cells.csv\n")
+    check_alone(monkeypatch, [(20, 0)])
+
+
+def test_workers_here_with_encryption(here, everywhere, monkeypatch, capsys):
+    assert main([*SWEEP, "-p", "iters=20", "--jobs", "1"]) == 0, capsys.readouterr().err
+    check_alone(monkeypatch, [(20, 0)])
+
+
+@pytest.mark.parametrize("line", [["--jobs", "1"], ["--scheduler", "tls://127.0.0.1:1"], ["--scheduler", "tcp://a:1"]])
+def test_encryption_without_a_certificate_is_one_line(here, monkeypatch, capsys, line):
+    with secure(monkeypatch, "ca-file"):
+        assert main([*SWEEP, "-p", "iters=20", *line]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "encr" in error or "TLS" in error
+    assert error.count("\n") == 1

@@ -79,7 +79,7 @@ def here(tmp_path, monkeypatch, runs) -> Path:
 def at_once(monkeypatch):
     """Cells are run one after the other, in this process."""
     monkeypatch.setattr(cluster, "connect", lambda *_: nullcontext(SimpleNamespace(nthreads=lambda: {"here": 1})))
-    monkeypatch.setattr(cluster, "run", lambda _, todo: ((i, cell.work()) for i, cell in enumerate(todo)))
+    monkeypatch.setattr(cluster, "run", lambda _, __, todo: ((i, cell.work()) for i, cell in enumerate(todo)))
 
 
 def of(name, *texts):
@@ -218,9 +218,50 @@ def test_every_page_takes_its_own_values():
             assert (cell.page, cell.parameters) == (page.stem, {name: default})
 
 
+OWN = """import numpy as np
+n = 2 ** 3
+seeds = list(range(n - 5))
+N = seeds[-1] + 5
+rate = np.pi  # known to the page alone
+T = lambda: 0
+a, b = 1, 2
+n_layer: int = max(1, 2)
+"""
+
+
+def test_parameters_may_be_expressions(here, at_once):
+    """Those that Python's own numbers and lists give are known, and so are the rules about them; the page itself says
+    whether the others will do."""
+    cells = json.loads((here / "own.ipynb").read_text())
+    cells["cells"][1]["source"] = OWN
+    (here / "own.ipynb").write_text(json.dumps(cells))
+    assert notebook.defaults(here / "own.ipynb") == {"n": 8, "seeds": [0, 1, 2], "N": 7, "n_layer": 2}
+    (cell,) = of("own.ipynb", "n=3")
+    assert cell.parameters == {"n": 3}
+    assert [cell.parameters for cell in of("own.ipynb", "seeds=4,5")] == [{"seeds": [4]}, {"seeds": [5]}]
+    assert [cell.parameters["rate"] for cell in of("own.ipynb", "rate=1,x")] == [1, "x"]
+    for text, said in (("n=0", "n=0: n must be an integer"), ("loops=1", "unknown parameter 'loops'")):
+        with pytest.raises(WrongInput, match=said):
+            of("own.ipynb", text)
+
+
+def test_a_notebook_that_checks_nothing_is_held_to_no_rules(here):
+    """N may be something else there than on the pages of the book; and a check that is not written out is the page's."""
+    cells = json.loads((here / "own.ipynb").read_text())
+    cells["cells"][1]["source"] = "n = -1\nN = 0.5\nnote = 'x'"
+    cells["cells"][2]["source"] = ""
+    (here / "own.ipynb").write_text(json.dumps(cells))
+    assert [cell.parameters for cell in of("own.ipynb", "N=0.25,-3")] == [{"N": 0.25}, {"N": -3}]
+    cells["cells"][1]["source"] = "n = 1\nN = 5\nnote = 'x'"
+    cells["cells"][2]["source"] = "asked = 'N > n'\npages.check_parameters(asked, *[asked], f'{asked}')"
+    (here / "own.ipynb").write_text(json.dumps(cells))
+    assert [cell.parameters for cell in of("own.ipynb", "N=2")] == [{"N": 2}]
+
+
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
+        (["note=5"], "note=5: TypeError: object of type 'int' has no len()"),  # a relation that cannot be asked of it
         (["nn=3"], "unknown parameter 'nn'; the nearest is n; own has n, N, loops, T, seeds, note"),
         (["n=3,0"], "n=0: n must be an integer"),
         (["N=5:80:x2", "n=x"], "N=5 n=x: n must be an integer"),
