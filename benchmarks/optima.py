@@ -1,4 +1,4 @@
-"""The best transformers of page 25, whose search takes a minute or two: writes phase_diagram/optima.json.
+"""The best transformers of page 25, whose search takes a minute or two: writes lintf/data/optima.json.
 
     python benchmarks/optima.py
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from itertools import product
-from pathlib import Path
 
 from tqdm import tqdm
 
 from lintf import isotropic
+from lintf.phase_runs import OPTIMA
 
-FILE = Path(__file__).parent / "phase_diagram" / "optima.json"
 LAYERS, NS, DS = (1, 2, 3, 4), (5, 10, 20, 40, 80, 160), (2, 5, 10)
 RARE = 1 / 20_000  # eigenvalues met less often than once in the page's test prompts are left out
 
@@ -26,7 +25,7 @@ def main() -> None:
         best = isotropic.optimum(L, N, d, RARE)
         a, b = ([float(f"{v:.12g}") for v in values] for values in (best.a, best.b))
         found.append({"n_layer": L, "N": N, "d": d, "rare": RARE, "a": a, "b": b})
-    FILE.write_text("[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]\n", encoding="utf-8")
+    OPTIMA.write_text("[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from lintf import notebook, store
 from lintf.member import Member
 from lintf.store import Record
 from lintf.train import Diverged, fit
-from lintf.versions import sources
+from lintf.versions import around_pages
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class PageCell:
 
     @property
     def key(self) -> str:
-        """Of all that can change the notebook: page, parameters and code."""
-        text = json.dumps([self.source, self.parameters, sources()], sort_keys=True)
+        """Of all that can change the notebook: page, parameters, code and data."""
+        text = json.dumps([self.source, self.parameters, around_pages()], sort_keys=True)
         return f"{self.page}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def file(self, out: Path) -> Path:

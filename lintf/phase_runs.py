@@ -21,7 +21,7 @@ from lintf.settings import Training
 from lintf.several import Plan
 from lintf.solvers import Predictor, squared_error
 
-OPTIMA = Path(__file__).parents[1] / "benchmarks" / "phase_diagram" / "optima.json"
+OPTIMA = Path(__file__).with_name("data") / "optima.json"
 
 
 def scales(kappa: float, d: int) -> list[float]:
@@ -68,9 +68,8 @@ def scores(method: Predictor, prompts: Gram) -> Tensor:
 def best_layers(n_layer: int, N: int, d: int, rare: float) -> Isotropic:
     """`isotropic.optimum`, for the page's own settings downhill from what the search found before, which takes a
     hundredth of the time (benchmarks/optima.py)."""
-    found = json.loads(OPTIMA.read_text(encoding="utf-8")) if OPTIMA.is_file() else []
     wanted = {"n_layer": n_layer, "N": N, "d": d, "rare": rare}
-    for row in found:
+    for row in json.loads(OPTIMA.read_text(encoding="utf-8")):
         if row.items() >= wanted.items():
             return isotropic.local_optimum(row["a"], row["b"], N, d, rare)
     return isotropic.optimum(n_layer, N, d, rare)

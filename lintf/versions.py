@@ -5,23 +5,51 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import lintf
 
 LIBRARIES = ("torch", "numpy", "distributed")
-SUFFIXES = (".py", ".cpp", ".h")
+ROOT = Path(__file__).resolve().parents[1]
+# What the output of a page depends on, beside its cells and the runs that it finds.
+PAGES_READ = ("lintf", "benchmarks", "requirements.txt")
+DERIVED = {"__pycache__", ".so", ".o", ".pyc"}  # made from the rest
+SUFFIXES = {".py", ".cpp", ".h", ".txt", ".json"}  # of the files of the package
+
+
+def files(root: Path, names: Iterable[str]) -> Iterator[Path]:
+    """The files with these names, and those in the folders with these names, without what is hidden or derived."""
+    for name in names:
+        top = root / name
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            parts = path.relative_to(root).parts
+            hidden = any(part.startswith(".") for part in parts)
+            if path.is_file() and not hidden and not DERIVED & {path.suffix, *parts}:
+                yield path
+
+
+def digest(root: Path, paths: Iterable[Path]) -> str:
+    """A hash over names and contents. How the lines of a text end does not count: Git may have changed it."""
+    total = hashlib.sha256()
+    for path in paths:
+        data = path.read_bytes()
+        data = data if b"\0" in data else data.replace(b"\r\n", b"\n")
+        total.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode() + data)
+    return total.hexdigest()
 
 
 @cache
 def sources() -> str:
     """Twelve hex digits that change with any file of the package."""
-    h = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.iterdir()):
-        if path.suffix in SUFFIXES:
-            h.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return h.hexdigest()[:12]
+    return digest(ROOT, [path for path in files(ROOT, ["lintf"]) if path.suffix in SUFFIXES])[:12]
+
+
+@cache
+def around_pages() -> str:
+    """Twelve hex digits that change with any file that a page may read, except the page and runs/."""
+    return digest(ROOT, files(ROOT, PAGES_READ))[:12]
 
 
 @cache

@@ -38,11 +38,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import heapq
 import json
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 import torch
-from lintf import pages, phase_runs, plots, solvers, theory
+from lintf import notebook, pages, phase_runs, plots, solvers, theory
 from lintf.claims import claim, expect
 from lintf.model import Trained
 from lintf.prompts import LinearRegression
@@ -334,7 +333,7 @@ for key, (run,) in fit_each(longer, seeds[:1], device).items():
 # $\kappa = 10$ and one seed, on an otherwise idle machine with two workers of one thread each.
 
 # %%
-folder = Path("../benchmarks")
+folder = notebook.ROOT / "benchmarks"
 timed = pd.read_csv(folder / "phase_diagram/cells.csv")
 work = timed.seconds.sum()
 wall = (timed.begun + timed.seconds).max() - timed.begun.min()
@@ -359,7 +358,7 @@ def makespan(seconds, workers, moment):
     return max(free)
 
 
-measured = json.loads((folder / "scaling.json").read_text())
+measured = json.loads((folder / "scaling.json").read_text(encoding="utf-8"))
 moment = measured["dask"]["cells_with_a_run"][-1]["cpu_ms"] / 1000
 print(f"the scheduler and the caller: {1000 * moment:.1f} ms a cell")
 for times in (6, 600):

@@ -4,35 +4,37 @@
   remote ``origin``. With it, every notebook has Colab and Binder buttons; without it, none.
 - jupyter-cache looks only at a notebook's cells. Here the cache folder is named after everything else
   that a page's output depends on, so a change in ``lintf/`` or ``runs/`` executes the pages again.
+- What earlier builds left of pages that are gone is removed, and the user's own settings reach no page.
 - The ``ledger`` directive lists the claims that the notebooks made, from what they glued.
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
-import logging
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 from docutils import nodes
 from jupyter_cache import get_cache
-from jupyter_cache.executors import load_executor
+from jupyter_cache.base import JupyterCacheAbstract
+from jupyter_cache.executors.basic import REPORT_LEVEL, ExecutionWorkerLocalMProc, ProcessData
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from lintf import versions
+from lintf.workers import cores
+
 GITHUB = re.compile(r"(?:https://(?:[^@/]+@)?|git@|ssh://git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?")
-# What a page's output depends on, beside its cells.
-FRESH = ("lintf", "runs", "requirements.txt", "book/sample_text.txt")
-DERIVED = {"__pycache__", ".so", ".o", ".pyc"}  # made from the above
+LOGGER = logging.getLogger(__name__)
 
 
 # --- where the repository is ---------------------------------------------------------------------
@@ -76,18 +78,9 @@ def set_repository(app: Sphinx, config: Config) -> None:
 # --- fresh outputs -------------------------------------------------------------------------------
 
 
-def digest(root: Path, names: Iterable[str] = FRESH) -> str:
-    """A hash over names and contents of the files that the pages' outputs depend on."""
-    total = hashlib.sha256()
-    for name in names:
-        top = root / name
-        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            inside = path.relative_to(root)
-            hidden = any(part.startswith(".") for part in inside.parts)
-            if path.is_file() and not hidden and not DERIVED & {path.suffix, *inside.parts}:
-                total.update(f"{inside.as_posix()}\0{path.stat().st_size}\0".encode())
-                total.update(path.read_bytes())
-    return total.hexdigest()[:16]
+def digest(root: Path) -> str:
+    """A hash over all that the pages' outputs depend on, beside their cells."""
+    return versions.digest(root, versions.files(root, (*versions.PAGES_READ, "runs")))[:16]
 
 
 def set_cache(app: Sphinx, config: Config) -> None:
@@ -104,22 +97,68 @@ def set_cache(app: Sphinx, config: Config) -> None:
     config.nb_execution_cache_path = str(folder)
 
 
-def run_pages(app: Sphinx) -> None:
-    """Run the pages that the cache lacks, as many at once as there are cores, with one thread each.
+def set_environment(app: Sphinx, config: Config) -> None:
+    """Keep the user's own settings of IPython and matplotlib away from the pages: both get empty ones."""
+    settings = Path(app.outdir).parent / ".settings"
+    shutil.rmtree(settings, ignore_errors=True)
+    settings.mkdir(parents=True)
+    (settings / "matplotlibrc").touch()
+    os.environ["MATPLOTLIBRC"] = str(settings / "matplotlibrc")  # goes before the one of the user
+    os.environ["IPYTHONDIR"] = str(settings / "ipython")
+
+
+def open_cache(folder: str) -> JupyterCacheAbstract:
+    """The cache, with every page in it readable and no record of notebooks: those of an earlier build may have been
+    renamed, moved or deleted. A damaged cache is begun anew."""
+    cache = get_cache(folder)
+    try:
+        for record in cache.list_cache_records():
+            cache.get_cache_bundle(record.pk)
+        for record in cache.list_project_records():
+            cache.remove_nb_from_project(record.pk)
+    except Exception as error:  # of SQLite, SQLAlchemy, jupyter-cache, nbformat and the system
+        LOGGER.info(f"The cache of executed pages is damaged and begun anew ({type(error).__name__}): {folder}")
+        cache.clear_cache()
+    return cache
+
+
+def run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Run the pages that Sphinx is about to read and the cache lacks, as many at once as there are cores, with one
+    thread each. These are pages of the contents: other notebooks beside them are left alone.
 
     Sphinx would run them one after the other. It takes these results from the cache; a page that fails here is not in
     the cache, so Sphinx runs it again and reports what is wrong.
     """
-    pages = sorted(Path(app.srcdir, "notebooks").glob("*.ipynb"))
-    if app.config.nb_execution_mode != "cache" or not pages:
+    if app.config.nb_execution_mode != "cache":
         return
-    cache = get_cache(app.config.nb_execution_cache_path)
-    for page in pages:
-        cache.add_nb_to_project(str(page))
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    logger = logging.getLogger("lintf_book")
-    logger.setLevel(logging.INFO)  # names each page that begins
-    load_executor("local-parallel", cache, logger).run_and_cache(timeout=app.config.nb_execution_timeout)
+    cache = open_cache(app.config.nb_execution_cache_path)
+    for page in sorted(Path(env.doc2path(name)) for name in docnames):
+        if page.suffix == ".ipynb":
+            cache.add_nb_to_project(str(page))
+    timeout = app.config.nb_execution_timeout
+    jobs = [ProcessData(record.pk, record.uri, cache, timeout, False) for record in cache.list_unexecuted()]
+    if jobs:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        multiprocessing.log_to_stderr(REPORT_LEVEL)  # names each page that begins
+        with multiprocessing.Pool(min(cores(), len(jobs))) as pool:  # jupyter-cache's own takes all of the machine
+            pool.map(ExecutionWorkerLocalMProc(), jobs, chunksize=1)
+
+
+def forget_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Remove what earlier builds made of pages that are gone."""
+    doctrees, executed = Path(app.doctreedir), Path(env.mystnb_config.output_folder)
+    for tree in doctrees.rglob("*.doctree"):
+        name = tree.relative_to(doctrees).with_suffix("").as_posix()
+        if name not in env.found_docs:
+            made = [tree, Path(app.outdir, f"{name}.html"), *Path(app.outdir, "_sources").glob(f"{name}.*")]
+            for path in (*made, *executed.glob(f"{name}.*")):
+                path.unlink(missing_ok=True)
+
+
+def note_contents(app: Sphinx, config: Config) -> None:
+    """Write every page again when the contents change: they stand beside each of them."""
+    file = Path(app.srcdir, getattr(config, "external_toc_path", ""))
+    config.lintf_contents = file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def drop_widgets(app: Sphinx, doctree: nodes.document) -> None:
@@ -251,8 +290,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(LedgerNode)
     app.add_directive("ledger", LedgerDirective)
     app.connect("config-inited", set_repository)
+    app.add_config_value("lintf_contents", "", "html")
     app.connect("config-inited", set_cache)
-    app.connect("builder-inited", run_pages)
+    app.connect("config-inited", set_environment)
+    app.connect("config-inited", note_contents)
+    app.connect("env-before-read-docs", forget_pages)
+    app.connect("env-before-read-docs", run_pages)
     app.connect("doctree-read", drop_widgets)
     app.connect("doctree-resolved", fill_ledger)
     app.connect("build-finished", forget_failed_build)
