@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,11 +15,13 @@ from lintf.theory import distance_to_identity
 
 # Okabe and Ito's colours without black and yellow: told apart with any colour vision, on white and on black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+DASHES = ("-", "--", ":")
 NAMES = {  # of matrices, # for the layer
     "Q": "$Q_#$ (paper: $A_#$)",
     "P": "$P_#$ (paper: $B_#$)",
     "whitened Q": r"$(UD)^\top Q_#\, (UD)$",
 }
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green, blue, as WCAG weighs them
 STYLE = {
     "figure.dpi": 140,
     "figure.constrained_layout.use": True,
@@ -33,14 +35,17 @@ STYLE = {
     "axes.prop_cycle": plt.cycler(color=PALETTE),
     "legend.frameon": False,
     "lines.linewidth": 1.6,
+    "svg.hashsalt": "lintf",  # the same figure, byte for byte
+    "figure.max_open_warning": 20,  # matplotlib counts it among what belongs to the backend
 }
 
 
 def style() -> None:
-    """Set the book's figure style for this process. The background stays opaque and white: the book's dark mode
-    inverts the pictures, and notebooks elsewhere have no dark mode of their own."""
+    """Set the book's figure style for this process, whatever settings of matplotlib the user has; only the backend
+    stays. The background is opaque and white: the book's dark mode inverts the pictures, and notebooks elsewhere have
+    no dark mode of their own."""
+    mpl.rcdefaults()
     plt.rcParams.update(STYLE)
-    plt.rcParams["svg.hashsalt"] = "lintf"  # the same figure, byte for byte
 
 
 def panels(
@@ -113,21 +118,16 @@ def heatmap(ax: Axes, M: Tensor, title: str, reach: float = 1.3) -> None:
     limit = reach * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
     numbers = np.where(np.abs(M) < 100, np.char.mod("%.2f", M), np.char.mod("%.0f", M))  # what fits a cell
     numbers = np.char.replace(numbers, "-0.00", "0.00")
-    sns.heatmap(
-        M,
-        ax=ax,
-        cmap="RdBu_r",
-        vmin=-limit,
-        vmax=limit,
-        annot=numbers,
-        fmt="",
-        annot_kws={"size": 9},
-        square=True,
-        cbar=False,
-        linewidths=1,
-        xticklabels=False,
-        yticklabels=False,
-    )
+    # Not seaborn's heatmap, which draws the whole figure once for each panel.
+    mesh = ax.pcolormesh(M, cmap="RdBu_r", vmin=-limit, vmax=limit, linewidth=1, edgecolor="white")
+    mesh.update_scalarmappable()
+    shades = mesh.get_facecolors()[:, :3]
+    luminance = np.where(shades <= 0.03928, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ LUMINANCE
+    for (row, column), number, light in zip(np.ndindex(M.shape), numbers.flat, luminance, strict=True):
+        colour = "0.15" if light > 0.408 else "white"
+        ax.text(column + 0.5, row + 0.5, number, color=colour, size=9, ha="center", va="center")
+    ax.set(xlim=(0, M.shape[1]), ylim=(M.shape[0], 0), xticks=[], yticks=[], aspect="equal")
+    ax.spines[:].set_visible(False)
     ax.set_title(title)
 
 
@@ -144,8 +144,11 @@ def matrices(columns: Mapping[str, Tensor]) -> None:
 
 
 def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
-    """Distance to identity over time of matrices (seeds, T, layers, d, d), named as in NAMES; the second are dashed."""
-    for dash, (name, matrices) in zip(("-", "--"), columns.items(), strict=False):
+    """Distance to identity over time of one to three matrices (seeds, T, layers, d, d), named as in NAMES; the second
+    are dashed, the third dotted. Raises ValueError for more."""
+    if not 1 <= len(columns) <= len(DASHES):
+        raise ValueError(f"columns must be 1 to {len(DASHES)} matrices, got {len(columns)}: {', '.join(columns)}")
+    for dash, (name, matrices) in zip(DASHES, columns.items(), strict=False):
         for layer in range(matrices.shape[2]):
             label = NAMES[name].partition(" (paper")[0].replace("#", str(layer))
             band(ax, steps, distance_to_identity(matrices[:, :, layer]), label, linestyle=dash)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import io
 import json
 import os
 import re
+import sqlite3
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
@@ -23,14 +27,16 @@ from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).parents[1]
 EXTENSIONS = ROOT / "book" / "_ext"
-PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TAGS = {"parameters", "hide-cell", "remove-cell"}
 sys.path.insert(0, str(EXTENSIONS))
 
 import lintf_book  # noqa: E402
 import lintf_gallery  # noqa: E402
 
+from lintf import notebook as programs  # noqa: E402
 from lintf import pages  # noqa: E402
+
+PAGES = programs.pages()  # other notebooks may lie beside them
 
 pytestmark = pytest.mark.book
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -80,7 +86,7 @@ def test_a_preset_gives_parameters_of_its_page(preset):
 
 def test_every_page_has_its_twin():
     assert PAGES
-    assert {p.stem for p in PAGES} == {p.stem for p in (ROOT / "notebooks").glob("*.py")}
+    assert {p.stem for p in PAGES} == {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.py")}
 
 
 @each_page
@@ -407,7 +413,8 @@ def test_a_malformed_repository_name_is_refused():
 CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
-extensions = ["myst_nb", "lintf_book", "lintf_gallery"]
+extensions = ["myst_nb", "sphinx_external_toc", "lintf_book", "lintf_gallery"]
+external_toc_exclude_missing = True
 html_theme = "sphinx_book_theme"
 nb_execution_mode = {mode!r}
 nb_output_stderr = "warn"
@@ -417,13 +424,19 @@ exclude_patterns = ["out"]
 
 def small_book(folder: Path, notebooks: dict[str, nbformat.NotebookNode], mode: str) -> None:
     """A book of these notebooks; its ledger is read before any of them."""
-    (folder / "notebooks").mkdir()
+    (folder / "notebooks").mkdir(exist_ok=True)
+    list_pages(folder, notebooks)
     (folder / "conf.py").write_text(CONF.format(extensions=str(EXTENSIONS), mode=mode))
     (folder / "a_ledger.md").write_text("# Ledger\n\n```{ledger}\nWhat the list is.\n```\n")
-    entries = "".join(f"notebooks/{name}\n" for name in notebooks)
-    (folder / "index.md").write_text(f"# Book\n\n```{{toctree}}\na_ledger\n{entries}```\n")
+    (folder / "index.md").write_text("# Book\n")
     for name, notebook in notebooks.items():
         nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+
+
+def list_pages(folder: Path, names: Iterable[str]) -> None:
+    """Write the contents: the ledger, then these pages."""
+    files = ["a_ledger", *(f"notebooks/{name}" for name in names)]
+    (folder / "_toc.yml").write_text("root: index\nentries:\n" + "".join(f"- file: {file}\n" for file in files))
 
 
 def notebook(*sources: str, outputs: list | None = None) -> nbformat.NotebookNode:
@@ -569,6 +582,136 @@ def test_a_build_with_warnings_fails_again(tmp_path):
         assert "stderr was found in the cell outputs" in result.stderr
 
 
+# --- what an earlier build has left, and what is not the book's ---
+
+CLAIM = "from lintf.claims import claim\nclaim({key!r}, 'the value is a number', 'a file', 'any', '1', True)"
+
+
+def two_pages(folder: Path, *sources: str) -> Path:
+    """A book of two pages that are run, the first also with these sources; built once. Its pages in HTML."""
+    pages = {name: notebook(CLAIM.format(key=f"{name[3:]}-x")) for name in ("01_one", "02_two")}
+    pages["01_one"].cells[1:1] = notebook(*sources).cells[1:]
+    small_book(folder, pages, "cache")
+    succeeds(folder)
+    return folder / "out" / "html" / "notebooks"
+
+
+def succeeds(folder: Path) -> str:
+    """Build the book; what was said."""
+    result = build(folder)
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def test_a_page_that_was_renamed_leaves_nothing(tmp_path):
+    html = two_pages(tmp_path)
+    assert "02_two.html" in (html / "01_one.html").read_text()
+    (tmp_path / "notebooks" / "02_two.ipynb").rename(tmp_path / "notebooks" / "03_three.ipynb")
+    list_pages(tmp_path, ["01_one", "03_three"])
+    succeeds(tmp_path)
+    assert {path.name for path in html.iterdir()} == {"01_one.html", "03_three.html"}
+    assert list((tmp_path / "out").rglob("*02_two*")) == []
+    for page in (html / "01_one.html", html.parent / "a_ledger.html", html.parent / "index.html"):
+        assert "03_three.html" in page.read_text()
+        assert "02_two" not in page.read_text()
+
+
+def test_a_page_that_was_deleted_leaves_nothing(tmp_path):
+    html = two_pages(tmp_path)
+    (tmp_path / "notebooks" / "02_two.ipynb").unlink()
+    list_pages(tmp_path, ["01_one"])
+    succeeds(tmp_path)
+    assert list((tmp_path / "out").rglob("*02_two*")) == []
+    for page in (html / "01_one.html", html.parent / "a_ledger.html", html.parent / "index.html"):
+        assert "02_two" not in page.read_text()
+
+
+def test_a_checkout_that_was_moved_is_built_without_running_its_pages_again(tmp_path):
+    (tmp_path / "old").mkdir()
+    two_pages(tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    said = succeeds(tmp_path / "new")
+    assert said.count("Using cached notebook") == 2
+    assert "Executing" not in said
+
+
+def test_notebooks_that_are_not_in_the_contents_are_not_run(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    mark = tmp_path / "was-run"
+    for name in ("Untitled", "01_one.out", "99_scratch"):
+        nbformat.write(notebook(f"open({str(mark)!r}, 'w')"), tmp_path / "notebooks" / f"{name}.ipynb")
+    two_pages(tmp_path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("damage", ["text", "empty", "half", "no page", "half a page", "no tables"])
+def test_a_damaged_cache_is_begun_anew_and_said(tmp_path, damage):
+    html = two_pages(tmp_path)
+    (database,) = (tmp_path / "out" / ".jupyter_cache").glob("*/global.db")
+    page = next(database.parent.glob("executed/*/base.ipynb"))
+    broken = page if "page" in damage else database
+    whole = broken.read_bytes()
+    texts = {"text": b"no database", "half": whole[: len(whole) // 2], "half a page": whole[: len(whole) // 2]}
+    broken.unlink() if damage == "no page" else broken.write_bytes(texts.get(damage, b""))
+    if damage == "no tables":
+        broken.unlink()
+        sqlite3.connect(broken).execute("CREATE TABLE other (x)").connection.close()
+    (html / "01_one.html").unlink()
+    (tmp_path / "out" / ".doctrees" / "environment.pickle").unlink(missing_ok=True)
+    result = build(tmp_path, "", "-E")
+    assert result.returncode == 0, result.stderr
+    (line,) = [line for line in result.stdout.splitlines() if "damaged" in line]
+    assert str(database.parent) in line
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "the value is a number" in (html / "01_one.html").read_text()
+
+
+def test_no_more_pages_run_at_once_than_this_process_may_use_cores(tmp_path, monkeypatch):
+    seen = []
+
+    class Pool(contextlib.nullcontext):
+        def __init__(self, processes):
+            super().__init__(self)
+            seen.append(processes)
+
+        def map(self, *_, **__):
+            pass
+
+    app = SimpleNamespace(config=SimpleNamespace(nb_execution_mode="cache", nb_execution_timeout=1))
+    app.config.nb_execution_cache_path = str(tmp_path / "cache")
+    for i in range(5):
+        nbformat.write(notebook(f"{i}"), tmp_path / f"{i}.ipynb")
+    env = SimpleNamespace(doc2path=lambda name: str(tmp_path / f"{name}.ipynb"))
+    monkeypatch.setattr(lintf_book.multiprocessing, "Pool", Pool)
+    monkeypatch.setattr(lintf_book.multiprocessing, "log_to_stderr", lambda level: None)
+    for cores in (2, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        lintf_book.run_pages(app, env, [str(i) for i in range(5)])
+    assert seen == [2, 5]
+
+
+def test_the_users_own_settings_do_not_reach_a_page(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "profile_default" / "startup").mkdir(parents=True)
+    (home / "matplotlibrc").write_text("text.usetex: True\n")
+    (home / "profile_default" / "startup" / "00.py").write_text("import torch\nleak = 1\n")
+    (home / "profile_default" / "ipython_config.py").write_text("c.InteractiveShell.ast_node_interactivity = 'all'\n")
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "MATPLOTLIBRC"):
+        monkeypatch.setenv(name, str(home))
+    book = tmp_path / "book"
+    book.mkdir()
+    html = two_pages(
+        book,
+        "import matplotlib\nprint('usetex', matplotlib.rcParams['text.usetex'])",
+        "print('leak', 'leak' in globals())",
+        "'first'\n'second'",
+    )
+    text = re.sub(r"<[^>]*>", "", (html / "01_one.html").read_text())
+    assert "usetex False" in text
+    assert "leak False" in text
+    assert text.count("&#39;first&#39;") == 1  # in the source, not in the output
+
+
 # --- the gallery ---------------------------------------------------------------------------------
 
 
@@ -640,9 +783,16 @@ def tree(folder: Path, files: dict[str, str]) -> str:
 
 def test_the_digest_sees_names_and_contents(tmp_path):
     start = {"lintf/a.py": "1", "lintf/sub/b.cpp": "2", "runs/r.json": "3", "requirements.txt": "4"}
+    start |= {"benchmarks/sub/c.csv": "5"}
     seen = [tree(tmp_path, start)]
     assert tree(tmp_path, start) == seen[0]
-    for change in ({"lintf/a.py": "x"}, {"lintf/sub/b.cpp": "x"}, {"runs/new.json": ""}, {"requirements.txt": "x"}):
+    for change in (
+        {"lintf/a.py": "x"},
+        {"lintf/sub/b.cpp": "x"},
+        {"runs/new.json": ""},
+        {"requirements.txt": "x"},
+        {"benchmarks/sub/c.csv": "x"},
+    ):
         seen.append(tree(tmp_path, change))
     (tmp_path / "runs" / "r.json").rename(tmp_path / "runs" / "other.json")
     seen.append(lintf_book.digest(tmp_path))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from lintf import plots
 
@@ -217,6 +218,39 @@ def test_a_column_of_matrices_for_each_name():
                 assert f"_{layer}$" in ax.get_title()
 
 
+def test_a_figure_of_many_panels_is_drawn_once(monkeypatch):
+    """Whatever the number of panels: to draw it once for each would make its cost grow with their square."""
+    drawn = []
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawn.append(self), draw(self, renderer))[1])
+    x, values = torch.arange(7), ys(2)
+    many = [str(i) for i in range(12)]
+    matrices, steps = torch.rand(12, 2, 2), torch.rand(2, 7, 12, 2, 2)
+    for function in (
+        lambda: plots.matrices({"Q": matrices, "P": matrices}),
+        lambda: plots.curves({name: {"a": (x, values)} for name in many}, 2),
+        lambda: plots.maps(dict.fromkeys(many, values), 3, ("x", range(7)), ("y", range(2)), "z"),
+        lambda: plots.distances(plots.panels()[1][0, 0], x, {"Q": steps, "P": steps}),
+        lambda: [plots.legend(ax, 2) for ax in plots.grid(many).values() if ax.plot(x, x, label="a")],
+    ):
+        function()
+        assert len(drawn) == 0
+        plt.gcf().canvas.draw()
+        assert len(drawn) == 1
+        drawn.clear()
+
+
+def test_a_third_matrix_has_dashes_of_its_own_and_a_fourth_is_refused():
+    M = torch.rand(2, 7, 1, 3, 3)
+    _, axes = plots.panels()
+    plots.distances(axes[0, 0], torch.arange(7), {"Q": M, "P": M + 1, "whitened Q": M + 2})
+    assert [line.get_linestyle() for line in axes[0, 0].lines] == ["-", "--", ":"]
+    assert [t.get_text()[:5] for t in axes[0, 0].get_legend().get_texts()] == ["$Q_0$", "$P_0$", r"$(UD)"[:5]]
+    for columns in ({}, dict.fromkeys("abcd", M)):
+        with pytest.raises(ValueError, match=rf"columns must be 1 to 3 matrices, got {len(columns)}"):
+            plots.distances(axes[0, 0], torch.arange(7), columns)
+
+
 def test_distances_are_means_over_the_seeds():
     """Of the distance, not the distance of the mean."""
     g = torch.Generator().manual_seed(0)
@@ -247,6 +281,45 @@ def test_style_sets_the_palette_and_stays_opaque():
         plt.rcParams["savefig.facecolor"].replace("auto", "white")
     )
     assert not plt.rcParams["savefig.transparent"]
+
+
+FOREIGN = {
+    "text.usetex": True,
+    "font.family": ["serif"],
+    "font.size": 17.0,
+    "savefig.dpi": 31.0,
+    "savefig.transparent": True,
+    "savefig.bbox": "tight",
+    "axes.facecolor": "black",
+    "axes.formatter.use_locale": True,
+    "figure.facecolor": "red",
+    "figure.autolayout": False,
+    "lines.marker": "o",
+    "legend.loc": "upper left",
+    "image.cmap": "jet",
+    "path.simplify": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mine",
+    "figure.max_open_warning": 1,
+}
+
+
+def test_the_users_own_settings_do_not_reach_a_figure():
+    """The backend stays: it is how the figure comes to the screen."""
+    files = []
+    for foreign in ({}, FOREIGN):
+        mpl.rcParams.update(foreign)
+        plots.style()
+        figure, axes = plots.panels(1, 2)
+        plots.band(axes[0, 0], range(7), ys(3), "Adam")
+        plots.legend(axes[0, 0], 3)
+        plots.heatmap(axes[0, 1], ys(3, 3), "$B_0$")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        files.append(buffer.getvalue())
+        assert mpl.get_backend().lower() == "agg"
+    assert files[0] == files[1]
+    assert mpl.rcParams["savefig.dpi"] == "figure"
 
 
 def test_the_palette_is_readable_on_white():
