@@ -34,7 +34,8 @@ class Batches:
         k = step % (self.training.pool // B)
         if self.order is None or k == 0:
             self.before = self._states()
-            self.order = torch.stack([torch.randperm(self.training.pool, generator=g) for g in self.generators])
+            orders = [torch.randperm(self.training.pool, generator=g, device="cpu") for g in self.generators]
+            self.order = torch.stack(orders)
         return self.pool.take(self.order[:, k * B : (k + 1) * B])
 
     def _states(self) -> torch.Tensor:

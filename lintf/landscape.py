@@ -76,7 +76,8 @@ def hessian_diagonal(model: Model, params: Params, prompts: Batch, backend: str 
     lead, flat = _flat(model, params, prompts)
     if _compiled(model, flat, prompts, backend):
         size = sum(p[0].numel() for p in flat.values())
-        rows = torch.eye(size, dtype=flat["Q"].dtype).split([p[0].numel() for p in flat.values()], 1)
+        unit = torch.eye(size, dtype=flat["Q"].dtype, device=flat["Q"].device)
+        rows = unit.split([p[0].numel() for p in flat.values()], 1)
         directions = {n: row.view(size, *p.shape[1:]) for (n, p), row in zip(flat.items(), rows, strict=True)}
         return _lines(model, flat, directions, prompts)[2].view(*lead, size)
     one = _plain_diagonal

@@ -83,7 +83,7 @@ def scores(layers: Sequence[Tensor] | Tensor, centre: bool = True) -> Tensor:
     parts = [_svd(x, f"layers[{i}]", centre)[:2] for i, x in enumerate(layers)]
     for y in layers[1:]:
         _same_tokens(layers[0], y)
-    found = torch.empty(len(parts), len(parts), dtype=torch.float64)
+    found = torch.empty(len(parts), len(parts), dtype=torch.float64, device="cpu")
     for i, (U, S) in enumerate(parts):
         for j, (W, T) in enumerate(parts[: i + 1]):
             M = U.mT @ W  # so that |U^T Y| = |M T|
@@ -108,7 +108,7 @@ def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
     from the means and with the map of the rest. A bad map gives a negative score."""
     _same_tokens(x, y)
     fold = torch.from_numpy(_groups(groups, len(x), check_int("folds", folds, 2)) % folds)
-    error, size = torch.empty(2, len(x), dtype=torch.float64)
+    error, size = torch.empty(2, len(x), dtype=torch.float64, device="cpu")
     for k in range(folds):
         test, rest = fold == k, fold != k
         X, Y = (t[test].double() - t[rest].double().mean(0) for t in (x, y))

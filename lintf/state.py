@@ -93,9 +93,9 @@ class State:
             for i, slots in optimizer.state_dict()["state"].items():
                 for name, value in slots.items():
                     if name in LISTS:
-                        value = torch.stack(value) if value else torch.empty(0)
+                        value = torch.stack(value) if value else torch.empty(0, dtype=torch.float32, device="cpu")
                     if name != "al" and value is not None:  # L-BFGS's scratch space
-                        out[f"optimizer.{k}.{i}.{name}"] = torch.as_tensor(value, dtype=_exact(value))
+                        out[f"optimizer.{k}.{i}.{name}"] = _as_tensor(value)
         return out | {f"recorded.{n}": t for n, t in self.recorded().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -156,6 +156,8 @@ def _part(batch: Batch, e: int) -> Batch:
     return replace(batch, **{n: t[e] for n, t in tensors.items() if isinstance(t, Tensor)})
 
 
-def _exact(value: object) -> torch.dtype | None:
+def _as_tensor(value: Tensor | int | float) -> Tensor:
     """Python's numbers keep all their digits."""
-    return torch.float64 if isinstance(value, float) else None
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64, device="cpu")

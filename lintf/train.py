@@ -189,7 +189,8 @@ def _train(
     start = last_save = last_shown = time.perf_counter()
 
     def records() -> list[store.Record]:
-        steps, stacked = torch.tensor(recorded[: len(state.losses)]), state.recorded() | state.weights()
+        steps = torch.tensor(recorded[: len(state.losses)], dtype=torch.int64, device="cpu")
+        stacked = state.recorded() | state.weights()
         meta = how | {
             "seconds": round(spent + time.perf_counter() - start, 3),  # wall time of all members trained together
             "members": len(members),

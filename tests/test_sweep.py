@@ -246,7 +246,7 @@ def test_parameters_may_be_expressions(here, at_once):
 
 
 def test_a_notebook_that_checks_nothing_is_held_to_no_rules(here):
-    """N may be something else there than on the pages of the book; and a check that is not written out is the page's."""
+    """N may be something else there than on the pages of the book; and a check not written out is the page's."""
     cells = json.loads((here / "own.ipynb").read_text())
     cells["cells"][1]["source"] = "n = -1\nN = 0.5\nnote = 'x'"
     cells["cells"][2]["source"] = ""
