@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lint unit nbval book test faults reproduce bench tools clean
+.PHONY: help env lint tidy unit nbval book test faults reproduce bench lowest tools clean
 
 PYTHON ?= python3
 NAME ?=
@@ -31,9 +31,13 @@ lint: env  ## code style; notebooks and their .py twins in step, without outputs
 	$(BIN)/ruff format --check .
 	$(PYTEST) tests/test_book.py -k "twin or outputs"
 
+tidy: env  ## format the code; bring the twins of pages into step, without outputs and what editors add
+	$(BIN)/python tests/tidy.py
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
 unit: env  ## the tests of the package alone
-	$(PARALLEL) -m "not book and not papermill and not browser and not faults" --ignore tests/test_speed.py
-	$(PYTEST) tests/test_speed.py
+	$(PARALLEL) -m "not book and not papermill and not browser and not faults"
 
 # The cells of a page need one kernel, so one process (loadfile).
 nbval: env  ## run every page as it stands, two at once, with all its claims
@@ -58,14 +62,17 @@ test: env tools  ## everything: style, package, stored runs, pages, and the buil
 	@echo "All tests passed."
 
 faults: book  ## bad parameters through papermill, stored files damaged, pages run twice (half an hour)
-	$(PARALLEL) -m faults -k "not of_two_seconds"
-	$(PYTEST) -m faults -k of_two_seconds  # its times want the machine for themselves
+	$(PARALLEL) -m faults
 
 reproduce: env  ## train the stored runs again from nothing and compare; NAME=... picks one
 	$(BIN)/python -m lintf reproduce $(NAME)
 
-bench: env  ## speed and memory, beside a plain implementation
+bench: env  ## speed and memory, beside a plain implementation; names what falls short of its bar
 	$(BIN)/python benchmarks/speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/controls.py
+
+lowest:  ## run four pages with the lowest versions that pyproject.toml allows, in an environment of their own
+	$(PYTHON) tests/lowest.py
 
 clean:  ## remove what was built (the environment stays)
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis lintf.egg-info

@@ -13,7 +13,7 @@ from pathlib import Path
 from lintf.names import WrongInput, nearest, one_line
 from lintf.pages import assigned
 from lintf.progress import SILENCE, Screen, every
-from lintf.values import check_plain, check_switches, read_pair, read_value
+from lintf.values import check_plain, check_switches, is_plain, read_pair, read_value
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
@@ -128,14 +128,13 @@ def _read_file(file: str) -> dict[str, object]:
 def defaults(page: Path) -> dict[str, object]:
     """The parameters of a page whose values follow from Python's own numbers, texts and lists, and from each other:
     2 ** 3, list(range(N)). What the others are, only the page can say."""
-    known: dict[str, object] = {}
-    space = {"__builtins__": {f.__name__: f for f in PURE}}
-    for name, expression in assigned(parameters_source(page)).items():
-        try:
-            known[name] = eval(ast.unparse(expression), space | known)
-        except Exception:  # a name or a module of the page's own
-            known.pop(name, None)
-    return known
+    space: dict[str, object] = {"__builtins__": {f.__name__: f for f in PURE}}
+    names = assigned(parameters_source(page))
+    for name, expression in names.items():
+        space.pop(name, None)
+        with suppress(Exception):  # a name or a module of the page's own
+            space[name] = eval(ast.unparse(expression), space)
+    return {name: space[name] for name in names if name in space and is_plain(space[name])}
 
 
 def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:

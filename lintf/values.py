@@ -10,6 +10,7 @@ from lintf.names import WrongInput
 
 OPENING = tuple("[({'\"")  # with which a word does not begin
 PLAIN = (type(None), bool, int, float, str)
+DEEPEST = 20  # brackets in each other: a list in a file of YAML may contain itself
 
 
 def read_pair(pair: str) -> tuple[str, str]:
@@ -46,18 +47,20 @@ def literal(text: str) -> object:
         raise ValueError(f"not a Python literal: {text!r:.80}") from error
 
 
-def check_plain(value: object, where: str, depth: int = 0) -> None:
+def check_plain(value: object, where: str) -> None:
     """Raises WrongInput for what a notebook cannot be given: papermill would turn it into a text."""
-    if depth > 20:
-        raise WrongInput(f"{where}: more than 20 brackets inside each other")
+    if not is_plain(value):
+        kinds = "None, True, False, numbers, texts, lists, and dictionaries whose keys are texts"
+        raise WrongInput(f"{where}: a value must be made of {kinds}, got {value!r:.80}")
+
+
+def is_plain(value: object, depth: int = 0) -> bool:
+    """Whether a value is a number, a text or the like, or made of such by lists and dictionaries, DEEPEST at most."""
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        for each in value:
-            check_plain(each, where, depth + 1)
-    elif not isinstance(value, PLAIN):
-        kinds = "None, True, False, numbers, texts, lists, and dictionaries whose keys are texts"
-        raise WrongInput(f"{where}: a value must be made of {kinds}, got {value!r:.80}")
+        return depth < DEEPEST and all(is_plain(each, depth + 1) for each in value)
+    return isinstance(value, PLAIN)
 
 
 def check_switches(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:

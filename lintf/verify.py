@@ -58,12 +58,9 @@ def verify(path: Path) -> Outcome:
             what = f"{error}; the stored run did not"
     if store.canonical(member.config) != store.canonical(record.config):
         return Outcome(path, False, "its configuration is not one that today's code would write")
-    steps, losses = (
-        record.tensors.get("steps"),
-        record.tensors.get("loss", torch.empty(0, dtype=torch.float32, device="cpu")),
-    )
+    steps, losses = record.tensors.get("steps"), record.tensors.get("loss")
     planned = [s for s in member.training.recorded_steps() if stopped is None or s <= stopped]
-    if steps is None or steps.tolist() != planned or len(losses) != len(steps):
+    if steps is None or losses is None or steps.tolist() != planned or len(losses) != len(steps):
         return Outcome(path, False, "its recorded steps are not those of its configuration")
     if stopped in planned and losses[-1].isfinite():
         return Outcome(path, False, f"diverged at step {stopped} when stored, where its loss is finite")

@@ -405,6 +405,12 @@ def test_ctrl_c_keeps_what_was_computed(page):
         (["-p", "seeds=[0, 1"], "-p seeds=[0, 1: not a Python value"),
         (["-f", "nothing.yaml"], "-f nothing.yaml: cannot be read"),
         (["-f", "list.yaml"], "-f list.yaml: must hold lines 'name: value', got '[1, 2]'"),
+        (["-f", "wrong.yaml"], "-f wrong.yaml: cannot be read (ScannerError: "),
+        (["-f", "bytes.yaml"], "-f bytes.yaml: cannot be read (UnicodeDecodeError: "),
+        (["-f", "itself.yaml"], "-f itself.yaml: n: a value must be made of None, True, "),
+        (["-f", "keys.yaml"], "-f keys.yaml: n: a value must be made of None, True, "),
+        (["-f", ".."], "-f ..: cannot be read (IsADirectoryError: "),
+        (["-p", "n="], "-p n=: a value is missing"),
         (["-o", "a.txt"], "-o must end in .ipynb, got 'a.txt'"),
         (["-o", "nowhere/a.ipynb"], "-o nowhere/a.ipynb: there is no folder"),
         (["-o", "../pages/own.ipynb"], "is there and is not the result of an earlier run"),
@@ -415,6 +421,10 @@ def test_ctrl_c_keeps_what_was_computed(page):
 def test_wrong_input_is_refused_before_a_kernel_starts(page, capsys, monkeypatch, options, said):
     monkeypatch.setattr(notebook, "run", lambda *_: pytest.fail("a kernel was to start"))
     Path("list.yaml").write_text("[1, 2]")
+    Path("wrong.yaml").write_text("n: 'a\n")
+    Path("bytes.yaml").write_bytes(b"n: \xff\n")
+    Path("itself.yaml").write_text("n: &a [*a]\n")
+    Path("keys.yaml").write_text("n: {1: 2}\n")
     before = page.read_bytes()
     assert main(["run", str(page), *options]) == 2
     error = capsys.readouterr().err
@@ -483,6 +493,13 @@ def test_values_are_those_of_python_and_else_words(text, value):
     given = notebook.read_parameters([f"x={text}"])
     assert given == {"x": value}
     assert type(given["x"]) is type(value)
+
+
+def test_a_file_means_what_it_means_to_papermill(tmp_path):
+    """YAML 1.1, in which 1:30 is a time and yes is True; what -p says counts more."""
+    (tmp_path / "a.yaml").write_text("a: 1:30\nb: yes\nc: 2026-01-02\nd: 1e-3\ne: 010\nf: [1, x]\n")
+    given = notebook.read_parameters(["f=[2]", "g=1"], [str(tmp_path / "a.yaml")])
+    assert given == {"a": 90, "b": True, "c": "2026-01-02", "d": "1e-3", "e": 8, "f": [2], "g": 1}
 
 
 def test_every_page_has_a_title_and_parameters():

@@ -430,28 +430,19 @@ def test_two_sweeps_share_cells(ready, here, stopped):
     assert stopped or len(list(store.runs())) == 11
 
 
-# ---- throughput
+# ---- side by side
 
 
-def check_throughput(ready: Cluster, cells: int, steps: int) -> None:
-    """Sleeping cells: what is measured is what Dask and the store cost, on a machine that may do other things."""
-    first = 10 * steps
-    start = time.monotonic()
-    assert sweep(ready, f"iters={steps}", f"seeds={first}:{first + cells - 1}") == 0
-    wall, rows = time.monotonic() - start, table()
-    work = sum(float(row["seconds"]) for row in rows)
-    assert work > cells * steps * STEP
-    assert len({row["worker"] for row in rows}) == 2
-    assert wall < 1.15 * work / 2, f"{wall:.1f} s, {work / 2:.1f} s would be ideal"
-
-
-def test_two_workers_are_twice_as_fast(ready, here):
-    check_throughput(ready, cells=16, steps=100)
-
-
-@pytest.mark.faults
-def test_64_cells_of_two_seconds(ready, here):
-    check_throughput(ready, cells=64, steps=400)
+def test_two_workers_work_side_by_side(ready, here):
+    """Nearly every cell is beside one of the other worker: neither waits for it, nor for the caller."""
+    assert sweep(ready, "iters=100", "seeds=1000:1015") == 0
+    begun = [(row["worker"], float(row["begun"]), float(row["seconds"])) for row in table()]
+    beside = [
+        any(other != worker and there < begin + lasts and begin < there + long for other, there, long in begun)
+        for worker, begin, lasts in begun
+    ]
+    assert len(begun) == 16
+    assert sum(beside) >= 14
 
 
 # ---- who may work
@@ -514,11 +505,9 @@ def web() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("there", [nobody, silent, web])
-def test_an_unreachable_scheduler_is_said_in_time(here, capsys, there):
+def test_an_unreachable_scheduler_is_said(here, capsys, there):
     with there() as port:
-        start = time.monotonic()
         assert main([*SWEEP, "-p", "iters=20", "--scheduler", f"tcp://127.0.0.1:{port}"]) == 2
-        assert time.monotonic() - start < 10
     error = capsys.readouterr().err
     assert error.startswith(f"error: --scheduler tcp://127.0.0.1:{port}: no Dask scheduler can be reached there (")
     assert error.count("\n") == 1
