@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -115,7 +116,9 @@ def _read_file(file: str) -> dict[str, object]:
     from papermill.iorw import read_yaml_file
 
     try:
-        content = read_yaml_file(str(Path(file)))
+        with warnings.catch_warnings():  # papermill warns of a name that does not end in .yaml
+            warnings.simplefilter("ignore")
+            content = read_yaml_file(str(Path(file)))
     except Exception as error:  # of the disk, of YAML, of papermill
         raise WrongInput(f"-f {file}: cannot be read ({one_line(error)})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -129,11 +132,16 @@ def defaults(page: Path) -> dict[str, object]:
     """The parameters of a page whose values follow from Python's own numbers, texts and lists, and from each other:
     2 ** 3, list(range(N)). What the others are, only the page can say."""
     space: dict[str, object] = {"__builtins__": {f.__name__: f for f in PURE}}
-    names = assigned(parameters_source(page))
-    for name, expression in names.items():
-        space.pop(name, None)
-        with suppress(Exception):  # a name or a module of the page's own
-            space[name] = eval(ast.unparse(expression), space)
+    source = parameters_source(page)
+    names = assigned(source)
+    statements = ast.parse(source).body if names else []
+    for node in statements:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            text = ast.unparse(node)
+            for name in assigned(text):
+                space.pop(name, None)
+            with suppress(Exception):  # a name or a module of the page's own
+                exec(text, space)
     return {name: space[name] for name in names if name in space and is_plain(space[name])}
 
 

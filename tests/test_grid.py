@@ -72,7 +72,7 @@ def test_values(text, expected):
         (["x=3,'a"], "-p x=3,'a: not a Python value"),
         (["x={1,2}"], "-p x={1,2}: a value must be made of None, True, False, numbers, texts, lists, and dictionaries"),
         (["x={1: 2}"], "whose keys are texts, got {1: 2}"),
-        (["x=[1j]"], "got 1j"),
+        (["x=[1j]"], "got [1j]"),
         (["x=1,1"], "-p x=1,1: 1 is there twice"),
         (["x=1:3,2"], "-p x=1:3,2: 2 is there twice"),
         (["x=1", "x=2"], "-p x=2: x is there twice; its values are separated by commas"),

@@ -13,6 +13,8 @@ import nbformat
 import pytest
 import yaml
 
+from lintf import versions
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -53,6 +55,32 @@ def run_all(notebook: nbformat.NotebookNode, runs: Path, monkeypatch: pytest.Mon
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
 
 
+# Run by IPython when a kernel starts: notes every file that is opened from then on.
+NOTE = """
+import os, sys
+def note(event, arguments, opened=open({file!r}, "a", buffering=1)):
+    if event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
+        opened.write(os.path.abspath(os.fsdecode(arguments[0])) + "\\n")
+sys.addaudithook(note)
+"""
+
+
+def note_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file into which kernels from now on write the names of the files that they open."""
+    file, startup = folder / "opened.txt", folder / "ipython" / "profile_default" / "startup" / "note.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text(NOTE.format(file=str(file)))
+    monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    return file
+
+
+def of_the_checkout(file: Path) -> set[Path]:
+    """The noted files that belong to the checkout, and are neither an environment in it nor compiled from the rest."""
+    found = {Path(line) for line in file.read_text().splitlines() if line.startswith(f"{ROOT}{os.sep}")}
+    found = {path for path in found if path.suffix != ".pyc" and ".venv" not in path.relative_to(ROOT).parts}
+    return {path for path in found if path.is_file()}
+
+
 def shown(notebook: nbformat.NotebookNode) -> str:
     """All text that the cells gave."""
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
@@ -70,8 +98,12 @@ def test_the_page_trains_with_tiny_parameters_and_runs_to_its_end_when_they_are_
     if re.search(r"\b(fit|trained)\(", page.read_text()):  # one page only draws prompts
         assert before, "the page kept no run: did it train?"
     notebook = edited(page, yaml.safe_load(preset.read_text()))
+    opened = note_files(tmp_path, monkeypatch)
     run_all(notebook, tmp_path / "runs", monkeypatch)
     assert {path.name for path in (tmp_path / "runs").iterdir()} == before, "typed in, the parameters are the same"
+    read, renewing = of_the_checkout(opened), set(versions.files(ROOT, (*versions.PAGES_READ, "runs")))
+    assert f"{ROOT / 'lintf'}{os.sep}" in opened.read_text(), "nothing was noted"
+    assert read <= renewing, "the page reads what does not renew it in the book and in sweeps"
 
 
 def test_500_steps_typed_into_the_first_page_run_to_the_end(tmp_path, monkeypatch):

@@ -235,7 +235,7 @@ def test_parameters_may_be_expressions(here, at_once):
     cells = json.loads((here / "own.ipynb").read_text())
     cells["cells"][1]["source"] = OWN
     (here / "own.ipynb").write_text(json.dumps(cells))
-    assert notebook.defaults(here / "own.ipynb") == {"n": 8, "seeds": [0, 1, 2], "N": 7, "n_layer": 2}
+    assert notebook.defaults(here / "own.ipynb") == {"n": 8, "seeds": [0, 1, 2], "N": 7, "a": 1, "b": 2, "n_layer": 2}
     (cell,) = of("own.ipynb", "n=3")
     assert cell.parameters == {"n": 3}
     assert [cell.parameters for cell in of("own.ipynb", "seeds=4,5")] == [{"seeds": [4]}, {"seeds": [5]}]
@@ -307,7 +307,7 @@ def test_another_page_or_package_is_another_cell(here, monkeypatch):
     others = [PageCell({"n": 2}, "own", "{}"), PageCell({"n": 1}, "own", "{ }"), PageCell({"n": 1}, "other", "{}")]
     assert len({c.key for c in (cell, *others)}) == 4
     before = cell.key
-    monkeypatch.setattr(cells, "sources", lambda: "changed")
+    monkeypatch.setattr(cells, "around_pages", lambda: "changed")
     assert cell.key != before
 
 
@@ -508,12 +508,15 @@ def test_versions_and_their_differences():
 
 
 def test_any_file_of_the_package_changes_the_sources(tmp_path, monkeypatch):
-    (tmp_path / "versions.py").write_text("a")
-    (tmp_path / "more.cpp").write_text("b")
-    monkeypatch.setattr(versions, "__file__", str(tmp_path / "versions.py"))
+    package = tmp_path / "lintf"
+    (package / "data").mkdir(parents=True)
+    (package / "more.cpp").write_text("b")
+    monkeypatch.setattr(versions, "ROOT", tmp_path)
     digests = []
-    for name, text in (("versions.py", "a"), ("more.cpp", "c"), ("new.h", ""), ("versions.py", "a#"), ("x.txt", "")):
-        (tmp_path / name).write_text(text)
+    for name, text in (("a.py", "a"), ("more.cpp", "c"), ("new.h", ""), ("a.py", "a#"), ("data/x.txt", "x\ny")):
+        (package / name).write_text(text)
         digests.append(versions.sources.__wrapped__())
-    assert len(set(digests)) == 4
-    assert digests[-1] == digests[-2]  # text files do not count
+    assert len(set(digests)) == 5
+    (package / "data" / "x.txt").write_bytes(b"x\r\ny")  # as Git may have it on Windows
+    (package / "built.so").write_text("")
+    assert versions.sources.__wrapped__() == digests[-1]
