@@ -299,7 +299,7 @@ def test_a_terminal_shows_how_much_is_left(here):
     assert process.returncode == 0
     assert out.startswith("4 cells: 0 stored, 4 to run\n2 workers\nok ")
     assert out.endswith("4 of 4 cells done, 0 failed; out/cells.csv\n")
-    assert "0 of 4 |" in shown
+    assert "0 of 4 cells |" in shown
     assert re.search(r"4 of 4 cells \|.*<00:00", shown)
     assert "Traceback" not in shown
     assert "WARNING" not in shown
@@ -453,7 +453,7 @@ def test_two_workers_work_side_by_side(ready, here):
     [
         ("a comment", [], "its versions are not the caller's: sources of lintf "),
         ("a version", [], "its versions are not the caller's: lintf 0.0.1 instead of "),
-        ("no sweeps", [], "the workers cannot import this lintf (AttributeError("),
+        ("no sweeps", [], "the workers cannot import this lintf (Exception: AttributeError("),
         ("nothing", ["--nthreads", "2"], "it runs 2 cells at a time; one is allowed: dask worker --nthreads 1"),
     ],
 )
