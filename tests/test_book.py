@@ -112,7 +112,7 @@ LEFT_BEHIND = {
         {"executionInfo": {"user": {"displayName": "Ann", "userId": "0815"}}, "outputId": "ab12", "id": "Xy"},
         {"colab": {"provenance": [], "name": "01"}, "accelerator": "GPU", "language_info": {"version": "3.12"}},
     ),
-    "a kernel of one's own": ({"editable": True, "tags": []}, {"kernelspec": {"name": "ann", "display_name": "Ann"}}),
+    "a kernel of one's own": ({"editable": True}, {"kernelspec": {"name": "ann", "display_name": "Ann"}}),
 }
 
 

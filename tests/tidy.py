@@ -14,6 +14,7 @@ import jupytext
 import nbformat
 
 CELL = {"tags", "mystnb"}  # the metadata that a page needs
+LAYOUT = {"lines_to_next_cell"}  # jupytext's own, of blank lines in the .py twin; it is in no file
 NOTEBOOK = {
     "jupytext": {"formats": "ipynb,py:percent"},
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -23,7 +24,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 def foreign(notebook: nbformat.NotebookNode) -> set[str]:
     """The names of metadata that do not belong into a page."""
-    names = {name for cell in notebook.cells for name in cell.metadata if name not in CELL}
+    names = {name for cell in notebook.cells for name in cell.metadata if name not in CELL | LAYOUT}
     names |= {name for name in notebook.metadata if name not in NOTEBOOK}
     header = {name: value for name, value in notebook.metadata.get("jupytext", {}).items() if name == "formats"}
     if header != NOTEBOOK["jupytext"] or notebook.metadata.get("kernelspec") != NOTEBOOK["kernelspec"]:
