@@ -60,7 +60,7 @@ NOTE = """
 import os, sys
 def note(event, arguments, opened=open({file!r}, "a", buffering=1)):
     if event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
-        opened.write(os.path.abspath(os.fsdecode(arguments[0])) + "\\n")
+        opened.write(os.path.abspath(os.fsdecode(arguments[0])) + "\\t" + os.fsdecode(arguments[0]) + "\\n")
 sys.addaudithook(note)
 """
 
@@ -74,11 +74,12 @@ def note_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def of_the_checkout(file: Path) -> set[Path]:
-    """The noted files that belong to the checkout, and are neither an environment in it nor compiled from the rest."""
-    found = {Path(line) for line in file.read_text().splitlines() if line.startswith(f"{ROOT}{os.sep}")}
-    found = {path for path in found if path.suffix != ".pyc" and ".venv" not in path.relative_to(ROOT).parts}
-    return {path for path in found if path.is_file()}
+def of_the_checkout(file: Path) -> dict[Path, str]:
+    """The noted files that belong to the checkout, and are neither an environment in it nor compiled from the rest,
+    and the name by which each was opened."""
+    lines = [line.split("\t") for line in file.read_text().splitlines() if line.startswith(f"{ROOT}{os.sep}")]
+    found = {Path(path): name for path, name in lines if Path(path).is_file()}
+    return {p: n for p, n in found.items() if p.suffix != ".pyc" and ".venv" not in p.relative_to(ROOT).parts}
 
 
 def shown(notebook: nbformat.NotebookNode) -> str:
@@ -103,7 +104,8 @@ def test_the_page_trains_with_tiny_parameters_and_runs_to_its_end_when_they_are_
     assert {path.name for path in (tmp_path / "runs").iterdir()} == before, "typed in, the parameters are the same"
     read, renewing = of_the_checkout(opened), set(versions.files(ROOT, (*versions.PAGES_READ, "runs")))
     assert f"{ROOT / 'lintf'}{os.sep}" in opened.read_text(), "nothing was noted"
-    assert read <= renewing, "the page reads what does not renew it in the book and in sweeps"
+    assert set(read) <= renewing, "the page reads what does not renew it in the book and in sweeps"
+    assert all(map(os.path.isabs, read.values())), "elsewhere than in the pages' folder the page would not find it"
 
 
 def test_500_steps_typed_into_the_first_page_run_to_the_end(tmp_path, monkeypatch):
