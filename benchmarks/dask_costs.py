@@ -98,7 +98,8 @@ def measure(workers: Sequence[int] = WORKERS, cells: Sequence[int] = CELLS, repe
 def run_cells(client: Client, n: int, brings: bool = False) -> dict[str, float]:
     cells = [Cell(f"cell-{next(NUMBERS)}", brings) for _ in range(n)]
     wall, cpu = time.perf_counter(), time.process_time()
-    results = [result for _, result in cluster.run(client, cells)]
+    with cluster.mark() as place:
+        results = [result for _, result in cluster.run(client, place, cells)]
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     if failed := [result.detail for result in results if not result.ok]:
         raise RuntimeError(f"{len(failed)} of {n} cells failed: {failed[0]}")

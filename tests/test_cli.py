@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from terminal import reading
 
 import lintf
 from lintf import listing, notebook, store
@@ -304,10 +305,12 @@ def test_a_terminal_shows_how_much_is_left(runs):
     termios.tcsetwinsize(terminal, (24, 100))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-m", "lintf", "reproduce"]
+    reader, read = reading(main_end)
     done = subprocess.run(line, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True, check=False)
     os.close(terminal)
-    shown = os.read(main_end, 100_000).decode()
+    reader.join()
     os.close(main_end)
+    shown = b"".join(read).decode()
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 4
     assert "0 of 3 runs |" in shown

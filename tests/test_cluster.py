@@ -27,6 +27,7 @@ import torch
 import yaml
 from dask_preload import CHECKPOINTS, DEADLY, ELSEWHERE, STEP
 from distributed import Client
+from terminal import reading
 
 from lintf import store
 from lintf.__main__ import main
@@ -290,12 +291,14 @@ def test_a_terminal_shows_how_much_is_left(here):
     termios.tcsetwinsize(terminal, (24, 100))
     line = ["-W", "error", "-m", "lintf", *SWEEP, "-p", "iters=20:23", "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    reader, read = reading(main_end)
     with program(*line, env=environment, stdout=subprocess.PIPE, stderr=terminal) as process:
-        out = process.communicate(timeout=60)[0]
+        out = process.communicate(timeout=600)[0]
         until(lambda: not alive(process.pid))
     os.close(terminal)
-    shown = os.read(main_end, 100_000).decode()
+    reader.join()
     os.close(main_end)
+    shown = b"".join(read).decode()
     assert process.returncode == 0
     assert out.startswith("4 cells: 0 stored, 4 to run\n2 workers\nok ")
     assert out.endswith("4 of 4 cells done, 0 failed; out/cells.csv\n")
