@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbclient
@@ -117,10 +118,24 @@ def test_500_steps_typed_into_the_first_page_run_to_the_end(tmp_path, monkeypatc
 def test_the_same_stops_where_it_is_strict(tmp_path, monkeypatch):
     notebook = edited(PAGES[0], {"max_iters": 5, "B": 8})
     monkeypatch.setenv("LINTF_STRICT", "1")
-    with pytest.raises(
-        nbclient.exceptions.CellExecutionError, match="AssertionError: claim 'simple-demo-loss' does not"
-    ):
+    with pytest.raises(nbclient.exceptions.CellExecutionError) as error:
         run_all(notebook, tmp_path, monkeypatch)
+    assert error.value.ename == "AssertionError"
+    assert error.value.evalue.startswith("claim 'simple-demo-loss' does not hold: ")
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist", "loadfile"]], ids=["alone", "two"])
+def test_nbval_is_strict_without_being_told(workers):
+    """Cells share a kernel, also with several workers, and what does not hold is a failure."""
+    cells = [nbformat.v4.new_code_cell(s) for s in ("from lintf.claims import expect", "expect(True)", "expect(False)")]
+    (ROOT / "_build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "_build") as folder:
+        for name in "ab":
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), f"{folder}/{name}.ipynb")
+        command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", *workers, folder]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "2 failed, 4 passed" in result.stdout, result.stdout
+    assert "must hold with the page's own parameters" in result.stdout
 
 
 @each_page
