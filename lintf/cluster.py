@@ -30,11 +30,13 @@ from lintf.names import WrongInput, one_line
 from lintf.versions import differences, versions
 
 PATIENCE = 4.0  # seconds to wait for a scheduler
-# In a worker on this machine: Ctrl-C in a terminal goes to all processes, and is the caller's business.
+# In a worker on this machine: Ctrl-C in a terminal goes to all processes, and is the caller's business. So is what
+# fails: a worker that is busy when the scheduler leaves would print the traceback of its last heartbeat.
 PRELOAD = """
 import logging, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-logging.getLogger("distributed").setLevel(logging.ERROR)
+for name in ("distributed", "distributed.client", "distributed.gc"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 """
 
 
@@ -67,9 +69,8 @@ def mark() -> Iterator[Place]:
 def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     """A client of the scheduler at this address, or of so many workers of one thread each on this machine. Raises
     WrongInput for a scheduler that cannot be reached, and for workers with other versions or with several threads."""
-    for name in ("distributed.nanny", "distributed.worker", "distributed.scheduler", "distributed.core"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # each cell says that the scheduler is gone
+    for name in ("distributed", "distributed.client", "distributed.gc"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # each cell says what became of it
     if scheduler is not None:
         with _client(scheduler) as client:
             check_workers(client)

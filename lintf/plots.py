@@ -124,7 +124,7 @@ def heatmap(ax: Axes, M: Tensor, title: str, reach: float = 1.3) -> None:
     shades = mesh.get_facecolors()[:, :3]
     luminance = np.where(shades <= 0.03928, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ LUMINANCE
     for (row, column), number, light in zip(np.ndindex(M.shape), numbers.flat, luminance, strict=True):
-        colour = "0.15" if light > 0.408 else "white"
+        colour = "0.15" if light > 0.22 else "white"  # the one with more contrast: at least 3.8 to 1
         ax.text(column + 0.5, row + 0.5, number, color=colour, size=9, ha="center", va="center")
     ax.set(xlim=(0, M.shape[1]), ylim=(M.shape[0], 0), xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set_visible(False)

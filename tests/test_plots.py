@@ -177,6 +177,24 @@ def colours(ax):
     return mesh.get_facecolor()[:, :3]
 
 
+def test_the_numbers_of_a_heatmap_can_be_read_on_every_colour():
+    """Contrast of at least 3.8 to 1, by WCAG's formula."""
+
+    def luminance(rgb):
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    _, axes = plots.panels()
+    plots.heatmap(axes[0, 0], torch.linspace(-1, 1, 201).view(3, 67), "", reach=1.0)
+    (mesh,) = axes[0, 0].collections
+    assert len(axes[0, 0].texts) == 201
+    assert len({text.get_color() for text in axes[0, 0].texts}) == 2
+    for text, shade in zip(axes[0, 0].texts, mesh.get_facecolors(), strict=True):
+        dark, light = sorted((luminance(to_rgb(text.get_color())), luminance(shade[:3])))
+        assert (light + 0.05) / (dark + 0.05) >= 3.8
+    plt.close()
+
+
 def test_heatmap_colours_are_symmetric_around_0():
     _, axes = plots.panels()
     plots.heatmap(axes[0, 0], torch.tensor([[-1.0, 0.0, 0.5]]), "")

@@ -32,6 +32,12 @@ def write(path: Path, parameters: str = "n = 2", then: str = "print(n)", **metad
     return path
 
 
+def store_one() -> None:
+    """One small run, in runs/."""
+    training = Training(lr=0.01, max_iters=3, B=6)
+    fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=4, d=3), training, progress=False)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch, runs) -> Path:
     """The current folder, with a plan; no page and no run anywhere."""
@@ -233,12 +239,7 @@ def test_an_earlier_result_stays_where_it_cannot_be_replaced(here, capsys, tmp_p
 )
 def test_a_run_that_is_none(here, runs, capsys, make):
     """The others are verified all the same."""
-    fit(
-        LinearTransformer(d=3, n_layer=1),
-        LinearRegression(N=4, d=3),
-        Training(lr=0.01, max_iters=3, B=6),
-        progress=False,
-    )
+    store_one()
     make(runs / RUN)
     for line in (["list"], ["list", "linear"], ["sweep", "linear-L1", "-p", "N=3"]):
         check(capsys, 1, RUN, *line)
@@ -251,12 +252,7 @@ def test_a_run_that_is_none(here, runs, capsys, make):
 
 
 def test_a_run_that_does_not_say_how_it_was_made(here, runs, capsys):
-    fit(
-        LinearTransformer(d=3, n_layer=1),
-        LinearRegression(N=4, d=3),
-        Training(lr=0.01, max_iters=3, B=6),
-        progress=False,
-    )
+    store_one()
     (path,) = store.runs()
     record = store.load(path)
     store.save(path, store.Record(record.config, record.tensors, {}))
@@ -349,12 +345,7 @@ def test_a_terminal_without_width(here, tmp_path, columns):
     ids=str,
 )
 def test_settings_of_tqdm(here, runs, environment):
-    fit(
-        LinearTransformer(d=3, n_layer=1),
-        LinearRegression(N=4, d=3),
-        Training(lr=0.01, max_iters=3, B=6),
-        progress=False,
-    )
+    store_one()
     done = program("reproduce", **environment)
     assert (done.returncode, done.stderr) == (0, b"")
 
