@@ -53,7 +53,7 @@ tools: env
 test: env tools  ## everything: style, package, stored runs, pages, and the built book in a browser
 	$(MAKE) lint
 	$(MAKE) unit
-	$(BIN)/python -m lintf verify
+	$(BIN)/python -m lintf verify --sample
 	$(PARALLEL) -m book
 	$(PARALLEL) -m papermill
 	$(MAKE) nbval

@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 try:
@@ -102,6 +103,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     command.add_argument("name", nargs="?", default="", help=f"{PART}; all without it")
     jobs = min(cores(), MOST)
     command.add_argument("--jobs", type=_positive, default=jobs, metavar="N", help=f"processes; {jobs} without it")
+    what = f"one run in {listing.DAYS} and some of every group, others each day: those of DATE, or of today"
+    command.add_argument("--sample", type=_day, nargs="?", const="today", metavar="DATE", help=what)
 
     command = add(_reproduce, "train stored runs again from nothing and compare", "reproduce sphere-N20-d5-adam")
     command.add_argument("name", nargs="?", default="", help=f"{PART}; all without it")
@@ -112,6 +115,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.today() if text == "today" else date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a date such as 2026-11-29, got {text!r}") from None
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -212,6 +222,11 @@ def _watch(table: sweep.Table, missing: list[int], results: Generator[tuple[int,
 
 def _verify(arguments: argparse.Namespace) -> int:
     paths = listing.select(arguments.name)
+    if arguments.sample:
+        some = listing.sample(paths, arguments.sample)
+        whole = f"python -m lintf verify {arguments.name}".rstrip()
+        print(f"sample of {arguments.sample}: {len(some)} of {len(paths)} runs; all: {whole}", flush=True)
+        paths = some
     return _report(verify_all(paths, arguments.jobs), dict.fromkeys(paths, 1.0))
 
 

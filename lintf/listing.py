@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import statistics
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
 from lintf import notebook, store
@@ -13,6 +15,8 @@ from lintf.store import Record
 
 # Numbers in a run's name: n_layer, width, loops, ..., then N, d, H, and the training's.
 NUMBERS = re.compile(r"-(?:seed|lr|alpha|kappa|[LwbnNdHBT])\d[\d.]*(?:e[+-]?\d+)?(?=-|$)")
+
+DAYS = 7  # in so many days the samples hold every run
 
 MADE = {"device", "members", "path", "seconds", "threads", "versions"}  # what a run says of how it was made
 
@@ -64,6 +68,19 @@ def select(part: str) -> list[Path]:
     if pages := notebook.matching(part):
         raise WrongInput(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
     raise WrongInput(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
+
+
+def sample(paths: Iterable[Path], day: date) -> list[Path]:
+    """The runs whose turn it is on this day, one in seven by a hash of their names, and one of each group in which it
+    is no run's turn: every group is there each day, and every run in any seven days."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(kind(path), []).append(path)
+    chosen: list[Path] = []
+    for group in groups.values():
+        due = [path for path in group if (zlib.crc32(path.name.encode()) + day.toordinal()) % DAYS == 0]
+        chosen += due or [group[day.toordinal() % len(group)]]
+    return sorted(chosen)
 
 
 def _load(path: Path) -> Record:

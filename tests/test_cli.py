@@ -14,6 +14,7 @@ import termios
 import time
 from contextlib import closing
 from dataclasses import replace
+from datetime import date, timedelta
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def test_help_and_version(capsys):
         (["verify", "a", "b"], "unrecognized arguments: b"),
         (["verify", "--fast"], "unrecognized arguments: --fast"),
         (["verify", "--jobs", "0"], "--jobs: must be a whole number from 1, got '0'"),
+        (["verify", "--sample", "2026-02-30"], "--sample: must be a date such as 2026-11-29, got '2026-02-30'"),
+        (["verify", "--sample", "adam"], "--sample: must be a date such as 2026-11-29, got 'adam'"),
         (["run"], "required: name"),
     ],
     ids=" ".join,
@@ -220,6 +223,38 @@ def test_verify_says_what_came_out(runs, capsys):
     assert f"FAIL {paths[0].name}: " in out
     assert f"ok   {paths[1].name}: " in out
     assert "1 of 2 runs came out as stored" in out
+
+
+def test_a_sample_of_what_the_book_stores_has_every_kind_each_day_and_every_run_in_seven():
+    def kinds(paths):
+        return {(listing.kind(path), config["model"]["kind"], config["task"]["kind"]) for path, config in paths}
+
+    configs = {path: store.load(path).config for path in store.runs()}
+    seen: set[Path] = set()
+    for days in range(7):
+        chosen = listing.sample(configs, date(2026, 11, 29) + timedelta(days))
+        assert kinds((path, configs[path]) for path in chosen) == kinds(configs.items())
+        assert 0.1 < len(chosen) / len(configs) < 0.2  # a seventh, and one of each small group
+        assert chosen == sorted(set(chosen))
+        seen.update(chosen)
+    assert seen == set(configs)
+
+
+def test_verify_takes_the_sample_of_a_day(runs, capsys):
+    """Of seven runs alike it is one's turn, or two's, or one is taken: what is left out is not looked at."""
+    paths = make(seeds=range(7))
+    chosen = listing.sample(paths, date(2026, 11, 30))
+    assert 1 <= len(chosen) < 7
+    for path in set(paths) - set(chosen):
+        path.write_bytes(b"nothing")
+    assert main(["verify", "linear", "--jobs", "1", "--sample", "2026-11-30"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"sample of 2026-11-30: {len(chosen)} of 7 runs; all: python -m lintf verify linear"
+    assert [line.split()[1] for line in lines[:-1]] == [f"{path.name}:" for path in chosen]
+    before = date.today()
+    main(["verify", "--jobs", "1", "--sample"])
+    days = (before, date.today())  # midnight may come between
+    assert capsys.readouterr().out.startswith(tuple(f"sample of {day}: " for day in days))
 
 
 def test_two_processes_say_the_same_in_the_same_order(runs):
