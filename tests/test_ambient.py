@@ -77,27 +77,41 @@ def measured() -> dict[str, str]:
     return found
 
 
-def child(dtype: str, device: str) -> dict[str, str]:
-    """`measured` in a process with these defaults, in which nothing has been computed and kept before."""
-    code = f"import torch; torch.set_default_dtype(torch.{dtype}); torch.set_default_device({device!r})\n"
-    code += "import json, test_ambient; print(json.dumps(test_ambient.measured()))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(Path(__file__).parent)])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+# Forks where torch is there and lintf is not: so every import and every value kept falls under the child's defaults.
+FORKS = """
+import json, os, sys
+import torch
+import torch._dynamo  # optimisers import it when they are first used, which takes seconds
+for dtype, device in json.loads(sys.argv[1]):
+    if not os.fork():
+        torch.set_default_dtype(getattr(torch, dtype))
+        torch.set_default_device(device)
+        import test_ambient
+        print(json.dumps([dtype, device, test_ambient.measured()]), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+USUAL, OTHERS = ("float32", "cpu"), [("float64", "cpu"), ("bfloat16", "cpu"), ("float16", "cpu"), ("float32", "meta")]
 
 
 @pytest.fixture(scope="module")
-def usual() -> dict[str, str]:
-    return child("float32", "cpu")
+def found() -> dict[tuple[str, str], dict[str, str]]:
+    """`measured` in processes with these defaults, in which nothing has been computed and kept before."""
+    path = os.pathsep.join([str(PACKAGE.parent), str(Path(__file__).parent)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}  # a fork of several threads would hang
+    command = [sys.executable, "-c", FORKS, json.dumps([USUAL, *OTHERS])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = map(json.loads, done.stdout.splitlines())
+    return {(dtype, device): digests for dtype, device, digests in lines}
 
 
-@pytest.mark.parametrize(
-    ("dtype", "device"), [("float64", "cpu"), ("bfloat16", "cpu"), ("float16", "cpu"), ("float32", "meta")]
-)
-def test_defaults_of_torch_change_no_bit(usual, dtype, device):
+@pytest.mark.parametrize("defaults", OTHERS, ids="-".join)
+def test_defaults_of_torch_change_no_bit(found, defaults):
     """The device "meta", whose tensors have no numbers, stands for any that is not the CPU."""
-    assert child(dtype, device) == usual
+    assert set(found) == {USUAL, *OTHERS}
+    assert len(found[USUAL]) == len(DTYPES) * (len(TRAININGS) + 1)
+    assert found[defaults] == found[USUAL]
 
 
 # ---- in the source: no tensor is made without saying of what and where
