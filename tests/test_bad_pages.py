@@ -27,7 +27,6 @@ nan, inf = float("nan"), float("inf")
 
 BAD: dict[str, list[dict[str, object]]] = {
     "01_simple_demo": [
-        {"n_layr": 4},
         {"mode": "norml"},
         {"mode": 3},
         {"d": 1},  # every matrix is a multiple of the identity
@@ -333,7 +332,12 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"noise_std": 1.0},
     ],
 }
-SETS = [pytest.param(name, given, id=f"{name[:2]}-{given!r:.60}") for name, each in BAD.items() for given in each]
+EVERYWHERE = [{"n_layr": 4}]
+SETS = [
+    pytest.param(name, given, id=f"{name[:2]}-{given!r:.60}")
+    for name, each in BAD.items()
+    for given in EVERYWHERE + each
+]
 each_bad_set = pytest.mark.parametrize(("name", "given"), SETS)
 
 # Unusual, and fine.

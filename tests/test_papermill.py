@@ -13,6 +13,8 @@ import nbclient
 import nbformat
 import pytest
 import yaml
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from lintf import versions
 
@@ -28,16 +30,6 @@ def not_strict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LINTF_STRICT", raising=False)
 
 
-def papermill(page: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a page as a reader would from the command line, with an empty folder for its runs."""
-    command = [sys.executable, "-m", "papermill", str(page), str(folder / "out.ipynb"), "--no-progress-bar"]
-    environment = {**os.environ, "LINTF_RUNS": str(folder / "runs")}
-    (folder / "runs").mkdir()
-    return subprocess.run(
-        [*command, "--cwd", str(page.parent), *options], env=environment, capture_output=True, text=True, check=False
-    )
-
-
 def edited(page: Path, given: dict[str, object]) -> nbformat.NotebookNode:
     """The page with these values typed into its parameters cell, in place of its own."""
     notebook = nbformat.read(page, as_version=4)
@@ -49,9 +41,8 @@ def edited(page: Path, given: dict[str, object]) -> nbformat.NotebookNode:
     return notebook
 
 
-def run_all(notebook: nbformat.NotebookNode, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run all cells in a kernel, in the page's folder; raises where one stops."""
-    monkeypatch.setenv("LINTF_RUNS", str(runs))
+def run_all(notebook: nbformat.NotebookNode) -> None:
+    """Run all cells in a kernel, in the pages' folder; raises where one stops."""
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(PAGES[0].parent)}}).execute()
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
 
@@ -89,37 +80,46 @@ def shown(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in outputs)
 
 
+# Between two runs in one kernel: says what the first one has kept, and forgets all names and what was run.
+BETWEEN = "import os\nprint(*os.listdir(os.environ['LINTF_RUNS']), sep='\\n')\n%reset -f"
+
+
 @each_page
-def test_the_page_trains_with_tiny_parameters_and_runs_to_its_end_when_they_are_typed_in(page, tmp_path, monkeypatch):
-    """Through papermill, and then, with what that trained, in a kernel with the parameters cell edited by hand."""
+def test_the_page_trains_with_tiny_parameters_and_runs_to_its_end_when_they_are_typed_in(
+    page, tmp_path, runs, monkeypatch
+):
+    """With the cell that papermill writes, and then, with what that trained, with the parameters cell edited by hand:
+    in one kernel, since to start it costs more than to run."""
     preset = ROOT / "presets" / "smoke" / f"{page.stem}.yaml"
     assert preset.exists(), f"every page has tiny parameters: write {preset.relative_to(ROOT)}"
-    result = papermill(page, tmp_path, "-f", str(preset))
-    assert result.returncode == 0, result.stderr
-    before = {path.name for path in (tmp_path / "runs").iterdir()}
+    given = yaml.safe_load(preset.read_text())
+    notebook = parameterize_notebook(load_notebook_node(str(page)), given)
+    between = nbformat.v4.new_code_cell(BETWEEN)
+    notebook.cells += [between, *edited(page, given).cells]
+    runs.mkdir()
+    opened = note_files(tmp_path, monkeypatch)
+    run_all(notebook)
+    (out,) = between.outputs
+    before = set(out.text.split())
     if re.search(r"\b(fit|trained)\(", page.read_text()):  # one page only draws prompts
         assert before, "the page kept no run: did it train?"
-    notebook = edited(page, yaml.safe_load(preset.read_text()))
-    opened = note_files(tmp_path, monkeypatch)
-    run_all(notebook, tmp_path / "runs", monkeypatch)
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == before, "typed in, the parameters are the same"
+    assert {path.name for path in runs.iterdir()} == before, "typed in, the parameters are the same"
     read, renewing = of_the_checkout(opened), set(versions.files(ROOT, (*versions.PAGES_READ, "runs")))
     assert f"{ROOT / 'lintf'}{os.sep}" in opened.read_text(), "nothing was noted"
     assert set(read) <= renewing, "the page reads what does not renew it in the book and in sweeps"
     assert all(map(os.path.isabs, read.values())), "elsewhere than in the pages' folder the page would not find it"
 
 
-def test_500_steps_typed_into_the_first_page_run_to_the_end(tmp_path, monkeypatch):
+def test_500_steps_typed_into_the_first_page_run_to_the_end(runs):
     notebook = edited(PAGES[0], {"max_iters": 500})
-    run_all(notebook, tmp_path, monkeypatch)
+    run_all(notebook)
     assert "[does not hold with these parameters] With Adam, the test loss" in shown(notebook)
 
 
-def test_the_same_stops_where_it_is_strict(tmp_path, monkeypatch):
-    notebook = edited(PAGES[0], {"max_iters": 5, "B": 8})
+def test_the_same_stops_where_it_is_strict(runs, monkeypatch):
     monkeypatch.setenv("LINTF_STRICT", "1")
     with pytest.raises(nbclient.exceptions.CellExecutionError) as error:
-        run_all(notebook, tmp_path, monkeypatch)
+        run_all(edited(PAGES[0], {"max_iters": 5, "B": 8}))
     assert error.value.ename == "AssertionError"
     assert error.value.evalue.startswith("claim 'simple-demo-loss' does not hold: ")
 
@@ -138,9 +138,13 @@ def test_nbval_is_strict_without_being_told(workers):
     assert "must hold with the page's own parameters" in result.stdout
 
 
-@each_page
-def test_an_unknown_parameter_is_refused(page, tmp_path):
-    result = papermill(page, tmp_path, "-p", "n_layr", "4")
+def test_papermill_ends_at_an_unknown_parameter(tmp_path, runs):
+    """As a reader calls it, with a file of parameters and one more; tests/test_bad_pages.py has each page refuse it."""
+    runs.mkdir()
+    options = ["--no-progress-bar", "--cwd", str(PAGES[0].parent), "-p", "n_layr", "4"]
+    options += ["-f", str(ROOT / "presets" / "smoke" / f"{PAGES[0].stem}.yaml")]
+    command = [sys.executable, "-m", "papermill", str(PAGES[0]), str(tmp_path / "out.ipynb"), *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert "unknown parameter 'n_layr'" in result.stderr
-    assert not list((tmp_path / "runs").iterdir()), "refused before any training"
+    assert not list(runs.iterdir()), "refused before any training"
