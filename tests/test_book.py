@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,8 +44,9 @@ pytestmark = pytest.mark.book
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
+@cache
 def read(page: Path) -> nbformat.NotebookNode:
-    """A notebook, without the cell that makes it run in Colab: the book does not show it."""
+    """A notebook, without the cell that makes it run in Colab: the book does not show it. Read once, never changed."""
     notebook = nbformat.read(page, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
     return notebook
@@ -273,6 +275,7 @@ def test_a_page_ends_in_what_we_found(page):
     assert read(page).cells[-1].cell_type == "markdown"
 
 
+@cache
 def prose() -> dict[str, str]:
     """The text of every page of the book, of notebooks with their captions."""
     found = {path.stem: path.read_text() for path in (ROOT / "book").glob("*.md")}
@@ -312,6 +315,7 @@ def letters(title: str) -> str:
     return re.sub(r"[^a-z]", "", re.sub(r"\\\W", "", title).lower())
 
 
+@cache
 def entries() -> dict[str, Entry]:
     """The entries of the bibliography, by their titles' letters."""
     found = parse_file(str(ROOT / "book" / "references.bib")).entries.values()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -141,10 +139,13 @@ def test_cells_that_do_nothing_and_cells_with_a_run(scaling, runs):
 
 
 @pytest.mark.parametrize("wrong", [["--repeats", "0"], ["--repeats", "few"], ["--out", "none/x.json"], ["fast"]])
-def test_wrong_arguments_are_one_line(wrong, tmp_path):
-    done = subprocess.run([sys.executable, FOLDER / "scaling.py", *wrong], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert wrong[0].removeprefix("--") in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_wrong_arguments_are_one_line(scaling, wrong, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        scaling.main(wrong)
+    said = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert wrong[0].removeprefix("--") in said.err
+    assert said.err.count("\n") == 1

@@ -327,24 +327,27 @@ def test_a_title_that_the_terminal_cannot_write(here, tmp_path):
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "-3", "x"])
-def test_a_terminal_without_width(here, tmp_path, columns):
-    """Neither the help nor a page's progress needs room."""
+def test_a_terminal_without_width(here, tmp_path, capsys, monkeypatch, columns):
+    """Neither the help nor a page's progress needs room. Both look at COLUMNS when they write."""
+    monkeypatch.setenv("COLUMNS", columns)
     for line in (["--help"], ["run", "--help"], ["sweep", "--help"]):
-        done = program(*line, COLUMNS=columns)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert b"usage: python -m lintf" in done.stdout
+        with pytest.raises(SystemExit) as stopped:
+            main(line)
+        said = capsys.readouterr()
+        assert (stopped.value.code, said.err) == (0, "")
+        assert "usage: python -m lintf" in said.out
     page = write(tmp_path / "own.ipynb", then="from tqdm import tqdm\nfor _ in tqdm(range(3)): pass", kernelspec=PYTHON)
-    done = program("run", str(page), COLUMNS=columns)
-    assert done.returncode == 0, done.stderr
-    assert b"own: 100%" in done.stderr
+    assert main(["run", str(page)]) == 0
+    assert "own: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "environment",
-    [{"TQDM_DISABLE": "1"}, {"TQDM_FILE": "x"}, {"TQDM_ASCII": "1"}, {"TQDM_NCOLS": "0"}, {"TQDM_POSITION": "3"}],
-    ids=str,
+    [{"TQDM_DISABLE": "1"}, {"TQDM_FILE": "x", "TQDM_ASCII": "1", "TQDM_NCOLS": "0", "TQDM_POSITION": "3"}],
+    ids=["off", "others"],
 )
 def test_settings_of_tqdm(here, runs, environment):
+    """It reads them when it is imported, so in a process of its own."""
     store_one()
     done = program("reproduce", **environment)
     assert (done.returncode, done.stderr) == (0, b"")
