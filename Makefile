@@ -3,15 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lint tidy unit nbval book test faults reproduce bench lowest tools clean
+.PHONY: help env style lint tidy unit nbval book test faults reproduce bench lowest tools clean
 
 PYTHON ?= python3
 NAME ?=
 BIN := .venv/bin
 STAMP := .venv/.stamp
 PYTEST := $(BIN)/python -m pytest -q
-# As many tests at once as there are cores, with one thread each.
-PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n logical
+# As many tests at once as there are cores, with one thread each; neighbours in one process, which share fixtures.
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n logical --dist worksteal
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -26,9 +26,11 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-lint: env  ## code style; notebooks and their .py twins in step, without outputs
+style: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint: style  ## code style; notebooks and their .py twins in step, without outputs
 	$(PYTEST) tests/test_book.py -k "twin or outputs"
 
 tidy: env  ## format the code; bring the twins of pages into step, without outputs and what editors add
@@ -39,7 +41,8 @@ tidy: env  ## format the code; bring the twins of pages into step, without outpu
 unit: env  ## the tests of the package alone
 	$(PARALLEL) -m "not book and not papermill and not browser and not faults"
 
-# The cells of a page need one kernel, so one process (loadfile).
+# The cells of a page need one kernel, so one process (loadfile). The book runs the pages again: it needs their outputs,
+# which nbval does not keep, from kernels without the settings of whoever builds it.
 nbval: env  ## run every page as it stands, two at once, with all its claims
 	OMP_NUM_THREADS=1 $(PYTEST) --nbval-lax --nbval-current-env -n 2 --dist loadfile notebooks
 
@@ -51,11 +54,9 @@ tools: env
 	@$(BIN)/python tests/tools.py
 
 test: env tools  ## everything: style, package, stored runs, pages, and the built book in a browser
-	$(MAKE) lint
-	$(MAKE) unit
+	$(MAKE) style
+	$(PARALLEL) -m "not browser and not faults"
 	$(BIN)/python -m lintf verify --sample
-	$(PARALLEL) -m book
-	$(PARALLEL) -m papermill
 	$(MAKE) nbval
 	$(MAKE) book
 	$(PARALLEL) -m browser

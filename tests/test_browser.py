@@ -54,6 +54,13 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def parsed(site: str) -> dict[Path, BeautifulSoup]:
+    """Every page of the book, parsed."""
+    paths = [path for path in HTML.rglob("*.html") if "_static" not in path.parts]
+    return {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     path = tools.browser()
@@ -230,8 +237,8 @@ def test_next_and_previous_walk_the_whole_book(tab, site):
         assert walked == order
 
 
-def test_equations_have_numbers_of_their_own_and_references_say_them(site):
-    pages = {doc: BeautifulSoup((HTML / f"{doc}.html").read_text(encoding="utf-8"), "html.parser") for doc in DOCS}
+def test_equations_have_numbers_of_their_own_and_references_say_them(parsed):
+    pages = {doc: parsed[HTML / f"{doc}.html"] for doc in DOCS}
     numbers: dict[tuple[str, str], str] = {}  # page and anchor -> number
     for doc, soup in pages.items():
         for equation in soup.select("article div.math[id^=equation-]"):
@@ -250,11 +257,9 @@ def test_equations_have_numbers_of_their_own_and_references_say_them(site):
     assert seen > 30
 
 
-def test_links_inside_the_book_lead_somewhere(site):
-    pages = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in HTML.rglob("*.html")}
-    pages = {path: soup for path, soup in pages.items() if "_static" not in path.parts}
+def test_links_inside_the_book_lead_somewhere(parsed):
     broken = []
-    for path, soup in pages.items():
+    for path, soup in parsed.items():
         for tag, name in (("a", "href"), ("img", "src"), ("script", "src"), ("link", "href")):
             for element in soup.find_all(tag, **{name: True}):
                 address, anchor = urldefrag(element[name])
@@ -264,7 +269,7 @@ def test_links_inside_the_book_lead_somewhere(site):
                         broken.append(f"{path.relative_to(HTML)} loads {element[name]}")
                     continue
                 target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-                inside = target in pages and anchor
-                if not target.exists() or (inside and pages[target].find(id=anchor) is None):
+                inside = target in parsed and anchor
+                if not target.exists() or (inside and parsed[target].find(id=anchor) is None):
                     broken.append(f"{path.relative_to(HTML)} -> {element[name]}")
     assert broken == []
