@@ -256,7 +256,8 @@ class Looped:
         """The state is one pair: the hidden and the cell state of all layers, (n_layer, B, D) each."""
         weights = [t for layer in layers for pair in zip(layer["input"], layer["state"], strict=True) for t in pair]
         start = past[0] if past else (h.new_zeros(len(layers), len(h), self.width),) * 2
-        z, *end = torch.lstm(h, start, weights, True, len(layers), 0.0, False, False, True)  # as nn.LSTM calls it
+        train = torch.is_grad_enabled()  # cuDNN keeps only then what its backward pass needs
+        z, *end = torch.lstm(h, start, weights, True, len(layers), 0.0, train, False, True)  # as nn.LSTM calls it
         return z[:, rows], [tuple(end)]
 
     def _check(self, params: Params, prompts: Prompts) -> None:

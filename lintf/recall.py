@@ -104,7 +104,7 @@ class RecallTransformer:
         if self.variant == "origin":
             return params["W"], params["V"], params["F"]
         some = next(iter(params.values()))
-        basis, V, F = (t.to(some) for t in _fixed(self))
+        basis, V, F = _fixed(self, some.dtype, some.device)
         W = params["W"] if self.variant == "reparamW" else (params["lam"][..., None, None] * basis).sum(-3)
         return W, V, F
 
@@ -187,7 +187,7 @@ def _tests(task: Recall) -> Sentences:
 
 
 @lru_cache(maxsize=16)
-def _fixed(model: RecallTransformer) -> tuple[Tensor, Tensor, Tensor]:
+def _fixed(model: RecallTransformer, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The basis (K, 2n, 2n) of W, and V and F, of the reparametrised models; q = 0 and tau = n - 1 with noise."""
     n, K = model.vocab, 1 if model.alpha else model.n_trigger
     basis = torch.zeros(K, 2 * n, 2 * n, dtype=torch.float32, device="cpu")
@@ -198,4 +198,4 @@ def _fixed(model: RecallTransformer) -> tuple[Tensor, Tensor, Tensor]:
     if model.alpha:
         basis[0, 0, n - 1] = -1.0
         F[n - 1, 0], F[n - 1, n] = math.log(model.alpha / (1 - model.alpha)), 1.0
-    return basis, V, F
+    return basis.to(device, dtype), V.to(device, dtype), F.to(device, dtype)

@@ -64,7 +64,7 @@ class State:
         return loss
 
     def record(self, loss: Tensor) -> None:
-        self.losses.append(loss.detach().cpu())
+        self.losses.append(loss.detach().cpu().clone())
         for name, p in self._observed().items():
             self.snapshots.setdefault(name, []).append(p.detach().cpu().clone())
 

@@ -17,6 +17,7 @@ from lintf import kernel, store
 from lintf.batches import Batches
 from lintf.checkpoint import Checkpoint
 from lintf.checks import check_int
+from lintf.graphed import loss_on
 from lintf.member import Batch, Member, Model, Task
 from lintf.model import LinearTransformer, Params
 from lintf.progress import tqdm
@@ -176,7 +177,7 @@ def _train(
     model, training = members[0].model, members[0].training
     seeds = [m.seed for m in members]
     state, recorded = State(members, device), training.recorded_steps()
-    batches = Batches(members, state.generators, device)
+    batches, loss_of = Batches(members, state.generators, device), loss_on(device, training.alg)
     first, spent, how, before = 0, 0.0, _how(model, next(iter(state.params.values()))), []
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved.tensors)
@@ -215,7 +216,7 @@ def _train(
                 checkpoint.save(tensors, {"step": step, "seconds": spent + now - start, "parts": parts})
                 last_save = now
             with torch.set_grad_enabled(training.alg != "lbfgs"):  # it evaluates the loss again itself
-                loss = training.model_stage(model, step).loss(state.params, batch)  # (E,)
+                loss = loss_of(training.model_stage(model, step), state.params, batch)  # (E,)
             values = loss.tolist()
             if step == recorded[len(state.losses)]:
                 state.record(loss)

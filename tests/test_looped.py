@@ -345,6 +345,20 @@ def test_training_lowers_the_loss(name):
         close(value, measures[measure][1, -1], rtol=1e-12, atol=0)
 
 
+def test_an_lstm_is_in_training_mode_where_gradients_flow(monkeypatch):
+    """cuDNN has no backward pass otherwise; without dropout the mode changes nothing else."""
+    model, modes, lstm = KINDS["LSTM"], [], torch.lstm
+
+    def noted(*arguments):
+        modes.append((arguments[6], torch.is_grad_enabled()))
+        return lstm(*arguments)
+
+    monkeypatch.setattr(torch, "lstm", noted)
+    g = torch.Generator().manual_seed(0)
+    model.loss(model.init(g), TASK.sample(4, g))
+    assert modes == [(False, False)] * (model.loops - model.T) + [(True, True)] * model.T
+
+
 def test_training_is_adam_on_the_plain_definition():
     """With a curriculum that begins with fewer tokens than the mask passes on."""
     model = replace(MODEL, n_last_tokens=9)
