@@ -106,7 +106,7 @@ def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
     return torch.cat(parts)
 
 
-def step_seconds(plan: Plan, repeats: int = 3) -> float:
+def step_seconds(plan: Plan, repeats: int = 2) -> float:
     """The shortest of several measured times for the loss and its gradient on one batch of a plan, on the CPU."""
     model, law, recipe = plan
     g, times = torch.Generator().manual_seed(0), []
