@@ -67,14 +67,15 @@ def prediction_errors(model: Looped, run: History, prompts: Prompts, loops: int 
 def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
     """(seeds, loops, prompts, N+1): the same after each of the loops."""
     parts = []
-    for chunk in _chunks(prompts):
+    for chunk in chunks(prompts):
         with torch.no_grad():
             gaps = model.path(run.final, chunk, loops) - chunk.labels
         parts.append(gaps.square() / model.d)
     return torch.cat(parts, 2)
 
 
-def _chunks(prompts: Prompts) -> list[Prompts]:
+def chunks(prompts: Prompts) -> list[Prompts]:
+    """The prompts in pieces of CHUNK."""
     parts = zip(prompts.Z.split(CHUNK), prompts.y.split(CHUNK), strict=True)
     return [Prompts(Z, y) for Z, y in parts]
 
@@ -98,7 +99,7 @@ def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
     """(prompts, N): what a wrong label of each example adds to the query's squared error over d, for the first seed."""
     params = {name: p[0] for name, p in run.final.items()}
     wrong, parts = wrong_labels(prompts, torch.Generator().manual_seed(97)), []
-    for chunk, labels in zip(_chunks(prompts), wrong.split(CHUNK), strict=True):
+    for chunk, labels in zip(chunks(prompts), wrong.split(CHUNK), strict=True):
         with torch.no_grad():
             answers = model.changed(params, chunk, labels)
         errors = (answers - chunk.y.unsqueeze(1)).square() / model.d
