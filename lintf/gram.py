@@ -52,6 +52,20 @@ def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
     return out
 
 
+def after_each(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
+    """(L, ..., B): the same after 1, 2, ..., L layers, in one pass through all of them."""
+    P, Q, gram = _broadcast(P, Q, gram)
+    S, s, x, Q = gram.S, gram.s, gram.x, Q / gram.N
+    outs, identity = [torch.zeros_like(gram.y)], torch.eye(gram.d, dtype=x.dtype, device=x.device).unsqueeze(-1)
+    for P_l, Q_l in zip(P.unbind(-4), Q.unbind(-4), strict=True):
+        c = Q_l.sum(-3) @ s
+        outs.append(outs[-1] + (c * x).sum(-2))
+        A = identity + (P_l.unsqueeze(-3) @ left(Q_l, S.unsqueeze(-4))).sum(-4).transpose(-3, -2)  # as in `forward`
+        s, x = apply(A, s + apply(S, c)), apply(A, x)
+        S = product(product(A, S), A.transpose(-3, -2))
+    return torch.stack(outs[1:])
+
+
 def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
     """Mean over the B prompts of (prediction - y)^2, one number per ensemble member.
 

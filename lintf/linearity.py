@@ -83,9 +83,9 @@ def scores(layers: Sequence[Tensor] | Tensor, centre: bool = True) -> Tensor:
     parts = [_svd(x, f"layers[{i}]", centre)[:2] for i, x in enumerate(layers)]
     for y in layers[1:]:
         _same_tokens(layers[0], y)
-    found = torch.empty(len(parts), len(parts), dtype=torch.float64, device="cpu")
+    found = torch.eye(len(parts), dtype=torch.float64, device="cpu")  # a layer explains itself
     for i, (U, S) in enumerate(parts):
-        for j, (W, T) in enumerate(parts[: i + 1]):
+        for j, (W, T) in enumerate(parts[:i]):
             M = U.mT @ W  # so that |U^T Y| = |M T|
             found[i, j], found[j, i] = ((N * s).norm().div(s.norm()).square() for N, s in ((M, T), (M.mT, S)))
     return found
@@ -140,6 +140,11 @@ def _svd(x: Tensor, name: str, centre: bool) -> tuple[Tensor, Tensor, Tensor]:
             f"{name} must have more than dim{' + 1' * centre} tokens, or the score is 1 by construction: "
             f"got n = {n} tokens of dim = {dim}"
         )
+    if x.dtype == torch.float32:  # half the digits of float64, so that squares lose none of them
+        squares, V = torch.linalg.eigh(X.mT @ X)
+        S = squares.clamp(min=0).sqrt()
+        kept = _rounding(x) < S
+        return X @ (V[:, kept] / S[kept]), S[kept], V[:, kept]
     Q, R = torch.linalg.qr(X)  # first, so that the decomposition is one of a small matrix
     U, S, Vh = torch.linalg.svd(R)
     kept = _rounding(x) < S

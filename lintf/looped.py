@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lintf.checks import check_choice, check_int, settle
+from lintf.looped_cells import Layer, Pair, State, affine, blocks, lstm, normal
 from lintf.model import Params
 from lintf.prompts import Prompts
 from lintf.sampling import fixed_prompts
@@ -21,12 +22,9 @@ if TYPE_CHECKING:
 CELLS = ("block", "lstm")
 INJECT = ("add", "multiply")
 TESTS = 256  # prompts on which `observe` measures
-EPS = 1e-5  # LayerNorm's
 INIT_STD = 0.02  # GPT-2's
 OUTER = ("in", "positions", "last_norm", "out")  # parameters outside of the blocks
-Pair = tuple[Tensor, Tensor]
-Layer = dict[str, Pair | list[Pair]]  # weight and bias, and scale and shift of two norms
-State = list[Pair]  # what later tokens need of earlier ones
+Known = list[State | None] | None  # of each loop
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,20 @@ class Looped:
         loops = self._check_path(params, prompts, loops)
         return self._outputs(params, prompts, loops, loops)
 
+    def changed(self, params: Params, prompts: Prompts, labels: Tensor) -> Tensor:
+        """(B, N+1): the query's prediction with labels[:, i] in place of the label of example i alone, for labels
+        (B, N); last with none replaced. Parameters and prompts have no leading axes. What comes before a label does not
+        see it, and goes through the loops only once."""
+        self._check_path(params, prompts, None)
+        Z, known, found = prompts.Z, [None] * self.loops, []
+        given = self._loop(params, Z, self.loops, 1, 0, 1, known)
+        for i in range(prompts.N):
+            other = Z.clone()
+            other[:, i, -1] = labels[:, i]
+            found.append(self._loop(params, other, self.loops, 1, 2 * i + 1, None, [*known]))
+            given = self._loop(params, Z, self.loops, 1, 2 * i + 1, 2 * i + 3, known)
+        return torch.stack([answers[0, :, -1] for answers in (*found, given)], 1)
+
     def states(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
         """(loops, B, 2 N + 1, width): z_1, z_2, ... of all tokens, for parameters and prompts without leading axes."""
         loops = self._check_path(params, prompts, loops)
@@ -184,40 +196,57 @@ class Looped:
         out = torch.stack([self._loop(dict(zip(params, member, strict=True)), z, loops, scored) for member, z in pairs])
         return out.view(*lead, *out.shape[1:])
 
-    def _loop(self, p: Params, Z: Tensor, loops: int, scored: int) -> Tensor:
-        """(scored, B, N+1), for one member and its Z (B, N+1, d+1). The tokens before the mask have the same input in
-        every loop and see only each other, so they go through the same blocks only once."""
+    def _loop(
+        self,
+        p: Params,
+        Z: Tensor,
+        loops: int,
+        scored: int,
+        first: int = 0,
+        last: int | None = None,
+        known: Known = None,
+    ) -> Tensor:
+        """(scored, B, x among the tokens), for one member, its Z (B, N+1, d+1), and all tokens or those from the first
+        to before the last. known: for each loop the state after the tokens before these, replaced by that after them.
+        The tokens before the mask have the same input in every loop and see only each other, so they go through the
+        same blocks only once."""
         (e, positions), n = self._embed(p, Z), 2 * Z.shape[1] - 1
-        before = 0 if self.n_last_tokens == -1 else max(0, n - self.n_last_tokens)  # so many tokens, before the mask
-        same, first = (e + positions).split((before, n - before), 1)  # inputs of f in the first loop
+        e, positions = e[:, first:last], positions[first:last]
+        masked = 0 if self.n_last_tokens == -1 else n - self.n_last_tokens
+        before = min(max(0, masked - first), e.shape[1])  # so many of these tokens, before the mask
+        same, fresh = (e + positions).split((before, e.shape[1] - before), 1)  # inputs of f in the first loop
         e, positions = e[:, before:], positions[before:]
-        reads = slice(before % 2, None, 2)  # the x among the tokens that the mask passes on
+        same_reads, reads = slice(first % 2, None, 2), slice((first + before) % 2, None, 2)  # the x among the tokens
         stages, with_grad = self._stages(p), torch.is_grad_enabled()
-        same_z, z, past, read = same[:, :0], first, None, []
+        same_z, z, same_state, read = same[:, :0], fresh, None, []
         for t in range(loops):
+            past = known[t] if known else None
             if before and t < len(stages):
-                same_z, past = self._f(same, stages[t], p["last_norm"], rows=slice(0, None, 2))
-            if before < n:
-                h = first
+                same_z, same_state = self._f(same, stages[t], p["last_norm"], past, same_reads)
+            past = same_state if before else past
+            if fresh.shape[1]:
+                h = fresh
                 with torch.set_grad_enabled(with_grad and t >= loops - scored):
                     if t > 0:
-                        h = first + z if self.inject == "add" else torch.addcmul(positions, e, z)
+                        h = fresh + z if self.inject == "add" else torch.addcmul(positions, e, z)
                     rows = reads if t == loops - 1 else slice(None)  # after the last loop nothing but these is needed
-                    z, _ = self._f(h, stages[t % len(stages)], p["last_norm"], past, rows)
+                    z, past = self._f(h, stages[t % len(stages)], p["last_norm"], past, rows)
+            if known:
+                known[t] = past
             if t >= loops - scored:
                 read.append(torch.cat((same_z, z if t == loops - 1 else z[:, reads]), 1))
-        return functional.linear(torch.stack(read), *_affine(p["out"]))[..., 0]
+        return functional.linear(torch.stack(read), *affine(p["out"]))[..., 0]
 
     def _embed(self, p: Params, Z: Tensor) -> Pair:
         """e (B, 2 N + 1, D) and the learned positions of its tokens."""
         n = 2 * Z.shape[1] - 1
         tokens = Z.new_zeros(len(Z), n, self.d)
         tokens[:, ::2], tokens[:, 1::2, 0] = Z[..., :-1], Z[:, :-1, -1]
-        return functional.linear(tokens, *_affine(p["in"])), p["positions"][:n]
+        return functional.linear(tokens, *affine(p["in"])), p["positions"][:n]
 
     def _stages(self, p: Params) -> list[list[Layer]]:
         """The layers of each loop, of one only where all have the same."""
-        split = {name: [_affine(W) for W in p[name]] for name in p if name not in (*OUTER, "norms")}
+        split = {name: [affine(W) for W in p[name]] for name in p if name not in (*OUTER, "norms")}
         if "norms" in p:
             split["norms"] = [[pair.unbind() for pair in norms] for norms in p["norms"]]
         layers = [dict(zip(split, parts, strict=True)) for parts in zip(*split.values(), strict=True)]
@@ -228,37 +257,11 @@ class Looped:
     ) -> tuple[Tensor, State]:
         """z at some rows of the tokens h (B, m, D), and the state after them. past: the state after the tokens before
         these."""
-        z, state = (self._blocks if self.cell == "block" else self._lstm)(h, layers, past, rows)
-        return _normal(z, norm.unbind()), state
-
-    def _blocks(self, h: Tensor, layers: list[Layer], past: State | None, rows: slice) -> tuple[Tensor, State]:
-        """The state is the keys and values of each layer, (B, n_head, tokens, D / n_head) each."""
-        mask, state, m = None, [], h.shape[1]
-        if past is not None:
-            old = past[0][0].shape[-2]
-            mask = torch.ones(m, old + m, dtype=torch.bool, device=h.device).tril(old)
-        for i, layer in enumerate(layers):
-            qkv = functional.linear(_normal(h, layer["norms"][0]), *layer["qkv"])
-            q, k, v = qkv.unflatten(-1, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)
-            if past is not None:
-                k, v = (torch.cat(pair, -2) for pair in zip(past[i], (k, v), strict=True))
-            state.append((k, v))
-            a = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-            a = a.transpose(1, 2).flatten(-2)  # (B, m, D)
-            if i == len(layers) - 1:
-                h, a = h[:, rows], a[:, rows]
-            h = h + functional.linear(a, *layer["proj"])
-            up = functional.gelu(functional.linear(_normal(h, layer["norms"][1]), *layer["up"]))
-            h = h + functional.linear(up, *layer["down"])
-        return h, state
-
-    def _lstm(self, h: Tensor, layers: list[Layer], past: State | None, rows: slice) -> tuple[Tensor, State]:
-        """The state is one pair: the hidden and the cell state of all layers, (n_layer, B, D) each."""
-        weights = [t for layer in layers for pair in zip(layer["input"], layer["state"], strict=True) for t in pair]
-        start = past[0] if past else (h.new_zeros(len(layers), len(h), self.width),) * 2
-        train = torch.is_grad_enabled()  # cuDNN keeps only then what its backward pass needs
-        z, *end = torch.lstm(h, start, weights, True, len(layers), 0.0, train, False, True)  # as nn.LSTM calls it
-        return z[:, rows], [tuple(end)]
+        if self.cell == "block":
+            z, state = blocks(h, layers, self.n_head, past, rows)
+        else:
+            z, state = lstm(h, layers, past, rows)
+        return normal(z, norm.unbind()), state
 
     def _check(self, params: Params, prompts: Prompts) -> None:
         if not isinstance(prompts, Prompts):
@@ -286,13 +289,3 @@ class Looped:
         if self.n_last_tokens > tokens:
             allowed = f"from 0 to the number of tokens, 2 N + 1 = {tokens}, or -1 for all"
             raise ValueError(f"n_last_tokens must be {allowed}, got {self.n_last_tokens}")
-
-
-def _affine(W: Tensor) -> Pair:
-    """Weight and bias, for `linear`, which adds a bias that is not contiguous in a pass of its own."""
-    return W[..., :-1], W[..., -1].contiguous()
-
-
-def _normal(h: Tensor, scale_shift: Pair) -> Tensor:
-    """LayerNorm over the last axis of h (..., D), with scale and shift (D,)."""
-    return functional.layer_norm(h, h.shape[-1:], *scale_shift, EPS)

@@ -18,7 +18,7 @@ from lintf.several import Plan
 from lintf.solvers import LeastSquares, squared_error
 from lintf.train import History
 
-CHUNK = 500  # prompts that go through a model at once
+CHUNK = 100  # prompts that go through a model at once: their states stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -67,33 +67,47 @@ def prediction_errors(model: Looped, run: History, prompts: Prompts, loops: int 
 def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
     """(seeds, loops, prompts, N+1): the same after each of the loops."""
     parts = []
-    for first in range(0, len(prompts.y), CHUNK):
-        chunk = Prompts(prompts.Z[first : first + CHUNK], prompts.y[first : first + CHUNK])
+    for chunk in chunks(prompts):
         with torch.no_grad():
             gaps = model.path(run.final, chunk, loops) - chunk.labels
         parts.append(gaps.square() / model.d)
     return torch.cat(parts, 2)
 
 
+def chunks(prompts: Prompts) -> list[Prompts]:
+    """The prompts in pieces of CHUNK."""
+    parts = zip(prompts.Z.split(CHUNK), prompts.y.split(CHUNK), strict=True)
+    return [Prompts(Z, y) for Z, y in parts]
+
+
+def wrong_labels(prompts: Prompts, generator: torch.Generator) -> Tensor:
+    """(B, N): another label for each example. They come from other weights, N(0, I), the same for all examples of a
+    prompt."""
+    w = torch.randn(len(prompts.y), prompts.d, 1, generator=generator, dtype=prompts.y.dtype, device="cpu")
+    return (prompts.Z[:, :-1, :-1] @ w)[..., 0]
+
+
 def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
-    """N B prompts: B with another label for the first example, B with another for the second, and so on. These labels
-    come from other weights, N(0, I), the same for all examples of a prompt."""
-    B, N = len(prompts.y), prompts.N
-    w = torch.randn(B, prompts.d, 1, generator=generator, dtype=prompts.y.dtype, device="cpu")
-    wrong = (prompts.Z[:, :-1, :-1] @ w)[..., 0]  # (B, N)
+    """N B prompts: B with another label for the first example, B with another for the second, and so on."""
+    N = prompts.N
     Z = prompts.Z.repeat(N, 1, 1, 1)
-    Z[range(N), :, range(N), -1] = wrong.mT
+    Z[range(N), :, range(N), -1] = wrong_labels(prompts, generator).mT
     return Prompts(Z.flatten(0, 1), prompts.y.repeat(N))
 
 
 def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
     """(prompts, N): what a wrong label of each example adds to the query's squared error over d, for the first seed."""
-    wrong = one_wrong_label(prompts, torch.Generator().manual_seed(97))
-    after, before = (prediction_errors(model, run, given)[0, :, -1] for given in (wrong, prompts))
-    return (after.view(prompts.N, -1) - before).mT
+    params = {name: p[0] for name, p in run.final.items()}
+    wrong, parts = wrong_labels(prompts, torch.Generator().manual_seed(97)), []
+    for chunk, labels in zip(chunks(prompts), wrong.split(CHUNK), strict=True):
+        with torch.no_grad():
+            answers = model.changed(params, chunk, labels)
+        errors = (answers - chunk.y.unsqueeze(1)).square() / model.d
+        parts.append(errors[:, :-1] - errors[:, -1:])
+    return torch.cat(parts)
 
 
-def step_seconds(plan: Plan, repeats: int = 3) -> float:
+def step_seconds(plan: Plan, repeats: int = 2) -> float:
     """The shortest of several measured times for the loss and its gradient on one batch of a plan, on the CPU."""
     model, law, recipe = plan
     g, times = torch.Generator().manual_seed(0), []

@@ -46,6 +46,9 @@ def style() -> None:
     no dark mode of their own."""
     mpl.rcdefaults()
     plt.rcParams.update(STYLE)
+    if "inline" in mpl.get_backend():  # the notebook draws what it shows: pyplot need not draw each figure before that
+        plt.switch_backend(mpl.get_backend())
+        plt.uninstall_repl_displayhook()
 
 
 def panels(

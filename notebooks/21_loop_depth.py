@@ -38,7 +38,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import torch
 from lintf import intervals, looped_runs, pages, plots
 from lintf.claims import claim, expect
-from lintf.looped_runs import prediction_errors, step_seconds
+from lintf.looped_runs import chunks, prediction_errors, step_seconds
 from lintf.prompts import Prompts
 from lintf.several import fit_all
 
@@ -156,7 +156,8 @@ some, answers = Prompts(test.Z[:300], test.y[:300]), {}
 for name, (model, *_) in plans.items():
     weights = {n: p[0] for n, p in runs[name].final.items()}
     with torch.no_grad():
-        answers[name] = model.path(weights, some, most)[..., -1]  # (loops, prompts)
+        parts = [model.path(weights, part, most)[..., -1] for part in chunks(some)]
+    answers[name] = torch.cat(parts, 1)  # (loops, prompts)
 paths = {k: (a - some.y).square().mean(1) / d for k, a in answers.items()}
 
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-depth` (first seed, 300 test prompts). Shaded: the loops that were trained by the loss, for one to three blocks at equal loops. Dots: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}

@@ -289,7 +289,8 @@ for name, group in (("rare", often <= 2), ("frequent", often >= n // 60)):
 def by_descent(X, Y, epochs=10):
     """A matrix from X to Y, learned."""
     A = torch.zeros(X.shape[1], Y.shape[1], requires_grad=True)
-    adam, g = torch.optim.AdamW([A], lr=1e-3), torch.Generator().manual_seed(0)
+    adam = torch.optim.AdamW([A], lr=1e-3, fused=True)
+    g = torch.Generator().manual_seed(0)
     for _ in range(epochs):
         for batch in torch.randperm(len(X), generator=g).split(16):
             adam.zero_grad()

@@ -212,6 +212,21 @@ def test_no_prediction_sees_a_later_token(model):
             assert seen == 7 or (after[..., seen:] - before[..., seen:]).abs().amax((0, 1)).min() > 1e-4
 
 
+@each_kind
+def test_queries_after_one_changed_label(model):
+    """Against whole prompts, each with one other label."""
+    params, prompts = drawn(model), sampled()
+    labels = torch.randn(10, 6, generator=generator(5), dtype=F64)
+    found = model.changed(params, prompts, labels)
+    assert found.shape == (10, 7)
+    close(found[:, 6], model.predict(params, prompts)[:, -1])
+    for i in range(6):
+        Z = prompts.Z.clone()
+        Z[:, i, -1] = labels[:, i]
+        close(found[:, i], model.predict(params, Prompts(Z, prompts.y))[:, -1])
+    assert (found[:, :6] - found[:, 6:]).abs().amax(0).min() > 1e-4
+
+
 def test_a_prompt_without_examples_is_the_first_prediction():
     for model in (MODEL, KINDS["LSTM"]):
         params, prompts = drawn(model), sampled()

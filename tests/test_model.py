@@ -224,6 +224,17 @@ def test_the_kernel_gives_the_token_result(L, H, N, d, B, seed):
     assert_close(value_and_grad(fast_loss(statistics, "kernel"), params), theirs, 1e-10)
 
 
+@pytest.mark.parametrize("H", [1, 2])
+def test_answers_after_each_layer_are_those_of_the_first_layers(H):
+    g = generator(3)
+    prompts = LinearRegression(N=7, d=3).sample(11, g, dtype=torch.float64)
+    P, Q = 0.5 * torch.randn(2, 2, 5, H, 3, 3, generator=g, dtype=torch.float64)  # two members, five layers
+    found = gram.after_each(P, Q, prompts)
+    assert found.shape == (5, 2, 11)
+    for k in range(1, 6):
+        assert_close(found[k - 1], gram.forward(P[:, :k], Q[:, :k], prompts), rtol=1e-12)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("B", [1024, 1025, 2500])
 def test_batches_of_several_chunks(backend, B):
