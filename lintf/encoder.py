@@ -208,26 +208,31 @@ class Encoder:
         def heads(t: Tensor) -> Tensor:  # (B n_head, d+2, D / n_head)
             return t.unflatten(-1, (n_head, -1)).flatten(1, 2).transpose(0, 1)
 
-        q, k, v = (heads(_affine_map(m, W)) for W in p["qkv"][layer].chunk(3))
+        ones = _with_one(m, 0)
+        q, k, v = (heads(functional.linear(ones, W)) for W in p["qkv"][layer].chunk(3))
         scores = q @ k.mT / math.sqrt(k.shape[-1])
         if m.shape[1] == 1:  # of all prompts: then the new maps are linear in G
             v = torch.einsum("hes,Dhs->heD", v, p["proj"][layer][:, :-1].unflatten(1, (n_head, -1)))
             T = torch.einsum("hca,heD->caeD", scores, v).flatten(1, 2)  # symmetric in a and e, as G is
             rest = torch.cat((torch.zeros_like(m[:-1]), p["proj"][layer][:, -1].expand(1, 1, -1)))
             return m + rest + G.flatten(1) @ T
-        a = (scores.view(B, -1, len(m)) @ G).view_as(scores) @ v
+        a = (scores.view(B, n_head * len(m), len(m)) @ G).view_as(scores) @ v
         a = a.unflatten(0, (B, n_head)).permute(2, 0, 1, 3).flatten(2)
-        return m + _affine_map(a, p["proj"][layer])
+        return m + functional.linear(_with_one(a, 0), p["proj"][layer])
 
     def _last_state(self, p: Params, m: Tensor, r: Tensor, G: Tensor) -> Tensor:
-        """The query's state (B, D) after the last layer."""
-        B, D = len(r), self.width
-        m = m.expand(-1, B, -1)
-        h = torch.einsum("cbD,bc->bD", m, r[:, -1])
-        q = functional.linear(h, *affine(p["qkv"][-1][:D])).unflatten(-1, (self.n_head, -1))  # (B, n_head, D / n_head)
-        k, v = (_affine_map(m, W).unflatten(-1, (self.n_head, -1)) for W in p["qkv"][-1][D:].chunk(2))
-        scores = torch.einsum("bhs,cbhs->bhc", q, k) / math.sqrt(q.shape[-1])
-        a = torch.einsum("bhc,cbhs->bhs", scores @ G, v).flatten(1)
+        """The query's state (B, D) after the last layer. Its one key for all heads, W_k^T q, meets the map itself, and
+        so does its one value: no keys and values of the map are needed."""
+        D, n_head = self.width, self.n_head
+        m = m.transpose(0, 1)  # (B or 1, d+2, D)
+        h = (r[:, -1:] @ m)[:, 0]
+        W_q, W_k, W_v = p["qkv"][-1].chunk(3)
+        q = functional.linear(h, *affine(W_q / math.sqrt(D // n_head))).unflatten(-1, (n_head, -1))  # (B, n_head, s)
+        W_k, W_v = (W.unflatten(0, (n_head, -1)) for W in (W_k, W_v))  # (n_head, s, D+1)
+        m = _with_one(m, -2)
+        scores = m @ (q.transpose(0, 1) @ W_k).permute(1, 2, 0)  # (B, d+2, n_head)
+        seen = (G @ scores).mT @ m  # (B, n_head, D+1)
+        a = (seen.transpose(0, 1) @ W_v.mT).transpose(0, 1).flatten(1)
         return self._clipped(h + functional.linear(a, *affine(p["proj"][-1])))
 
     def _clipped(self, h: Tensor) -> Tensor:
@@ -279,8 +284,8 @@ class Encoder:
             raise ValueError(f"positions must be at least the number of tokens, {tokens}, or 0, got {self.positions}")
 
 
-def _affine_map(m: Tensor, W: Tensor) -> Tensor:
-    """The map (d+2, B, m) of W[:, :-1] h + W[:, -1], for that of h, m (d+2, B, k)."""
-    one = m.new_zeros(*m.shape[:-1], 1)
-    one[-1] = 1
-    return functional.linear(torch.cat((m, one), -1), W)
+def _with_one(m: Tensor, entries: int) -> Tensor:
+    """A map (..., D) with the map of the constant 1 as column D + 1, where the axis `entries` goes by those of r."""
+    one = torch.zeros_like(m[..., :1])
+    one.select(entries, -1).fill_(1)
+    return torch.cat((m, one), -1)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lintf import layers
 from lintf.checks import check_choice, check_int, settle
+from lintf.layers import Pair, affine, normal
 from lintf.model import Params
 from lintf.prompts import Prompts
 from lintf.sampling import fixed_prompts
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
 CELLS = ("block", "lstm")
 INJECT = ("add", "multiply")
 TESTS = 256  # prompts on which `observe` measures
-EPS = 1e-5  # LayerNorm's
 INIT_STD = 0.02  # GPT-2's
 OUTER = ("in", "positions", "last_norm", "out")  # parameters outside of the blocks
-Pair = tuple[Tensor, Tensor]
 Layer = dict[str, Pair | list[Pair]]  # weight and bias, and scale and shift of two norms
 State = list[Pair]  # what later tokens need of earlier ones
 
@@ -177,12 +177,7 @@ class Looped:
 
     def _outputs(self, params: Params, prompts: Prompts, loops: int, scored: int) -> Tensor:
         """(..., scored, B, N+1): the predictions after each of the last loops, without gradient through the others."""
-        lead, of_one = params["in"].shape[:-2], prompts.Z.shape[-3:]
-        members = [p.reshape(-1, *self.shapes[name]).unbind() for name, p in params.items()]
-        Z = prompts.Z.expand(*lead, *of_one).reshape(-1, *of_one)
-        pairs = zip(zip(*members, strict=True), Z, strict=True)
-        out = torch.stack([self._loop(dict(zip(params, member, strict=True)), z, loops, scored) for member, z in pairs])
-        return out.view(*lead, *out.shape[1:])
+        return layers.each_member(lambda p, Z: self._loop(p, Z, loops, scored), params, self.shapes, prompts.Z)
 
     def _loop(self, p: Params, Z: Tensor, loops: int, scored: int) -> Tensor:
         """(scored, B, N+1), for one member and its Z (B, N+1, d+1). The tokens before the mask have the same input in
@@ -206,18 +201,18 @@ class Looped:
                     z, _ = self._f(h, stages[t % len(stages)], p["last_norm"], past, rows)
             if t >= loops - scored:
                 read.append(torch.cat((same_z, z if t == loops - 1 else z[:, reads]), 1))
-        return functional.linear(torch.stack(read), *_affine(p["out"]))[..., 0]
+        return functional.linear(torch.stack(read), *affine(p["out"]))[..., 0]
 
     def _embed(self, p: Params, Z: Tensor) -> Pair:
         """e (B, 2 N + 1, D) and the learned positions of its tokens."""
         n = 2 * Z.shape[1] - 1
         tokens = Z.new_zeros(len(Z), n, self.d)
         tokens[:, ::2], tokens[:, 1::2, 0] = Z[..., :-1], Z[:, :-1, -1]
-        return functional.linear(tokens, *_affine(p["in"])), p["positions"][:n]
+        return functional.linear(tokens, *affine(p["in"])), p["positions"][:n]
 
     def _stages(self, p: Params) -> list[list[Layer]]:
         """The layers of each loop, of one only where all have the same."""
-        split = {name: [_affine(W) for W in p[name]] for name in p if name not in (*OUTER, "norms")}
+        split = {name: [affine(W) for W in p[name]] for name in p if name not in (*OUTER, "norms")}
         if "norms" in p:
             split["norms"] = [[pair.unbind() for pair in norms] for norms in p["norms"]]
         layers = [dict(zip(split, parts, strict=True)) for parts in zip(*split.values(), strict=True)]
@@ -229,7 +224,7 @@ class Looped:
         """z at some rows of the tokens h (B, m, D), and the state after them. past: the state after the tokens before
         these."""
         z, state = (self._blocks if self.cell == "block" else self._lstm)(h, layers, past, rows)
-        return _normal(z, norm.unbind()), state
+        return normal(z, norm.unbind()), state
 
     def _blocks(self, h: Tensor, layers: list[Layer], past: State | None, rows: slice) -> tuple[Tensor, State]:
         """The state is the keys and values of each layer, (B, n_head, tokens, D / n_head) each."""
@@ -238,7 +233,7 @@ class Looped:
             old = past[0][0].shape[-2]
             mask = torch.ones(m, old + m, dtype=torch.bool, device=h.device).tril(old)
         for i, layer in enumerate(layers):
-            qkv = functional.linear(_normal(h, layer["norms"][0]), *layer["qkv"])
+            qkv = functional.linear(normal(h, layer["norms"][0]), *layer["qkv"])
             q, k, v = qkv.unflatten(-1, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)
             if past is not None:
                 k, v = (torch.cat(pair, -2) for pair in zip(past[i], (k, v), strict=True))
@@ -248,7 +243,7 @@ class Looped:
             if i == len(layers) - 1:
                 h, a = h[:, rows], a[:, rows]
             h = h + functional.linear(a, *layer["proj"])
-            up = functional.gelu(functional.linear(_normal(h, layer["norms"][1]), *layer["up"]))
+            up = functional.gelu(functional.linear(normal(h, layer["norms"][1]), *layer["up"]))
             h = h + functional.linear(up, *layer["down"])
         return h, state
 
@@ -285,13 +280,3 @@ class Looped:
         if self.n_last_tokens > tokens:
             allowed = f"from 0 to the number of tokens, 2 N + 1 = {tokens}, or -1 for all"
             raise ValueError(f"n_last_tokens must be {allowed}, got {self.n_last_tokens}")
-
-
-def _affine(W: Tensor) -> Pair:
-    """Weight and bias, for `linear`, which adds a bias that is not contiguous in a pass of its own."""
-    return W[..., :-1], W[..., -1].contiguous()
-
-
-def _normal(h: Tensor, scale_shift: Pair) -> Tensor:
-    """LayerNorm over the last axis of h (..., D), with scale and shift (D,)."""
-    return functional.layer_norm(h, h.shape[-1:], *scale_shift, EPS)
