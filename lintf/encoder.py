@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lintf import layers
 from lintf.checks import check_choice, check_int, check_real, settle
-from lintf.layers import affine, normal
+from lintf.layers import affine, each_member, normal
 from lintf.logistic import Labelled
 from lintf.model import Params
 from lintf.prompts import Prompts
@@ -134,7 +133,7 @@ class Encoder:
         """(..., B): the answer to each query, or (..., B, d): weights. Prompts have the leading axes of the parameters,
         or none."""
         self._check(params, prompts)
-        out = layers.each_member(self._answers, params, self.shapes, prompts.Z)
+        out = each_member(self._answers, params, self.shapes, prompts.Z)
         return out if self.readout == "w" else out[..., 0]
 
     def _answers(self, p: Params, Z: Tensor) -> Tensor:
@@ -254,7 +253,7 @@ class Encoder:
         if self.attention == "softmax":
             out = functional.scaled_dot_product_attention(q, k, v)
         else:
-            out = q @ ((k / math.sqrt(k.shape[-1])).mT @ v)  # n scores for each of n tokens are not needed
+            out = q @ (k.mT @ v / math.sqrt(k.shape[-1]))  # n scores for each of n tokens are not needed
         return out.transpose(1, 2).flatten(-2)
 
     def loss(self, params: Params, prompts: Prompts | Labelled, backend: str = "auto") -> Tensor:

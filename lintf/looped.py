@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lintf import layers
 from lintf.checks import check_choice, check_int, settle
-from lintf.layers import Pair, affine, normal
+from lintf.layers import Pair, affine, each_member, normal
 from lintf.model import Params
 from lintf.prompts import Prompts
 from lintf.sampling import fixed_prompts
@@ -177,7 +176,7 @@ class Looped:
 
     def _outputs(self, params: Params, prompts: Prompts, loops: int, scored: int) -> Tensor:
         """(..., scored, B, N+1): the predictions after each of the last loops, without gradient through the others."""
-        return layers.each_member(lambda p, Z: self._loop(p, Z, loops, scored), params, self.shapes, prompts.Z)
+        return each_member(lambda p, Z: self._loop(p, Z, loops, scored), params, self.shapes, prompts.Z)
 
     def _loop(self, p: Params, Z: Tensor, loops: int, scored: int) -> Tensor:
         """(scored, B, N+1), for one member and its Z (B, N+1, d+1). The tokens before the mask have the same input in
