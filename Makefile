@@ -70,6 +70,7 @@ reproduce: env  ## train the stored runs again from nothing and compare; NAME=..
 
 bench: env  ## speed and memory, beside a plain implementation; names what falls short of its bar
 	$(BIN)/python benchmarks/speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/models.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/controls.py
 	$(BIN)/python benchmarks/pages.py
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lintf.checks import check_choice, check_int, check_real, settle
+from lintf.layers import affine, each_member, normal
 from lintf.logistic import Labelled
 from lintf.model import Params
 from lintf.prompts import Prompts
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 ATTENTION = ("linear", "softmax")
 READOUTS = ("y", "w")
 TESTS = 1000  # prompts on which `observe` measures
-EPS = 1e-5  # LayerNorm's
 
 
 @dataclass(frozen=True)
@@ -133,37 +133,109 @@ class Encoder:
         """(..., B): the answer to each query, or (..., B, d): weights. Prompts have the leading axes of the parameters,
         or none."""
         self._check(params, prompts)
-        lead, D = params["in"].shape[:-2], self.width
-        Z = prompts.Z.expand(*lead, *prompts.Z.shape[-3:])
-        B, n = Z.shape[-3:-1]
-        h = _affine(Z.flatten(-3, -2), params["in"])  # (..., B n, D)
-        if self.positions:
-            h = h + params["positions"][..., :n, :].repeat(*[1] * len(lead), B, 1)
-        for layer in range(self.n_layer):
-            p = {name: params[name][..., layer, :, :] for name in ("qkv", "proj")}
-            x = _normal(h, params["norms"][..., layer, 0, :, :]) if self.norm else h
+        out = each_member(self._answers, params, self.shapes, prompts.Z)
+        return out if self.readout == "w" else out[..., 0]
+
+    def _answers(self, p: Params, Z: Tensor) -> Tensor:
+        """(B, 1 or d), for one member and its Z (B, n, d+1)."""
+        linear = self.attention == "linear" and not (self.norm or self.mlp or self.positions)
+        if linear and self.n_layer:
+            h = self._through_maps(p, Z)
+        else:
+            h = functional.linear(Z, *affine(p["in"]))
+            h = self._through_tokens(p, h + p["positions"][: Z.shape[1]] if self.positions else h, 0)
+        h = normal(h, p["last_norm"].unbind()) if self.norm else h
+        return functional.linear(h, *affine(p["out"]))
+
+    def _through_tokens(self, p: Params, h: Tensor, first: int) -> Tensor:
+        """The last token's state (B, D) after all layers, from the states h (B, n, D) of all tokens before `first`."""
+        D = self.width
+        for layer in range(first, self.n_layer):
+            norms = [pair.unbind() for pair in p["norms"][layer]] if self.norm else None
+            x = normal(h, norms[0]) if norms else h
+            keys = x[:, :-1] if self.mask_query else x
+            W, b = affine(p["qkv"][layer])
             last = layer == self.n_layer - 1  # then only the last token's state is needed
             if last:
-                h, end = (t.unflatten(-2, (B, n))[..., -1, :] for t in (h, x))  # (..., B, D)
+                h, x = h[:, -1:], x[:, -1:]
             if last or self.mask_query:
-                q = _affine(end if last else x, p["qkv"][..., :D, :])
-                x = x.unflatten(-2, (B, n))[..., :-1, :].flatten(-3, -2) if self.mask_query else x
-                k, v = _affine(x, p["qkv"][..., D:, :]).chunk(2, -1)
+                q = functional.linear(x, W[:D], b[:D])
+                k, v = functional.linear(keys, W[D:], b[D:]).chunk(2, -1)
             else:
-                q, k, v = _affine(x, p["qkv"]).chunk(3, -1)
-            h = h + _affine(self._attend(q, k, v, B), p["proj"])
-            if self.clip is not None:
-                h = h.clamp(-self.clip, self.clip)
+                q, k, v = functional.linear(x, W, b).chunk(3, -1)
+            h = self._clipped(h + functional.linear(self._attend(q, k, v), *affine(p["proj"][layer])))
             if self.mlp:
-                x = _normal(h, params["norms"][..., layer, 1, :, :]) if self.norm else h
-                up, down = (params[name][..., layer, :, :] for name in ("up", "down"))
-                h = h + _affine(_affine(x, up).relu(), down)
-        if self.n_layer == 0:
-            h = h.unflatten(-2, (B, n))[..., -1, :]
-        if self.norm:
-            h = _normal(h, params["last_norm"])
-        out = _affine(h, params["out"])
-        return out if self.readout == "w" else out[..., 0]
+                up = functional.linear(normal(h, norms[1]) if norms else h, *affine(p["up"][layer])).relu()
+                h = h + functional.linear(up, *affine(p["down"][layer]))
+        return h[:, -1]
+
+    def _through_maps(self, p: Params, Z: Tensor) -> Tensor:
+        """The same (B, D) for layers of linear attention alone. Until something is clipped, the states of all tokens of
+        a prompt are one linear map m of (x, y, 1), that of the first layer W_in, and in every layer
+
+            m <- m + proj(values G keys^T queries) ,   G = sum of r r^T over the tokens r = (x, y, 1) that are keys,
+
+        with queries, keys and values of m. Maps are (d+2, B, D), by the entries of r. A prompt that the clipping may
+        reach goes on with its tokens: one with sum_c |m_c| max_i |r_ic| > clip somewhere, which no state exceeds."""
+        r = functional.pad(Z, (0, 1), value=1.0)  # (B, n, d+2)
+        keys = r[:, :-1] if self.mask_query else r
+        G = keys.mT @ keys
+        m = p["in"].mT.unsqueeze(1)  # (d+2, 1, D)
+        which, gone = torch.arange(len(Z), device=Z.device), []  # prompts; those that went on, and their states
+        for layer in range(self.n_layer - 1):
+            m = self._next_map(p, m, G, layer)
+            if self.clip is None:
+                continue
+            with torch.no_grad():
+                reach = (r.abs().amax(1).mT.unsqueeze(-1) * m.abs()).sum(0).amax(-1)  # (B,)
+                inside = reach <= self.clip
+            if not inside.all():
+                some = ~inside
+                h = self._clipped(r[some] @ m[:, some].transpose(0, 1))
+                gone.append((which[some], self._through_tokens(p, h, layer + 1)))
+                which, r, G, m = which[inside], r[inside], G[inside], m[:, inside]
+        h = self._last_state(p, m, r, G)
+        if not gone:
+            return h
+        places, states = zip(*gone, (which, h), strict=True)
+        return torch.cat(states)[torch.cat(places).argsort()]
+
+    def _next_map(self, p: Params, m: Tensor, G: Tensor, layer: int) -> Tensor:
+        """m (d+2, B, D) after a layer, for the prompts' G (B, d+2, d+2)."""
+        B, n_head = len(G), self.n_head
+
+        def heads(t: Tensor) -> Tensor:  # (B n_head, d+2, D / n_head)
+            return t.unflatten(-1, (n_head, -1)).flatten(1, 2).transpose(0, 1)
+
+        ones = _with_one(m, 0)
+        q, k, v = (heads(functional.linear(ones, W)) for W in p["qkv"][layer].chunk(3))
+        scores = q @ k.mT / math.sqrt(k.shape[-1])
+        if m.shape[1] == 1:  # of all prompts: then the new maps are linear in G
+            v = torch.einsum("hes,Dhs->heD", v, p["proj"][layer][:, :-1].unflatten(1, (n_head, -1)))
+            T = torch.einsum("hca,heD->caeD", scores, v).flatten(1, 2)  # symmetric in a and e, as G is
+            rest = torch.cat((torch.zeros_like(m[:-1]), p["proj"][layer][:, -1].expand(1, 1, -1)))
+            return m + rest + G.flatten(1) @ T
+        a = (scores.view(B, n_head * len(m), len(m)) @ G).view_as(scores) @ v
+        a = a.unflatten(0, (B, n_head)).permute(2, 0, 1, 3).flatten(2)
+        return m + functional.linear(_with_one(a, 0), p["proj"][layer])
+
+    def _last_state(self, p: Params, m: Tensor, r: Tensor, G: Tensor) -> Tensor:
+        """The query's state (B, D) after the last layer. Its one key for all heads, W_k^T q, meets the map itself, and
+        so does its one value: no keys and values of the map are needed."""
+        D, n_head = self.width, self.n_head
+        m = m.transpose(0, 1)  # (B or 1, d+2, D)
+        h = (r[:, -1:] @ m)[:, 0]
+        W_q, W_k, W_v = p["qkv"][-1].chunk(3)
+        q = functional.linear(h, *affine(W_q / math.sqrt(D // n_head))).unflatten(-1, (n_head, -1))  # (B, n_head, s)
+        W_k, W_v = (W.unflatten(0, (n_head, -1)) for W in (W_k, W_v))  # (n_head, s, D+1)
+        m = _with_one(m, -2)
+        scores = m @ (q.transpose(0, 1) @ W_k).permute(1, 2, 0)  # (B, d+2, n_head)
+        seen = (G @ scores).mT @ m  # (B, n_head, D+1)
+        a = (seen.transpose(0, 1) @ W_v.mT).transpose(0, 1).flatten(1)
+        return self._clipped(h + functional.linear(a, *affine(p["proj"][-1])))
+
+    def _clipped(self, h: Tensor) -> Tensor:
+        return h if self.clip is None else h.clamp(-self.clip, self.clip)
 
     def bounds(self, params: Params) -> tuple[Tensor, Tensor]:
         """The smallest and largest answer (...) to any prompt, for norm and the read-out y: the last LayerNorm gives
@@ -175,18 +247,14 @@ class Encoder:
         middle, radius = (w * shift).sum(-1) + b, math.sqrt(self.width) * (w * scale).norm(dim=-1)
         return middle - radius, middle + radius
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, B: int) -> Tensor:
-        """For q (..., B m, D), k and v (..., B keys, D): (..., B m, D)."""
-
-        def heads(t: Tensor) -> Tensor:  # (..., B, n_head, m, D / n_head)
-            return t.unflatten(-2, (B, -1)).unflatten(-1, (self.n_head, -1)).transpose(-3, -2)
-
-        q, k, v = map(heads, (q, k, v))
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """For q (B, m, D), k and v (B, keys, D): (B, m, D)."""
+        q, k, v = (t.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for t in (q, k, v))
         if self.attention == "softmax":
             out = functional.scaled_dot_product_attention(q, k, v)
         else:
-            out = q @ ((k / math.sqrt(k.shape[-1])).mT @ v)  # n scores for each of n tokens are not needed
-        return out.transpose(-3, -2).flatten(-2).flatten(-3, -2)
+            out = q @ (k.mT @ v / math.sqrt(k.shape[-1]))  # n scores for each of n tokens are not needed
+        return out.transpose(1, 2).flatten(-2)
 
     def loss(self, params: Params, prompts: Prompts | Labelled, backend: str = "auto") -> Tensor:
         """Mean squared error over the prompts, and over the d weights, one number per ensemble member."""
@@ -215,12 +283,8 @@ class Encoder:
             raise ValueError(f"positions must be at least the number of tokens, {tokens}, or 0, got {self.positions}")
 
 
-def _affine(h: Tensor, W: Tensor) -> Tensor:
-    """W[:, :-1] h + W[:, -1] for h (..., tokens, k) and W (..., m, k + 1)."""
-    return h @ W[..., :-1].mT + W[..., -1].unsqueeze(-2)
-
-
-def _normal(h: Tensor, scale_shift: Tensor) -> Tensor:
-    """LayerNorm over the last axis of h (..., tokens, D), with scale_shift (..., 2, D)."""
-    scale, shift = scale_shift.unsqueeze(-3).unbind(-2)
-    return functional.layer_norm(h, h.shape[-1:], eps=EPS) * scale + shift
+def _with_one(m: Tensor, entries: int) -> Tensor:
+    """A map (..., D) with the map of the constant 1 as column D + 1, where the axis `entries` goes by those of r."""
+    one = torch.zeros_like(m[..., :1])
+    one.select(entries, -1).fill_(1)
+    return torch.cat((m, one), -1)

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lintf.checks import check_choice, check_int, settle
-from lintf.looped_cells import Layer, Pair, State, affine, blocks, lstm, normal
+from lintf.layers import Pair, affine, each_member, normal
+from lintf.looped_cells import Layer, State, blocks, lstm
 from lintf.model import Params
 from lintf.prompts import Prompts
 from lintf.sampling import fixed_prompts
@@ -189,12 +190,7 @@ class Looped:
 
     def _outputs(self, params: Params, prompts: Prompts, loops: int, scored: int) -> Tensor:
         """(..., scored, B, N+1): the predictions after each of the last loops, without gradient through the others."""
-        lead, of_one = params["in"].shape[:-2], prompts.Z.shape[-3:]
-        members = [p.reshape(-1, *self.shapes[name]).unbind() for name, p in params.items()]
-        Z = prompts.Z.expand(*lead, *of_one).reshape(-1, *of_one)
-        pairs = zip(zip(*members, strict=True), Z, strict=True)
-        out = torch.stack([self._loop(dict(zip(params, member, strict=True)), z, loops, scored) for member, z in pairs])
-        return out.view(*lead, *out.shape[1:])
+        return each_member(lambda p, Z: self._loop(p, Z, loops, scored), params, self.shapes, prompts.Z)
 
     def _loop(
         self,

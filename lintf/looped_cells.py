@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-EPS = 1e-5  # LayerNorm's
-Pair = tuple[Tensor, Tensor]
+from lintf.layers import Pair, normal
+
 Layer = dict[str, Pair | list[Pair]]  # weight and bias, and scale and shift of two norms
 State = list[Pair]  # what later tokens need of earlier ones
 
@@ -42,13 +42,3 @@ def lstm(h: Tensor, layers: list[Layer], past: State | None, rows: slice) -> tup
     train = torch.is_grad_enabled()  # cuDNN keeps only then what its backward pass needs
     z, *end = torch.lstm(h, start, weights, True, len(layers), 0.0, train, False, True)  # as nn.LSTM calls it
     return z[:, rows], [tuple(end)]
-
-
-def affine(W: Tensor) -> Pair:
-    """Weight and bias, for `linear`, which adds a bias that is not contiguous in a pass of its own."""
-    return W[..., :-1], W[..., -1].contiguous()
-
-
-def normal(h: Tensor, scale_shift: Pair) -> Tensor:
-    """LayerNorm over the last axis of h (..., D), with scale and shift (D,)."""
-    return functional.layer_norm(h, h.shape[-1:], *scale_shift, EPS)

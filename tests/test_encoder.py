@@ -1,4 +1,4 @@
-"""Encoder: against torch.nn's own modules and loops, its regression against its law, schedule and curriculum in fit.
+"""Encoder: against torch's own functions and loops, its regression against its law, schedule and curriculum in fit.
 
 Means may miss their expectation by 5 standard errors; seeds are fixed.
 """
@@ -66,69 +66,94 @@ def drawn(model, lead=(), seed=1):
 # ---- the model
 
 
-def by_modules(model, params, Z, zeros):
-    """One member, all tokens in all layers, from torch.nn's modules, with tokens that begin with so many zeros."""
+def by_tokens(model, params, Z, zeros=0):
+    """One member, all tokens in all layers with all their scores, by torch's own functions, with tokens that begin with
+    so many zeros."""
 
-    def linear(W):
-        module = nn.Linear(W.shape[1] - 1, W.shape[0], dtype=F64)
-        module.weight.data, module.bias.data = W[:, :-1], W[:, -1]
-        return module
+    def linear(W, h):
+        return nn.functional.linear(h, W[:, :-1], W[:, -1])
 
-    def norm(scale_shift):
-        module = nn.LayerNorm(model.width, dtype=F64)
-        module.weight.data, module.bias.data = scale_shift
-        return module if model.norm else nn.Identity()
+    def norm(scale_shift, h):
+        return nn.functional.layer_norm(h, (model.width,), *scale_shift) if model.norm else h
 
-    def parameter(name, layer):
-        return params[name][layer] if name in params else torch.ones(2, model.width, dtype=F64)
-
-    B, n, _ = Z.shape
+    n = Z.shape[1]
     read_in = torch.cat((torch.randn(model.width, zeros, dtype=F64), params["in"]), 1)
-    h = linear(read_in)(torch.cat((torch.zeros(B, n, zeros, dtype=F64), Z), -1))
+    h = linear(read_in, torch.cat((torch.zeros(*Z.shape[:2], zeros, dtype=F64), Z), -1))
     if model.positions:
         h = h + params["positions"][torch.arange(n)]
     size = model.width // model.n_head
     for layer in range(model.n_layer):
-        norms = params["norms"][layer] if model.norm else [torch.ones(2, model.width, dtype=F64)] * 2
-        qkv = linear(params["qkv"][layer])(norm(norms[0])(h))
-        out = torch.zeros_like(h)
+        norms = params["norms"][layer] if model.norm else [None, None]
+        qkv = linear(params["qkv"][layer], norm(norms[0], h))
+        outs = []
         for head in range(model.n_head):
             q, k, v = (qkv[..., part * model.width + head * size :][..., :size] for part in range(3))
             if model.mask_query:
                 k, v = k[:, :-1], v[:, :-1]
             a = torch.einsum("bis,bjs->bij", q, k) / math.sqrt(size)
             a = a.softmax(-1) if model.attention == "softmax" else a
-            out[..., head * size : (head + 1) * size] = torch.einsum("bij,bjs->bis", a, v)
-        h = h + linear(params["proj"][layer])(out)
+            outs.append(torch.einsum("bij,bjs->bis", a, v))
+        h = h + linear(params["proj"][layer], torch.cat(outs, -1))
         if model.clip is not None:
             h = torch.clip(h, -model.clip, model.clip)
         if model.mlp:
-            module = nn.Sequential(linear(params["up"][layer]), nn.ReLU(), linear(params["down"][layer]))
-            h = h + module(norm(norms[1] if model.norm else norms[0])(h))
-    h = norm(params["last_norm"])(h) if model.norm else h
-    out = linear(params["out"])(h)[:, -1]
+            up = linear(params["up"][layer], norm(norms[-1], h))
+            h = h + linear(params["down"][layer], nn.functional.relu(up))
+    h = norm(params["last_norm"], h) if model.norm else h
+    out = linear(params["out"], h)[:, -1]
     return out if model.readout == "w" else out[:, 0]
+
+
+def assert_the_same_function(model, params, prompts, zeros=0):
+    """Predictions, and gradients of all parameters."""
+    params = {n: p.requires_grad_() for n, p in params.items() if p.numel()}
+    every = params | {n: torch.empty(shape, dtype=F64) for n, shape in model.shapes.items() if 0 in shape}
+    outs = model.predict(every, prompts), by_tokens(model, every, prompts.Z, zeros)
+    torch.testing.assert_close(*outs, rtol=1e-11, atol=1e-11)
+    direction = torch.randn(outs[0].shape, generator=generator(7), dtype=F64)
+    grads = [torch.autograd.grad((out * direction).sum(), list(params.values())) for out in outs]
+    for found, wanted in zip(*grads, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11 * float(wanted.abs().max()) + 1e-12)
 
 
 @each_kind
 @pytest.mark.parametrize("zeros", [0, 3])
-def test_predictions_and_gradients_are_those_of_torchs_modules(model, zeros):
-    params = {n: p.requires_grad_() for n, p in drawn(model).items()}
-    prompts = TASK.sample(13, generator(), F64)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            model.predict(params, prompts), by_modules(model, params, prompts.Z, zeros), rtol=1e-11, atol=1e-11
-        )
-    loss = model.loss(params, prompts)
-    expected = (model.predict(params, prompts) - prompts.y).pow(2).mean()
-    torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
-    used = [n for n, p in params.items() if p.numel()]
-    analytic = torch.autograd.grad(loss, [params[n] for n in used])
-    for name, g in zip(used, analytic, strict=True):
-        direction = torch.randn(params[name].shape, generator=generator(7), dtype=F64)
-        with torch.no_grad():
-            ends = [model.loss(params | {name: params[name] + h * direction}, prompts) for h in (1e-6, -1e-6)]
-        assert float((ends[0] - ends[1]) / 2e-6) == pytest.approx(float((g * direction).sum()), rel=1e-5, abs=1e-7)
+def test_predictions_and_gradients_are_those_of_torchs_functions(model, zeros):
+    assert_the_same_function(model, drawn(model), TASK.sample(13, generator(), F64), zeros)
+
+
+@pytest.mark.parametrize("mask_query", [False, True])
+@pytest.mark.parametrize(("N", "B"), [(1, 5), (2, 1), (9, 4)])
+@pytest.mark.parametrize("n_layer", [1, 2, 3])
+def test_linear_attention_with_fewer_and_more_tokens_than_entries(mask_query, N, B, n_layer):
+    model = replace(MODEL, mask_query=mask_query, n_layer=n_layer, clip=None)
+    assert_the_same_function(model, drawn(model), replace(TASK, N=N).sample(B, generator(), F64))
+
+
+@pytest.mark.parametrize("mask_query", [False, True])
+@pytest.mark.parametrize(("readout", "size"), [("y", 0.7), ("w", 0.6)])
+def test_prompts_go_on_as_tokens_where_something_may_be_clipped(mask_query, readout, size, monkeypatch):
+    """Prompts of several sizes: some leave after the first layer, some after the second, some never."""
+    model = replace(MODEL, n_layer=4, clip=2.0, mask_query=mask_query, readout=readout)
+    prompts = (TASK if readout == "y" else LogisticRegression(N=6, d=3)).sample(60, generator(), F64)
+    prompts.Z.mul_(torch.linspace(1.0, 0.05, 60, dtype=F64)[:, None, None])
+    left, clipped, through = {}, [], Encoder._through_tokens
+
+    def counted(self, p, h, first):
+        left[first] = len(h)
+        clipped.append(bool((h.abs() == model.clip).any()))
+        return through(self, p, h, first)
+
+    monkeypatch.setattr(Encoder, "_through_tokens", counted)
+    assert_the_same_function(model, {n: size * p for n, p in drawn(model).items()}, prompts)
+    assert {1, 2} <= set(left)
+    assert any(clipped)
+    assert sum(left.values()) < 60
+
+
+def test_all_prompts_of_a_batch_leave_at_once():
+    model = replace(MODEL, n_layer=3, clip=0.1)
+    assert_the_same_function(model, drawn(model), TASK.sample(9, generator(), F64))
 
 
 @each_kind
@@ -302,13 +327,14 @@ def test_labels_and_targets_are_those_of_the_regression(kappa, target):
     torch.testing.assert_close(single.w[1], batch.w.float(), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["positions", "LSA"])
 @pytest.mark.parametrize("lead", [(), (2, 3)])
-def test_weights_are_read_out(lead):
-    model = replace(KINDS["positions"], readout="w", positions=13)
+def test_weights_are_read_out(lead, kind):
+    model = replace(KINDS[kind], readout="w", positions=13 if kind == "positions" else 0)
     task = LogisticRegression(N=12, d=3)
     params, batch = drawn(model, lead), task.sample(5, generator(), F64)
     members = [{n: p.reshape(-1, *model.shapes[n])[e] for n, p in params.items()} for e in range(math.prod(lead))]
-    expected = torch.stack([by_modules(model, p, batch.Z, 3) for p in members])
+    expected = torch.stack([by_tokens(model, p, batch.Z, 3) for p in members])
     torch.testing.assert_close(model.predict(params, batch).reshape(expected.shape), expected, rtol=1e-10, atol=1e-11)
     losses = (expected - batch.w).pow(2).mean((1, 2))
     torch.testing.assert_close(model.loss(params, batch).reshape(losses.shape), losses, rtol=1e-12, atol=0)
