@@ -40,8 +40,9 @@ import torch
 from lintf import intervals, newton_runs, pages, plots
 from lintf.claims import claim, expect
 from lintf.isotropic import optimum
+from lintf.model import Trained
 from lintf.newton import NewtonIteration, SteepestDescent
-from lintf.newton_runs import predictor, steps_worth
+from lintf.newton_runs import steps_worth
 from lintf.regression import ConditionedRegression
 from lintf.sampling import sample_groups
 from lintf.solvers import squared_error
@@ -153,16 +154,17 @@ for name, method in methods.items():
         curves[name, k] = grouped(gaps.square()).mean(0)
 
 # %% [markdown]
-# And the trained models, where there are several seeds with the mean over these:
+# And the trained models, in the single precision of their training, and where there are several seeds with the mean over
+# these:
 
 
 # %%
 def of_layers(name, kappa):
     """(groups, depths)"""
-    found = []
-    for L in (key[2] for key in plans if key[:2] == (name, kappa)):
-        model = predictor(plans[name, kappa, L], runs[name, kappa, L])
-        found.append(grouped(squared_error(model, prompts[kappa]).mean(0)))
+    found, single = [], prompts[kappa].to(torch.float)
+    for key in (key for key in plans if key[:2] == (name, kappa)):
+        model = Trained(plans[key][0], runs[key].final)
+        found.append(grouped(squared_error(model, single).double().mean(0)))
     return torch.stack(found, 1)
 
 
