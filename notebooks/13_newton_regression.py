@@ -154,8 +154,7 @@ for name, method in methods.items():
         curves[name, k] = grouped(gaps.square()).mean(0)
 
 # %% [markdown]
-# And the trained models, in the single precision of their training, and where there are several seeds with the mean over
-# these:
+# And the trained models, in the single precision of their training; where there are several seeds, the mean over these:
 
 
 # %%
@@ -268,7 +267,8 @@ plots.legend(ax)
 # %%
 def slope_of(errors, curve):
     worth = steps_worth(errors, curve)
-    return np.polyfit(range(len(worth)), worth, 1)[0]
+    centred = np.arange(len(worth)) - (len(worth) - 1) / 2
+    return centred @ worth / (centred @ centred)
 
 
 rows = {key: errors[:, -len(used) :] for key, errors in layers.items()}
