@@ -6,7 +6,8 @@ through S = X^T X and s = X^T y. With Q' = Q / N, M = sum_h P_h S Q'_h^T and c =
     out <- out + c.x        s <- (I + M)(s + S c)        S <- (I + M) S (I + M)^T        x <- (I + M) x
 
 at a cost that does not depend on N. Two savings: the last layer needs only its c, and the last but one needs M only on
-the two vectors s + S c and x. `mse` uses the compiled kernel where there is one (kernel.py), else `forward`.
+the two vectors s + S c and x. `mse` and `predict` use the compiled kernel where there is one (kernel.py), else
+`forward`.
 """
 
 from __future__ import annotations
@@ -64,6 +65,16 @@ def after_each(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
         s, x = apply(A, s + apply(S, c)), apply(A, x)
         S = product(product(A, S), A.transpose(-3, -2))
     return torch.stack(outs[1:])
+
+
+def predict(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
+    """Minus what `forward` gives: the answers to the queries, (..., B). By the compiled kernel where it can be had and
+    no derivative is asked for."""
+    P, Q, gram = _broadcast(P, Q, gram)
+    derived = torch.is_grad_enabled() and (P.requires_grad or Q.requires_grad)
+    if derived or _no_kernel(P, Q, gram):
+        return -forward(P, Q, gram)
+    return kernel.predictions(P, Q, gram.S, gram.s, gram.x, gram.N)
 
 
 def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:

@@ -18,13 +18,13 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import special
-from scipy.optimize import OptimizeResult, minimize, minimize_scalar
+from scipy.optimize import OptimizeResult, least_squares, minimize_scalar
 
 from lintf.checks import check_int, check_real
 
 PANELS, ORDER = 40, 16  # of the quadrature in the root of the eigenvalue
 DEGREE = 100  # polynomials up to this degree are integrated to rounding
-DRAWN, KEPT = 20_000, 200  # random starts of the search for the optimum, and how many of them are improved
+DRAWN, KEPT = 6000, 60  # random starts of the search for the optimum, and how many of them are improved
 
 
 def spectrum(N: int, d: int, rare: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +94,12 @@ def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def residual(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> np.ndarray:
     """r(t) after layers with a (L,) and b (L - 1,), at eigenvalues t of S / N."""
-    return _layers(a, b, t)[0][-1]
+    r = np.ones_like(t)
+    for layer, step in enumerate(a):
+        r = r * (1 - step * t)
+        if layer < len(b):
+            t = t * (1 - step * b[layer] * t) ** 2
+    return r
 
 
 def population_loss(a: Sequence[float], b: Sequence[float], N: int, d: int, rare: float = 0.0) -> float:
@@ -122,17 +127,18 @@ class Isotropic:
 @lru_cache(maxsize=64, typed=True)
 def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
     """The best member of the family with n_layer <= 4. Its 2L - 1 numbers have many local optima, so the best of some
-    thousand random ones are improved by a quasi-Newton method, in float64, and the best of those is it. rare: see
-    spectrum; the optimum for prompts that can be met."""
-    L, (t, weights) = check_int("n_layer", n_layer, 1, 4), spectrum(N, d, rare)
+    thousand random ones are improved by Levenberg and Marquardt's method, in float64, and the best of those is it.
+    rare: see spectrum; the optimum for prompts that can be met."""
+    L = check_int("n_layer", n_layer, 1, 4)
+    t, weights = _gauss((3**L + 1) // 2, *spectrum(N, d, rare))  # exact for the squares of these residuals
     rng, starts = np.random.default_rng(0), []
     centre = np.log([*(0.4 * 3.3 ** np.arange(L)), *[0.5] * (L - 1)])  # the steps grow from layer to layer
     for _ in range(KEPT):
         some = np.exp(centre + rng.normal(0, 0.8, (DRAWN // KEPT, 2 * L - 1)))
         a, b = np.split(some.T[..., None], [L])  # (L, starts, 1), (L - 1, starts, 1)
         starts.append(some[(residual(a, b, t) ** 2 @ weights).argmin()])
-    for steps, count in ((25, KEPT // 8), (1000, 1)):
-        found = sorted((_downhill(start, L, t, weights, steps) for start in starts), key=lambda result: result.fun)
+    for steps, count in ((30, KEPT // 8), (1000, 1)):
+        found = sorted((_downhill(start, L, t, weights, steps) for start in starts), key=lambda result: result.cost)
         starts = [result.x for result in found[:count]]
     best = starts[0].tolist()
     return Isotropic(tuple(best[:L]), tuple(best[L:]), population_loss(best[:L], best[L:], N, d, rare))
@@ -141,14 +147,14 @@ def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
 @lru_cache(maxsize=64, typed=True)
 def tied_optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
     """The best member of the family whose layers share one a and one b, for n_layer from 2 to 4: the best points of a
-    grid, improved by a quasi-Newton method. rare: as for `optimum`."""
+    grid, improved by Levenberg and Marquardt's method. rare: as for `optimum`."""
     L, (t, weights) = check_int("n_layer", n_layer, 2, 4), spectrum(N, d, rare)
     a, b = np.meshgrid(np.linspace(0.05, 4, 80), np.linspace(-1, 1, 81), indexing="ij")
     losses = residual(a[..., None] * np.ones((L, 1, 1, 1)), b[..., None] * np.ones((L - 1, 1, 1, 1)), t) ** 2 @ weights
     tie = np.repeat(np.eye(2), (L, L - 1), 0)  # (2L - 1, 2)
     best = np.argsort(losses, axis=None)[:KEPT]
     starts = np.stack((a.ravel()[best], b.ravel()[best]), 1)
-    found = min((_downhill(start, L, t, weights, 1000, tie) for start in starts[:: KEPT // 8]), key=lambda r: r.fun)
+    found = min((_downhill(start, L, t, weights, 1000, tie) for start in starts[:: KEPT // 8]), key=lambda r: r.cost)
     a, b = ([v] * k for v, k in zip(found.x.tolist(), (L, L - 1), strict=True))
     return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d, rare))
 
@@ -165,16 +171,9 @@ def best_polynomial(degree: int, N: int, d: int) -> Isotropic:
     """The best with b = 0, as many layers as the degree: any polynomial of this degree with value 1 at 0 and positive
     roots 1 / a_l, in ascending order of a. The best one is orthogonal to all lower ones under the eigenvalues' density
     times t, so that its roots are the eigenvalues of that density's Jacobi matrix, which Lanczos' recursion gives."""
+    check_int("degree", degree, 1)
     t, weights = spectrum(N, d)
-    basis = [np.zeros_like(t), np.sqrt(weights * t / (weights @ t))]
-    diagonal, beside = [], [0.0]
-    for _ in range(check_int("degree", degree, 1)):
-        diagonal.append(basis[-1] @ (t * basis[-1]))
-        v = t * basis[-1] - diagonal[-1] * basis[-1] - beside[-1] * basis[-2]
-        v -= sum(u * (u @ v) for u in basis)  # against rounding
-        beside.append(np.linalg.norm(v))
-        basis.append(v / beside[-1])
-    roots = np.linalg.eigvalsh(np.diag(diagonal) + np.diag(beside[1:-1], 1) + np.diag(beside[1:-1], -1))
+    roots, _ = _gauss(degree, t, weights * t)
     a, b = (1 / roots[::-1]).tolist(), [0.0] * (degree - 1)
     return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d))
 
@@ -191,45 +190,55 @@ def best_gradient_descent(steps: int, N: int, d: int) -> Isotropic:
     return Isotropic((a,) * steps, (0.0,) * (steps - 1), loss(a))
 
 
-def _layers(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """r and t before each layer; the last entry of r is that after all."""
-    r, ts = [np.ones_like(t)], [t]
-    for layer, step in enumerate(a):
-        r.append(r[-1] * (1 - step * ts[-1]))
-        if layer < len(a) - 1:
-            ts.append(ts[-1] * (1 - step * b[layer] * ts[-1]) ** 2)
-    return r, ts
+def _gauss(count: int, t: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights (count,) with the same sums as t and its weights for all polynomials of degree < 2 count. The
+    nodes are the eigenvalues of the Jacobi matrix, which Lanczos' recursion gives; a weight is one over the sum of the
+    squares of the orthonormal polynomials at its node."""
+    basis = [np.zeros_like(t), np.sqrt(weights / weights.sum())]
+    diagonal, beside = [], [0.0]
+    for _ in range(count):
+        diagonal.append(basis[-1] @ (t * basis[-1]))
+        v = t * basis[-1] - diagonal[-1] * basis[-1] - beside[-1] * basis[-2]
+        v -= sum(u * (u @ v) for u in basis)  # against rounding
+        beside.append(np.linalg.norm(v))
+        basis.append(v / beside[-1])
+    nodes = np.linalg.eigvalsh(np.diag(diagonal) + np.diag(beside[1:-1], 1) + np.diag(beside[1:-1], -1))
+    before, p, squares = np.zeros(count), np.ones(count), np.ones(count)
+    for middle, low, high in zip(diagonal[:-1], beside, beside[1:-1], strict=False):
+        before, p = p, ((nodes - middle) * p - low * before) / high
+        squares += p**2
+    return nodes, weights.sum() / squares
 
 
 def _downhill(
     start: np.ndarray, L: int, t: np.ndarray, weights: np.ndarray, steps: int, tie: np.ndarray | None = None
 ) -> OptimizeResult:
-    """At most so many quasi-Newton steps on the log loss, for (a, b) = tie theta; without tie theta is (a, b)."""
-    tie = np.eye(2 * L - 1) if tie is None else tie
+    """Levenberg and Marquardt's method with at most so many steps, for (a, b) = tie theta; without tie theta is
+    (a, b)."""
+    tie, root = np.eye(2 * L - 1) if tie is None else tie, np.sqrt(weights)
 
-    def log_loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        each = tie @ theta
-        loss, gradient = _loss_and_gradient(each[:L], each[L:], t, weights)
-        return np.log(loss), gradient @ tie / loss
+    def scaled(theta: np.ndarray) -> np.ndarray:
+        a, b = np.split(tie @ theta, [L])
+        return root * residual(a, b, t)
 
-    return minimize(log_loss, start, jac=True, method="BFGS", options={"gtol": 1e-8, "maxiter": steps})
+    def slopes(theta: np.ndarray) -> np.ndarray:
+        a, b = np.split(tie @ theta, [L])
+        return (root * (tie.T @ _jacobian(a, b, t))).T
+
+    limits = {"max_nfev": steps, "ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
+    with np.errstate(over="ignore", invalid="ignore"):  # a trial step may leave the range of numbers
+        return least_squares(scaled, start, slopes, method="lm", **limits)
 
 
-def _loss_and_gradient(a: np.ndarray, b: np.ndarray, t: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
-    """E r^2 and its derivatives (2L - 1,), backwards through the layers."""
-    r, ts = _layers(a, b, t)
-    to_a, to_b = np.zeros_like(a), np.zeros_like(b)
-    to_r, to_t = 2 * weights * r[-1], np.zeros_like(t)
-    for layer in reversed(range(len(a))):
-        t = ts[layer]
+def _jacobian(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """The derivatives (2L - 1, len(t)) of the residual along a and b, forwards through the layers."""
+    along_a, along_b = np.split(np.eye(len(a) + len(b))[..., None], [len(a)])
+    r, dr, dt = np.ones_like(t), 0.0, 0.0
+    for layer, step in enumerate(a):
+        dr = dr * (1 - step * t) - r * (along_a[layer] * t + step * dt)
+        r = r * (1 - step * t)
         if layer < len(b):
-            g = 1 - a[layer] * b[layer] * t
-            to_g = 2 * to_t * t * g
-            to_t = to_t * g**2 - to_g * a[layer] * b[layer]
-            to_b[layer] = -(to_g * t).sum() * a[layer]
-            to_a[layer] = -(to_g * t).sum() * b[layer]
-        to_f = to_r * r[layer]
-        to_a[layer] -= to_f @ t
-        to_t = to_t - to_f * a[layer]
-        to_r = to_r * (1 - a[layer] * t)
-    return float(weights @ r[-1] ** 2), np.concatenate((to_a, to_b))
+            g = 1 - step * b[layer] * t
+            dg = -(along_a[layer] * b[layer] + step * along_b[layer]) * t - step * b[layer] * dt
+            t, dt = t * g**2, g * (g * dt + 2 * t * dg)
+    return dr

@@ -102,8 +102,9 @@ struct Kernel : Recursion<T, typename Lanes<T>::V> {
     }
 
     // parts (E, chunks, 1 + 2 L H D D): squared error, gradient of P, gradient of Q, each summed over a chunk of prompts
+    // residuals (E, B): those of all prompts, if it is given
     static void run(int64_t E, int64_t L, int64_t H, int64_t B, bool shared, bool grad, int threads, const T* P,
-                    const T* Q, const T* S, const T* s, const T* x, const T* y, double* parts) {
+                    const T* Q, const T* S, const T* s, const T* x, const T* y, double* parts, T* residuals) {
         const int64_t chunks = (B + CHUNK - 1) / CHUNK, weights = L * H * D * D, row = 1 + (grad ? 2 * weights : 0);
         constexpr int LANES = Lanes<T>::COUNT;
 #pragma omp parallel num_threads(threads)
@@ -120,9 +121,11 @@ struct Kernel : Recursion<T, typename Lanes<T>::V> {
                 for (int64_t i = 0; i < L * H; i++) g[i].P = g[i].Q = Mat{};
                 V error = V{};
                 for (int64_t b = first; b < last; b += LANES) {
-                    const V label = data.start(b, last - b < LANES ? last - b : LANES, layers[0]);
+                    const int64_t n = last - b < LANES ? last - b : LANES;
+                    const V label = data.start(b, n, layers[0]);
                     const V residual = R::forward(w, 0, L, label, layers, heads);
                     error += residual * residual;
+                    if (residuals) store(residuals + e * B + b, residual, n);
                     if (grad) backward(w, residual, layers, heads, g);
                 }
                 double* out = parts + job * row;
@@ -148,12 +151,14 @@ extern "C" {
 int64_t chunk_size() { return CHUNK; }
 int64_t vector_bytes() { return VECTOR_BYTES; }
 
-void run_f32(int64_t E, int64_t L, int64_t H, int64_t B, int shared, int grad, int threads, const float* P, const float* Q,
-             const float* S, const float* s, const float* x, const float* y, double* parts) {
-    Kernel<float>::run(E, L, H, B, shared, grad, threads, P, Q, S, s, x, y, parts);
+void run_f32(int64_t E, int64_t L, int64_t H, int64_t B, int shared, int grad, int threads, const float* P,
+             const float* Q, const float* S, const float* s, const float* x, const float* y, double* parts,
+             float* residuals) {
+    Kernel<float>::run(E, L, H, B, shared, grad, threads, P, Q, S, s, x, y, parts, residuals);
 }
 void run_f64(int64_t E, int64_t L, int64_t H, int64_t B, int shared, int grad, int threads, const double* P,
-             const double* Q, const double* S, const double* s, const double* x, const double* y, double* parts) {
-    Kernel<double>::run(E, L, H, B, shared, grad, threads, P, Q, S, s, x, y, parts);
+             const double* Q, const double* S, const double* s, const double* x, const double* y, double* parts,
+             double* residuals) {
+    Kernel<double>::run(E, L, H, B, shared, grad, threads, P, Q, S, s, x, y, parts, residuals);
 }
 }

@@ -1,5 +1,5 @@
-"""The compiled CPU code of the fast path: kernel.cpp (loss and gradient), draw.cpp (prompts) and lines.cpp (the loss
-along lines).
+"""The compiled CPU code of the fast path: kernel.cpp (predictions, loss and gradient), draw.cpp (prompts) and lines.cpp
+(the loss along lines).
 
 It is built on first use with whatever C++ compiler is there, and is an accelerator only: `unavailable` says why it
 cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py, randoms.py then take their plain PyTorch path, and
@@ -58,6 +58,26 @@ def loss_and_grad(
     Sums run in a fixed order, so that the result does not depend on the number of threads.
     """
     *lead, L, H, d, _ = P.shape
+    parts, _ = _run(P, Q, S, s, x, y, N, grad=grad)
+    mean = (parts.sum(1) / y.shape[-1]).to(P.dtype)
+    if not grad:
+        empty = P.new_empty(0)
+        return mean[:, 0].reshape(lead), empty, empty
+    gP, gQ = mean[:, 1:].reshape(*lead, 2, L, H, d, d).unbind(-5)
+    return mean[:, 0].reshape(lead), gP, gQ / N
+
+
+def predictions(P: Tensor, Q: Tensor, S: Tensor, s: Tensor, x: Tensor, N: int) -> Tensor:
+    """Of the queries, (..., B), for arguments as above."""
+    return -_run(P, Q, S, s, x, torch.zeros_like(x[..., 0, :]), N, each=True)[1]
+
+
+def _run(
+    P: Tensor, Q: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int, grad: bool = False, each: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Squared error and gradients, summed over chunks of prompts, (E, chunks, 1 or more) in float64, and, with `each`,
+    the residuals (..., B) of all prompts."""
+    *lead, L, H, d, _ = P.shape
     B, E, shared = y.shape[-1], P[..., 0, 0, 0, 0].numel(), S.dim() == 3
     P, Q = P.detach().contiguous(), (Q.detach() / N).contiguous()
     data = [t.contiguous() for t in (S, s, x, y)]
@@ -67,15 +87,11 @@ def loss_and_grad(
         raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
     library, weights = _library(d, "kernel"), L * H * d * d
     chunks = -(-B // library.chunk_size())
-    parts = _empty((E, chunks, 1 + 2 * weights * grad), torch.float64)  # sums over chunks of prompts
+    parts, residuals = _empty((E, chunks, 1 + 2 * weights * grad), torch.float64), _empty((*lead, B * each), P.dtype)
     run = library.run_f32 if P.dtype == torch.float32 else library.run_f64
-    run(E, L, H, B, shared, grad, torch.get_num_threads(), *map(Tensor.data_ptr, (P, Q, *data, parts)))
-    mean = (parts.sum(1) / B).to(P.dtype)
-    if not grad:
-        empty = P.new_empty(0)
-        return mean[:, 0].reshape(lead), empty, empty
-    gP, gQ = mean[:, 1:].reshape(*lead, 2, L, H, d, d).unbind(-5)
-    return mean[:, 0].reshape(lead), gP, gQ / N
+    pointers = [t.data_ptr() for t in (P, Q, *data, parts)]
+    run(E, L, H, B, shared, grad, torch.get_num_threads(), *pointers, residuals.data_ptr() if each else None)
+    return parts, residuals
 
 
 def lines(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int) -> Tensor:
@@ -179,8 +195,8 @@ def _library(d: int, name: str) -> ctypes.CDLL:
         raise RuntimeError(f"the compiled kernel cannot be used: {library}")
     size, flag, real, pointer = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
     signatures = {
-        "run_f32": [size] * 4 + [flag] * 3 + [pointer] * 7,
-        "run_f64": [size] * 4 + [flag] * 3 + [pointer] * 7,
+        "run_f32": [size] * 4 + [flag] * 3 + [pointer] * 8,
+        "run_f64": [size] * 4 + [flag] * 3 + [pointer] * 8,
         "normals_f32": [size, size, flag, pointer, pointer],
         "gram_f32": [size] * 5 + [flag, real, real] + [pointer] * 9,
         "lines_f32": [size] * 5 + [flag] * 3 + [pointer] * 9,

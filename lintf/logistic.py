@@ -31,8 +31,8 @@ class Labelled:
     def d(self) -> int:
         return self.Z.shape[-1] - 1
 
-    def to(self, device: torch.device | str) -> Labelled:
-        return Labelled(self.Z.to(device), self.w.to(device))
+    def to(self, where: torch.device | str | torch.dtype) -> Labelled:
+        return Labelled(self.Z.to(where), self.w.to(where))
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class LinearTransformer:
         """(..., B): the answer to each query."""
         P, Q = self._fitting(params, prompts)
         if isinstance(prompts, Gram):
-            return -gram.forward(P, Q, prompts)
+            return gram.predict(P, Q, prompts)
         return -_last_entry(P, Q, prompts.Z, self.attention)
 
     def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:

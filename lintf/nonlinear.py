@@ -136,7 +136,7 @@ class MLPTransformer:
         self._check(params, prompts)
         N, d, Z = prompts.N, prompts.d, self.tokens(params, prompts)
         C, z = Z[..., :N, :], Z[..., N, :]  # (..., d+1, N, B), (..., d+1, B)
-        G = (C.unsqueeze(-3) * C.unsqueeze(-4)).sum(-2)  # (..., d+1, d+1, B); a product of matrices here is slow
+        G = product(C, C.transpose(-3, -2))  # (..., d+1, d+1, B)
         identity = torch.eye(d + 1, dtype=z.dtype, device=z.device).unsqueeze(-1)
         for layer in range(self.n_layer):
             P, Q = (params[name][..., layer, :, :] for name in ("P", "Q"))

@@ -82,8 +82,8 @@ class Prompts:
         S, s = X.mT @ X, (X.mT @ Y)[..., 0]  # (..., B, d, d), (..., B, d)
         return Gram(S.movedim(-3, -1).contiguous(), s.mT.contiguous(), x.mT.contiguous(), self.y, self.N)
 
-    def to(self, device: torch.device | str) -> Prompts:
-        return Prompts(self.Z.to(device), self.y.to(device))
+    def to(self, where: torch.device | str | torch.dtype) -> Prompts:
+        return Prompts(self.Z.to(where), self.y.to(where))
 
 
 @dataclass(frozen=True)

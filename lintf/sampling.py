@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lintf import randoms
+from lintf import kernel, randoms
 from lintf.checks import check_choice, check_int
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def sample_ensemble(
         raise ValueError(f"there must be one generator for each task, got {len(generators)} for {len(tasks)}")
     check_ensemble(tasks)
     check_choice("form", form, tasks[0].forms)
+    kernel.keep_freed_memory()
     return tasks[0].draw(tasks, B, [randoms.rng(g) for g in generators], form, dtype)
 
 

@@ -151,11 +151,13 @@ class NewtonTransformer:
         return Z
 
     def states(self, prompts: Prompts) -> Iterator[Tensor]:
-        """The tokens before and after every layer, n_layer + 1 of them."""
-        Z = self.tokens(prompts)
+        """The tokens before and after every layer, n_layer + 1 of them. No layer writes to the examples, whose J, e and
+        t are 0, so they are left as they are."""
+        Z, N = self.tokens(prompts), prompts.N
         yield Z
         for W, V in self.layers(Z.dtype):
-            Z = linear_attention(Z, W.to(Z.device), V.to(Z.device))
+            new = linear_attention(Z, W.to(Z.device), V.to(Z.device), Z[..., N:, :])
+            Z = torch.cat((Z[..., :N, :], new), -2)
             yield Z
 
     def iterates(self, prompts: Prompts) -> Tensor:
@@ -163,7 +165,7 @@ class NewtonTransformer:
         found, (W, V) = [], self.layers(prompts.Z.dtype)[-1]
         for layer, Z in enumerate(self.states(prompts)):
             if 1 <= layer < self.n_layer and (self.copy or layer % 2):
-                found.append(self._answer(linear_attention(Z, W.to(Z.device), V.to(Z.device))))
+                found.append(self._answer(linear_attention(Z, W.to(Z.device), V.to(Z.device), Z[..., -1:, :])))
         return torch.stack(found)
 
     def predict(self, prompts: Prompts) -> Tensor:
@@ -175,8 +177,8 @@ class NewtonTransformer:
         return self.blocks(Z)["y"][..., -1, 0]
 
 
-def linear_attention(Z: Tensor, W: Tensor, V: Tensor) -> Tensor:
+def linear_attention(Z: Tensor, W: Tensor, V: Tensor, queries: Tensor | None = None) -> Tensor:
     """Z + (Z W K^T) K V for tokens Z (..., T, D), keys K = Z without its last row, W and V (D, D): one head, no
-    softmax, scores not divided by the number of tokens."""
-    K = Z[..., :-1, :]
-    return Z + (Z @ W @ K.mT) @ (K @ V)
+    softmax, scores not divided by the number of tokens. queries: only these tokens (..., t, D) in place of all Z."""
+    K, queries = Z[..., :-1, :], Z if queries is None else queries
+    return queries + queries @ W @ K.mT @ K @ V

@@ -173,7 +173,6 @@ def _train(
     members: list[Member], device: torch.device, checkpoint: Checkpoint | None, progress: bool
 ) -> list[store.Record]:
     """Train members that differ in seed and task only, side by side."""
-    kernel.keep_freed_memory()
     model, training = members[0].model, members[0].training
     seeds = [m.seed for m in members]
     state, recorded = State(members, device), training.recorded_steps()

@@ -40,8 +40,9 @@ import torch
 from lintf import intervals, newton_runs, pages, plots
 from lintf.claims import claim, expect
 from lintf.isotropic import optimum
+from lintf.model import Trained
 from lintf.newton import NewtonIteration, SteepestDescent
-from lintf.newton_runs import predictor, steps_worth
+from lintf.newton_runs import steps_worth
 from lintf.regression import ConditionedRegression
 from lintf.sampling import sample_groups
 from lintf.solvers import squared_error
@@ -153,16 +154,16 @@ for name, method in methods.items():
         curves[name, k] = grouped(gaps.square()).mean(0)
 
 # %% [markdown]
-# And the trained models, where there are several seeds with the mean over these:
+# And the trained models, in the single precision of their training; where there are several seeds, the mean over these:
 
 
 # %%
 def of_layers(name, kappa):
     """(groups, depths)"""
-    found = []
-    for L in (key[2] for key in plans if key[:2] == (name, kappa)):
-        model = predictor(plans[name, kappa, L], runs[name, kappa, L])
-        found.append(grouped(squared_error(model, prompts[kappa]).mean(0)))
+    found, single = [], prompts[kappa].to(torch.float)
+    for key in (key for key in plans if key[:2] == (name, kappa)):
+        model = Trained(plans[key][0], runs[key].final)
+        found.append(grouped(squared_error(model, single).double().mean(0)))
     return torch.stack(found, 1)
 
 
@@ -266,7 +267,8 @@ plots.legend(ax)
 # %%
 def slope_of(errors, curve):
     worth = steps_worth(errors, curve)
-    return np.polyfit(range(len(worth)), worth, 1)[0]
+    centred = np.arange(len(worth)) - (len(worth) - 1) / 2
+    return centred @ worth / (centred @ centred)
 
 
 rows = {key: errors[:, -len(used) :] for key, errors in layers.items()}

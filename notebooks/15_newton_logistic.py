@@ -40,7 +40,7 @@ from lintf import intervals, newton_runs, pages, plots
 from lintf.claims import claim, expect
 from lintf.logistic import LogisticRegression, posterior_mean
 from lintf.newton import logistic_derivatives, logistic_loss, logistic_newton
-from lintf.newton_runs import predictor, steps_worth
+from lintf.newton_runs import steps_worth
 from lintf.sampling import sample_groups
 
 # %% [markdown]
@@ -112,7 +112,8 @@ iterates = {k: logistic_newton(*given[k], mu, steps) for k in kappas}
 #
 # The transformer is a full one: softmax attention with four heads, a ReLU network of $4 \cdot 64$ units in each layer,
 # LayerNorm, and learned positions. From its last state a linear map reads five weights. It is trained on their squared
-# distance from $w^*$, or, for the larger condition number, from the true $w$. There is one difference to the paper: its
+# distance from $w^*$, or, for the larger condition number, from the true $w$. It computes in the single precision of
+# its training. There is one difference to the paper: its
 # $w^*$ also knows the label of the last point, which its model is not shown; ours does not.
 
 # %%
@@ -121,9 +122,10 @@ plans = {
     (t, k, L): scale.logistic(t, k, L, mu) for t, k in sorted(targets) for L in depths
 }
 runs = newton_runs.trained(plans, [seed], device=device)
-found = {}
-for key, plan in plans.items():
-    found[key] = predictor(plan, runs[key]).predict(prompts[key[1]])[0]  # (prompts, d)
+single = {k: p.to(torch.float) for k, p in prompts.items()}
+found = {}  # (prompts, d) each
+for key, (model, *_) in plans.items():
+    found[key] = model.predict(runs[key].final, single[key[1]])[0].double()
 
 # %% [markdown]
 # Two scores: the squared distance from $w^*$, per weight, and what the loss is above its minimum. Intervals come from a

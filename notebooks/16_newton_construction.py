@@ -499,7 +499,7 @@ for kappa in (kappas[0], kappas[-1]):
         distance = stack.iterates(prompts).double() - truth
         drift[kappa, name] = distance.square().mean(1).sqrt()
 
-# %% mystnb={"figure": {"caption": "Root mean square distance of the stacked layers' prediction from least squares in double precision, in single and in double precision, for the smallest and the largest condition number (d = 5, N = 20; 1000 prompts of one seed; two layers a step).", "name": "fig-newton-rounding"}, "image": {"alt": "Four curves against 2 to 50 layers, two for each condition number. In both precisions they fall together; single precision stops near 2e-7 from 30 layers on for condition number 1 and from 38 on for 10, double precision near 2e-15. From there all of them are flat up to 50 layers."}}
+# %% mystnb={"figure": {"caption": "Root mean square distance of the stacked layers' prediction from least squares in double precision, in single and in double precision, for the smallest and the largest condition number (d = 5, N = 20; 1000 prompts of one seed; two layers a step).", "name": "fig-newton-rounding"}, "image": {"alt": "Four curves against 2 to 50 layers, two for each condition number. In both precisions they fall together; single precision stops near 2e-7 from 30 layers on for condition number 1 and from 38 on for 10, double precision near 1e-15. From there all of them are flat up to 50 layers."}}
 _, ((ax,),) = plots.panels()
 for (kappa, name), distance in drift.items():
     dash, colour = ("-", "--")[name == "float32"], f"C{kappas.index(kappa)}"

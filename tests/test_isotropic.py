@@ -218,6 +218,12 @@ def test_population_loss_is_the_mean_over_prompts(N, d, L):
     assert abs(losses.mean() - exact) < 5.5 * losses.std() / math.sqrt(len(losses))
 
 
+def loss_and_gradient(a, b, t, weights):
+    """E r^2 and its derivatives along a and b."""
+    r = residual(a, b, t)
+    return weights @ r**2, 2 * isotropic._jacobian(a, b, t) @ (weights * r)
+
+
 @pytest.mark.parametrize("L", [1, 2, 3, 4])
 def test_loss_and_gradient_against_autograd(L):
     a, b = some_layers(L, seed=L)
@@ -230,7 +236,7 @@ def test_loss_and_gradient_against_autograd(L):
             now = now * (1 - theta[layer] * theta[L + layer] * now) ** 2
     loss = (torch.tensor(weights) * r**2).sum()
     (expected,) = torch.autograd.grad(loss, theta)
-    ours, gradient = isotropic._loss_and_gradient(a, b, t, weights)
+    ours, gradient = loss_and_gradient(a, b, t, weights)
     assert ours == pytest.approx(loss.item(), rel=1e-11)
     assert 4 * ours == pytest.approx(population_loss(a, b, 6, 4), rel=1e-12)
     np.testing.assert_allclose(gradient, expected.numpy(), rtol=1e-9, atol=1e-11 * ours)
@@ -240,10 +246,26 @@ def test_loss_and_gradient_against_autograd(L):
 def test_gradient_against_differences_of_the_loss(L):
     (a, b), h = LAYERS[L], 1e-5
     theta, unit = np.array([*a, *b]), np.eye(2 * L - 1)
-    _, gradient = isotropic._loss_and_gradient(theta[:L], theta[L:], *spectrum(8, 3))
+    _, gradient = loss_and_gradient(theta[:L], theta[L:], *spectrum(8, 3))
     for g, e in zip(gradient, unit, strict=True):
         up, down = (population_loss(v[:L], v[L:], 8, 3) for v in (theta + h * e, theta - h * e))
         assert 3 * g == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-8 * up / h)
+
+
+@pytest.mark.parametrize(("count", "N", "d"), [(1, 7, 3), (5, 6, 4), (14, 3, 5), (41, 20, 5)])
+def test_few_nodes_that_are_exact_for_polynomials(count, N, d):
+    """Up to degree 2 count - 1, which for 41 nodes are the squares of what four layers can be."""
+    t, weights = spectrum(N, d)
+    nodes, few = isotropic._gauss(count, t, weights)
+    assert len(nodes) == count
+    assert (few > 0).all()
+    z, own = 2 * t / t.max() - 1, 2 * nodes / t.max() - 1
+    for degree in range(2 * count):
+        p = np.polynomial.Chebyshev.basis(degree)
+        assert few @ p(own) == pytest.approx(weights @ p(z), abs=1e-13)
+    if count == 41:
+        a, b = isotropic.optimum(4, N, d).a, isotropic.optimum(4, N, d).b
+        assert d * few @ residual(a, b, nodes) ** 2 == pytest.approx(population_loss(a, b, N, d), rel=1e-9)
 
 
 # ---- the optimum
@@ -266,7 +288,7 @@ def test_at_the_optimum_the_gradient_is_zero(L, N, d):
     theta = np.log([*best.a, *best.b])
 
     def gradient(theta):
-        loss, g = isotropic._loss_and_gradient(np.exp(theta[:L]), np.exp(theta[L:]), t, weights)
+        loss, g = loss_and_gradient(np.exp(theta[:L]), np.exp(theta[L:]), t, weights)
         return g * np.exp(theta) / loss  # of log loss by log parameters
 
     assert np.abs(gradient(theta)).max() < 1e-5

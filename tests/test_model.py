@@ -210,7 +210,7 @@ examples = settings(max_examples=40, deadline=None, derandomize=True, database=N
 @given(**sizes, d=st.integers(1, 7))
 def test_plain_statistics_give_the_token_result(L, H, N, d, B, seed):
     params, tokens, statistics = setting(L, H, N, d, B, seed)
-    ours = LinearTransformer(d, L, H).predict(params, statistics)
+    ours = -gram.forward(params["P"], params["Q"], statistics)
     assert_close([ours], [LinearTransformer(d, L, H).predict(params, tokens)], 1e-10)
     theirs = value_and_grad(token_loss(tokens), params)
     assert_close(value_and_grad(fast_loss(statistics, "plain"), params), theirs, 1e-10)
@@ -222,6 +222,8 @@ def test_the_kernel_gives_the_token_result(L, H, N, d, B, seed):
     params, tokens, statistics = setting(L, H, N, d, B, seed)
     theirs = value_and_grad(token_loss(tokens), params)
     assert_close(value_and_grad(fast_loss(statistics, "kernel"), params), theirs, 1e-10)
+    model = LinearTransformer(d, L, H)
+    assert_close([model.predict(params, statistics)], [model.predict(params, tokens)], 1e-10)
 
 
 @pytest.mark.parametrize("H", [1, 2])
@@ -401,6 +403,24 @@ def test_gradient_of_one_parameter_alone(name):
         results.append(torch.autograd.grad(loss(given["P"], given["Q"]), free))
     assert_close(results[1], results[0], 1e-11)
     assert_close(results[2], results[0], 1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shared", [False, True])
+def test_compiled_predictions_of_an_ensemble(shared, dtype):
+    """Of more prompts than a chunk, which the members share or not, and not a multiple of the lanes."""
+    params, _, statistics = setting(L=3, H=2, N=6, d=4, B=1029, lead=() if shared else (3,), dtype=dtype)
+    P, Q = (torch.stack([p, 0.5 * p, -p]) if shared else p for p in params.values())
+    ours, plain = gram.predict(P, Q, statistics), -gram.forward(P, Q, statistics)
+    assert_close([ours], [plain], 64 * torch.finfo(dtype).eps)
+
+
+def test_predictions_have_derivatives():
+    """Where these are asked for, the plain path serves."""
+    params, _, statistics = setting(L=2, H=1, N=5, d=3, B=7)
+    P, Q = (p.requires_grad_() for p in params.values())
+    slopes = torch.autograd.grad(gram.predict(P, Q, statistics).sum(), (P, Q))
+    assert_close(slopes, torch.autograd.grad(-gram.forward(P, Q, statistics).sum(), (P, Q)), 1e-14)
 
 
 # ---- without the kernel
