@@ -159,7 +159,7 @@ print(float(model.loss(params, prompts, "kernel") / model.loss(params, prompts, 
         ("exit 3", "exit code 3"),
         ('[ "$1" = --version ] && exit 0\necho "error: no such flag, $1" >&2\necho "a page" >&2\nexit 1', "flag, -O3"),
         ("exit 0", "has written no library"),
-        ('for last; do :; done\n[ "$last" = --version ] || echo garbage > "$last"', "built|invalid|short|lib"),
+        ('for last; do :; done\n[ "$last" = --version ] || echo garbage > "$last"', "too short|invalid"),
     ],
 )
 def test_a_compiler_that_fails_costs_a_line(script, says, cache, monkeypatch):
