@@ -22,9 +22,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SOURCES = {"kernel": ("kernel.cpp", "draw.cpp"), "lines": ("lines.cpp",)}  # of each library
-HEADERS = ("lanes.h", "recursion.h")
-FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
+HEADERS = ("lanes.h", "recursion.h", "threads.h")
+FLAGS = ["-O3", "-std=c++17", "-pthread", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
+NATIVE = (["-march=native"], ["-mcpu=native"], [])  # the first that a compiler takes; older ones of Apple refuse some
 ASIDE = "building-"  # begins the name of the folder in which a library is built
+ANSWER = 10.0  # seconds in which a compiler has to tell its version
 PATIENCE = 10.0  # seconds of silence; a library takes 1 to 10 on an idle machine
 MOST = 180.0  # seconds after which the compiler is stopped
 
@@ -37,13 +39,14 @@ def library(d: int, name: str) -> ctypes.CDLL | str:
     if not compiler or not shutil.which(compiler[0]):
         return f"no C++ compiler found{f' under CXX={named[0]}' if named else ''}"
     try:
-        done = subprocess.run([*compiler, "--version"], capture_output=True, text=True, errors="replace")
+        version = _run([*compiler, "--version"], ANSWER)
         texts = [(HERE / source).read_text(encoding="utf-8") for source in (*SOURCES[name], *HEADERS)]
-        ingredients = (texts, FLAGS, d, _processor(), compiler, done.stdout)
+        ingredients = (texts, FLAGS, NATIVE, d, _processor(), compiler, version)
         stem = f"{name}-d{d}-{hashlib.sha256(repr(ingredients).encode()).hexdigest()[:16]}"
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
-        command = [compiler[0], *FLAGS, *compiler[1:], f"-DDIM={d}", *(str(HERE / file) for file in SOURCES[name])]
-        return ctypes.CDLL(str(_kept(folder, stem) or _built(folder, stem, command)))
+        own = [*FLAGS, *compiler[1:], f"-DDIM={d}", *(str(HERE / file) for file in SOURCES[name])]
+        commands = [[compiler[0], *native, *own] for native in NATIVE]
+        return ctypes.CDLL(str(_kept(folder, stem) or _built(folder, stem, commands)))
     except (OSError, RuntimeError) as error:  # not runnable, does not compile, cache not writable, no home
         return str(error)
 
@@ -58,36 +61,65 @@ def _kept(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def _built(folder: Path, stem: str, command: list[str]) -> Path:
-    """Build aside, then move: there is never half a library. Raises RuntimeError where it does not compile."""
+def _built(folder: Path, stem: str, commands: list[list[str]]) -> Path:
+    """Build aside with the first command that the compiler takes, then move: there is never half a library."""
     folder.mkdir(parents=True, exist_ok=True)
     _tidy(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=ASIDE) as aside:
         made = Path(aside) / "built.so"
-        _compile([*command, "-o", str(made)], stem)
+        for command in commands:
+            try:
+                _run([*command, "-o", str(made)], PATIENCE, MOST, f"builds the fast code ({stem})")
+                break
+            except RefusedError as error:
+                refused = error
+        else:
+            raise refused
+        if not made.exists():
+            raise RuntimeError(f"{commands[0][0]} has written no library")
         target = folder / f"{stem}-{_digest(made)}.so"
         os.replace(made, target)
     return target
 
 
-def _compile(command: list[str], what: str) -> None:
-    """Run the compiler, in a process group of its own, so that its children end with it."""
+class RefusedError(RuntimeError):
+    """What a compiler that failed has said."""
+
+
+def _run(command: list[str], quiet: float, most: float = 0.0, doing: str = "") -> str:
+    """What the compiler prints. After `quiet` seconds it is stopped, or what it does is said and it has `most` more.
+    It runs in a process group of its own, so that its children end with it.
+
+    Raises RefusedError where it fails, RuntimeError where it takes too long.
+    """
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     ) as process:
         try:
             try:
-                _, said = process.communicate(timeout=PATIENCE)
+                printed, said = process.communicate(timeout=quiet)
             except subprocess.TimeoutExpired:
-                print(f"{command[0]} builds the fast code ({what}), once on this machine ...", flush=True)
-                _, said = process.communicate(timeout=MOST)
+                if not most:
+                    raise
+                print(f"{command[0]} {doing}, once on this machine ...", flush=True)
+                printed, said = process.communicate(timeout=most)
         except BaseException as error:
             _end(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise RuntimeError(f"{command[0]} took more than {MOST:g} s for the kernel") from None
+                raise RuntimeError(f"{command[0]} took more than {most or quiet:g} s for the kernel") from None
             raise
     if process.returncode:
-        raise RuntimeError(f"{command[0]} failed on the kernel: {said.strip()[-500:]}")
+        lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
+        line = next((line for line in lines if "error" in line), lines[-1])
+        raise RefusedError(f"{command[0]} failed on the kernel: {line[:300]}")
+    return printed
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -1,7 +1,6 @@
 // Prompts from random bits: one prompt per SIMD lane, in float32. prompts.py says the same in PyTorch, from the same bits.
-#include <cstdlib>
-
 #include "lanes.h"
+#include "threads.h"
 
 #ifndef DIM
 #error "compile with -DDIM=d"
@@ -149,11 +148,12 @@ extern "C" {
 // z (rows, B) from words (rows, B); every two rows are a pair
 void normals_f32(int64_t rows, int64_t B, int threads, const uint32_t* words, float* z) {
     const int64_t chunks = (B + CHUNK - 1) / CHUNK;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t job = 0; job < rows / 2 * chunks; job++) {
-        const int64_t first = job % chunks * CHUNK, from = job / chunks * 2 * B + first;
-        normal_rows(2, first + CHUNK < B ? CHUNK : B - first, words + from, B, z + from, B);
-    }
+    share(rows / 2 * chunks, threads, [&](auto take) {
+        for (int64_t job; take(job);) {
+            const int64_t first = job % chunks * CHUNK, from = job / chunks * 2 * B + first;
+            normal_rows(2, first + CHUNK < B ? CHUNK : B - first, words + from, B, z + from, B);
+        }
+    });
 }
 
 // S, s, x, y of E members from words (E, rows, B); root and root_w are (E, D, D) or null
@@ -161,14 +161,12 @@ void gram_f32(int64_t E, int64_t B, int64_t rows, int64_t m, int64_t degree, int
               const int64_t* small, const uint32_t* words, const float* chi, const float* root, const float* root_w,
               float* S, float* s, float* x, float* y) {
     const int64_t chunks = (B + CHUNK - 1) / CHUNK, triangle = D * (D + 1) / 2;
-#pragma omp parallel num_threads(threads)
-    {
-        V* memory = static_cast<V*>(aligned_alloc(sizeof(V), (rows + triangle + 2 * D + 1) * WIDTH * sizeof(V)));
+    share(E * chunks, threads, [&](auto take) {
+        const Memory<V> memory((rows + triangle + 2 * D + 1) * WIDTH);
         auto after = [&](int64_t count) { return reinterpret_cast<V(*)[WIDTH]>(memory + count * WIDTH); };
         const Chunk chunk{memory, after(rows), after(rows + triangle), after(rows + triangle + D),
                           memory + (rows + triangle + 2 * D) * WIDTH};
-#pragma omp for schedule(static)
-        for (int64_t job = 0; job < E * chunks; job++) {
+        for (int64_t job; take(job);) {
             const int64_t e = job / chunks, first = job % chunks * CHUNK, n = first + CHUNK < B ? CHUNK : B - first;
             const Law law{m, degree, small, chi, root ? root + e * D * D : nullptr,
                           root_w ? root_w + e * D * D : nullptr, reach, noise_std};
@@ -183,7 +181,6 @@ void gram_f32(int64_t E, int64_t B, int64_t rows, int64_t m, int64_t degree, int
             }
             put(y + e * B, chunk.y);
         }
-        free(memory);
-    }
+    });
 }
 }

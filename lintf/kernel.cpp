@@ -2,9 +2,8 @@
 //
 // The forward pass is recursion.h's. The adjoint is written out by hand, from the last layer to the first, whose S is
 // data and gets none.
-#include <cstdlib>
-
 #include "recursion.h"
+#include "threads.h"
 
 namespace {
 
@@ -107,13 +106,11 @@ struct Kernel : Recursion<T, typename Lanes<T>::V> {
                     const T* Q, const T* S, const T* s, const T* x, const T* y, double* parts, T* residuals) {
         const int64_t chunks = (B + CHUNK - 1) / CHUNK, weights = L * H * D * D, row = 1 + (grad ? 2 * weights : 0);
         constexpr int LANES = Lanes<T>::COUNT;
-#pragma omp parallel num_threads(threads)
-        {
-            Layer* layers = static_cast<Layer*>(aligned_alloc(sizeof(V), sizeof(Layer) * (L + 1)));
-            auto* heads = static_cast<typename R::Head*>(aligned_alloc(sizeof(V), sizeof(typename R::Head) * L * H));
-            Gradient* g = static_cast<Gradient*>(aligned_alloc(sizeof(V), sizeof(Gradient) * L * H));
-#pragma omp for schedule(static)
-            for (int64_t job = 0; job < E * chunks; job++) {
+        share(E * chunks, threads, [&](auto take) {
+            const Memory<Layer> layers(L + 1);
+            const Memory<typename R::Head> heads(L * H);
+            const Memory<Gradient> g(L * H);
+            for (int64_t job; take(job);) {
                 const int64_t e = job / chunks, k = shared ? 0 : e, first = job % chunks * CHUNK;
                 const int64_t last = first + CHUNK < B ? first + CHUNK : B;
                 const Weights w{L, H, P + e * weights, Q + e * weights};
@@ -137,10 +134,7 @@ struct Kernel : Recursion<T, typename Lanes<T>::V> {
                         out[weights + i] = Lanes<T>::total(g[h].Q(r, c));
                     }
             }
-            free(layers);
-            free(heads);
-            free(g);
-        }
+        });
     }
 };
 

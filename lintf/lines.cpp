@@ -2,9 +2,8 @@
 //
 // The forward pass is recursion.h's on Taylor series v + a t + b t^2 in place of numbers, from the first layer on that
 // the line moves.
-#include <cstdlib>
-
 #include "recursion.h"
+#include "threads.h"
 
 namespace {
 
@@ -82,18 +81,16 @@ struct Lines {
                     const T* y, double* parts) {
         const int64_t chunks = (B + CHUNK - 1) / CHUNK, weights = L * H * D * D;
         constexpr int LANES = Lanes<T>::COUNT;
-#pragma omp parallel num_threads(threads)
-        {
+        share(E * K * chunks, threads, [&](auto take) {
             typedef typename Plain::Layer Layer;
             typedef typename Plain::Head Head;
             typedef typename R::Layer SeriesLayer;
             typedef typename R::Head SeriesHead;
-            Layer* layers = static_cast<Layer*>(aligned_alloc(sizeof(V), sizeof(Layer) * (L + 1)));
-            Head* heads = static_cast<Head*>(aligned_alloc(sizeof(V), sizeof(Head) * L * H));
-            SeriesLayer* rest = static_cast<SeriesLayer*>(aligned_alloc(sizeof(V), sizeof(SeriesLayer) * (L + 1)));
-            SeriesHead* rest_heads = static_cast<SeriesHead*>(aligned_alloc(sizeof(V), sizeof(SeriesHead) * L * H));
-#pragma omp for schedule(dynamic)
-            for (int64_t job = 0; job < E * K * chunks; job++) {
+            const Memory<Layer> layers(L + 1);
+            const Memory<Head> heads(L * H);
+            const Memory<SeriesLayer> rest(L + 1);
+            const Memory<SeriesHead> rest_heads(L * H);
+            for (int64_t job; take(job);) {
                 const int64_t line = job / chunks, e = line / K, data_of = shared_data ? 0 : e;
                 const int64_t offset = (shared_lines ? line % K : line) * weights, first = job % chunks * CHUNK;
                 const int64_t last = first + CHUNK < B ? first + CHUNK : B;
@@ -120,11 +117,7 @@ struct Lines {
                 }
                 for (int i = 0; i < 3; i++) parts[3 * job + i] = Lanes<T>::total(sums[i]);
             }
-            free(layers);
-            free(heads);
-            free(rest);
-            free(rest_heads);
-        }
+        });
     }
 };
 

@@ -29,7 +29,7 @@ def verify_all(paths: Sequence[Path], jobs: int) -> Generator[Outcome]:
     if min(jobs, len(paths)) <= 1:
         yield from map(verify, paths)
         return
-    # Not fork: a forked process may hang in OpenMP. The import of torch that this costs takes a second or two.
+    # Not fork: a forked process may hang in PyTorch's OpenMP. The import of torch that this costs takes a second or so.
     pool = ProcessPoolExecutor(min(jobs, len(paths)), multiprocessing.get_context("spawn"), _alone)
     try:
         for path, future in [(path, pool.submit(verify, path)) for path in paths]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,8 +48,9 @@ def run(code: str, cache: Path, **more: str) -> subprocess.CompletedProcess[str]
 
 
 def numbers(done: subprocess.CompletedProcess[str]) -> list[torch.Tensor]:
+    """Of each line, but for those of a compiler that takes long."""
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = [line for line in done.stdout.splitlines() if "once on this machine" not in line]
     return [torch.tensor([float(word) for word in line.split()], dtype=torch.float64) for line in lines]
 
 
@@ -75,6 +78,110 @@ def test_the_width_is_that_of_the_processors_registers():
         if "bad value" in done.stderr or "unknown" in done.stderr:
             pytest.xfail("a compiler for another kind of processor")
         assert f"width: {width}" in done.stdout
+
+
+# ---- every compiler, and threads
+
+# What one thread, two threads, plain PyTorch and a forked process say of 1101 prompts, two chunks.
+THREADS = """
+import os, signal, torch
+from lintf import kernel
+from lintf.landscape import hessian_diagonal
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression
+model, task = LinearTransformer(3, 3, n_head=2, init_std=0.2), LinearRegression(N=4, d=3, noise_std=0.1)
+def results(backend, threads):
+    os.environ["LINTF_KERNEL"] = "off" if backend == "plain" else "on"
+    torch.set_num_threads(threads)
+    params = model.init(torch.Generator().manual_seed(0))
+    params = {n: p.requires_grad_() for n, p in params.items()}
+    prompts = task.sample(1101, torch.Generator().manual_seed(1))
+    loss = model.loss(params, prompts, backend)
+    loss.backward()
+    diagonal = hessian_diagonal(model, params, prompts, backend)
+    return [prompts.S, prompts.y, loss.detach().view(1), params["P"].grad, params["Q"].grad, diagonal]
+for library in ("kernel", "lines"):
+    why_not = kernel.unavailable(3, torch.float32, library=library)
+    assert why_not is None, why_not
+found = [results("kernel", 1), results("kernel", 2), results("plain", 1)]
+for one, two, plain in zip(*found):
+    assert torch.equal(one, two)
+    print(float((one - plain).abs().max() / plain.abs().max()))
+torch.set_num_threads(2)
+params = {n: p.detach() for n, p in model.init(torch.Generator().manual_seed(0)).items()}
+prompts = task.sample(1101, torch.Generator().manual_seed(1))
+given = (params["P"], params["Q"], prompts.S, prompts.s, prompts.x, prompts.y, 4)
+before = kernel.loss_and_grad(*given)[0]
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(0 if torch.equal(kernel.loss_and_grad(*given)[0], before) else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.parametrize("name", ["g++", "clang++"])
+def test_every_compiler_without_openmp(name, tmp_path):
+    """The numbers of the plain path, the same bits with two threads, and a forked process that does not hang."""
+    if not shutil.which(name):
+        pytest.skip(f"no {name} on this machine")
+    done = run(THREADS, tmp_path, CXX=name)
+    *differences, child = map(float, numbers(done))
+    assert child == 0
+    assert max(differences) <= 2e-5  # float32, sums over 1101 prompts in another order
+    libraries = [path.read_bytes() for path in (tmp_path / "lintf").glob("*.so")]
+    assert len(libraries) == 2
+    assert not any(word in data for data in libraries for word in (b"GOMP_", b"__kmpc_"))
+
+
+@pytest.mark.parametrize(("threads", "answer"), [(1, "(__builtin_abort(), 0)"), (2, "11")])
+def test_one_thread_starts_none_and_a_refused_one_is_not_missed(threads, answer, tmp_path):
+    """The answer stands for that of pthread_create; 11 is EAGAIN."""
+    header = tmp_path / "refused.h"
+    header.write_text(f"#include <pthread.h>\n#define pthread_create(thread, ...) ((void)(thread), {answer})\n")
+    code = f"""
+import torch
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression
+torch.set_num_threads({threads})
+model, prompts = LinearTransformer(2, 1), LinearRegression(N=4, d=2).sample(3000, torch.Generator().manual_seed(0))
+params = model.init(torch.Generator().manual_seed(1))
+print(float(model.loss(params, prompts, "kernel") / model.loss(params, prompts, "plain") - 1))
+"""
+    done = run(code, tmp_path, CXX=f"c++ -O0 -include {header}")
+    (difference,) = numbers(done)
+    assert abs(float(difference)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("exit 3", "exit code 3"),
+        ('[ "$1" = --version ] && exit 0\necho "error: no such flag, $1" >&2\necho "a page" >&2\nexit 1', "flag, -O3"),
+        ("exit 0", "has written no library"),
+        ('for last; do :; done\n[ "$last" = --version ] || echo garbage > "$last"', "too short|invalid"),
+    ],
+)
+def test_a_compiler_that_fails_costs_a_line(script, says, cache, monkeypatch):
+    cache.parent.mkdir(exist_ok=True)
+    monkeypatch.setenv("CXX", compiler(cache.parent, script))
+    why_not = build.library.__wrapped__(2, "kernel")
+    assert isinstance(why_not, str)
+    assert re.search(says, why_not)
+    assert "\n" not in why_not
+
+
+def test_a_compiler_that_hangs_is_stopped(cache, monkeypatch):
+    monkeypatch.setenv("CXX", compiler(cache.parent, "sleep 600"))
+    monkeypatch.setattr(build, "ANSWER", 0.2)
+    assert "took more than 0.2 s" in build.library.__wrapped__(2, "kernel")
+
+
+def test_a_compiler_without_march_native(cache, monkeypatch):
+    """Older ones of Apple refuse it on ARM."""
+    refuse = 'case "$*" in *=native*) echo "error: native" >&2; exit 1;; esac\nexec c++ -O0 "$@"'
+    monkeypatch.setenv("CXX", compiler(cache.parent, refuse))
+    assert built().name.startswith("kernel-d2-")
 
 
 # ---- the cache
