@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lintf.gram import apply, dot, forward, left, product, through
+from lintf.gram import apply, dot, left, product, through
 from lintf.prompts import Gram
-from lintf.series import Series, squared
+from lintf.series import Series, squares, start
 
 TOGETHER = 2**17  # entries of all directions' S at once: their series stay in the processor's cache
 
@@ -26,8 +26,9 @@ def along(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, gram: Gram) -> tuple[Ten
     for some in zip(*(W.split(at_once) for W in (P, dP, Q / gram.N, dQ / gram.N)), strict=True):
         P, dP, Q, dQ = (W.unbind(1) for W in some)
         layers = list(zip(map(Series, P, dP), map(Series, Q, dQ), strict=True))
-        out = through(layers, *map(Series, (gram.S, gram.s, gram.x)))
-        parts.append(squared(Series(out.v + gram.y, out.a, out.b)))
+        with torch.enable_grad():
+            out = through(layers, *map(start, (gram.S, gram.s, gram.x)))
+        parts.append(squares(out, gram.y))
     return tuple(torch.cat(terms) / gram.y.shape[-1] for terms in zip(*parts, strict=True))
 
 
@@ -42,37 +43,35 @@ def hessian_diagonal(P: Tensor, Q: Tensor, gram: Gram) -> dict[str, Tensor]:
 
 def _add_diagonal(found: dict[str, Tensor], P: Tensor, Q: Tensor, gram: Gram) -> None:
     """Adds the second derivatives of the sum over these prompts."""
-    S, s, x = gram.S, gram.s, gram.x
-    error = forward(P, Q, gram) + gram.y
+    S, s, x, y = gram.S, gram.s, gram.x, gram.y
     units = torch.eye(P.shape[-1], dtype=P.dtype, device=P.device)[:, None, None, :, None]  # (i, 1, 1, d, 1)
     layers = list(zip(P, Q / gram.N, strict=True))
     for layer, (P_l, Q_l) in enumerate(layers):
         after = [(Series(p), Series(q)) for p, q in layers[layer + 1 :]]
-        if not after:  # no more than c is asked for
-            slope = (units / gram.N * x).sum(-2) * s  # (i, 1, j, B)
-            found["Q"][layer] += squared(Series(error, slope))[2].transpose(0, 1)
+        c = Q_l.sum(0) @ s
+        out = Series(dot(c, x), dot(units, x) / gram.N * s)  # its slopes by an entry of Q, (i, 1, j, B)
+        if not after:  # no more is asked for, and nothing of P
+            found["Q"][layer] += squares(out, y)[2].transpose(0, 1)
             return
         QS, PS = (left(W, S).transpose(-3, -2) for W in (Q_l, P_l))  # (H, j, d, B)
-        M = left(P_l, QS).sum(0)
-        u = s + apply(S, Q_l.sum(0) @ s)
+        M, u = left(P_l, QS).sum(0), s + apply(S, c)
         AS = S + product(M, S)
         ASA, Au, Ax = AS + product(AS, M.transpose(-3, -2)), u + apply(M, u), x + apply(M, x)
         for name, alpha, beta in (("P", units, QS), ("Q", PS, units / gram.N)):
-            ASb = apply(AS, beta)
-            bSb = dot(beta, apply(S, beta)).unsqueeze(-2)
+            ASb, bSb = apply(AS, beta), dot(beta, apply(S, beta)).unsqueeze(-2)
             s1, x1 = (alpha * dot(beta, v).unsqueeze(-2) for v in (u, x))
-            s2, slope = None, 0.0
-            if name == "Q":
-                s_j = s.unsqueeze(-2)
-                s1, s2, slope = s1 + ASb * s_j, alpha * bSb * s_j, dot(beta, x) * s
-            S_l = Series(ASA)
-            if len(after) > 1:
+            s2 = None
+            if name == "Q":  # u moves, too
+                s1, s2 = s1 + ASb * s.unsqueeze(-2), alpha * (bSb * s.unsqueeze(-2))
+            S1 = S2 = None
+            if len(after) > 1:  # the last layer does not ask for S
                 half = outer(alpha, ASb)
-                S_l = Series(ASA, half + half.transpose(-3, -2), outer(alpha, alpha * bSb))
-            out = through(after, S_l, Series(Au, s1, s2), Series(Ax, x1))
-            bend = squared(Series(error, out.a + slope, out.b))[2]
-            found[name][layer] += bend.transpose(0, 1)
-        S, s, x = ASA, Au, Ax
+                S1, S2 = half + half.transpose(-3, -2), outer(alpha, alpha * bSb)
+            with torch.enable_grad():
+                rest = through(after, start(ASA, S1, S2), start(Au, s1, s2), start(Ax, x1))
+            both = rest + (out if name == "Q" else Series(out.v))
+            found[name][layer] += squares(both, y)[2].transpose(0, 1)
+        S, s, x, y = ASA, Au, Ax, y + out.v
 
 
 def outer(v: Tensor, w: Tensor) -> Tensor:
