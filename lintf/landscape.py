@@ -10,6 +10,7 @@ its first loops, and what is followed down is no function's slope.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import torch
@@ -127,12 +128,18 @@ def directional_smoothness(
         raise ValueError(f"snapshots must have no leading axes but that of T >= 2 steps, got {_shapes(snapshots)}")
     here = {n: p[:-1] for n, p in snapshots.items()}
     steps = {n: p.diff(dim=0) for n, p in snapshots.items()}
+    slopes = [gradient(model, dict(zip(here, some, strict=True)), prompts) for some in _some(here)]
     length, norm = (
-        sum(v.flatten(1).square().sum(1) for v in vectors.values()).sqrt()
-        for vectors in (steps, gradient(model, here, prompts))
+        torch.cat([sum(v.flatten(1).square().sum(1) for v in part.values()).sqrt() for part in parts])
+        for parts in ([steps], slopes)
     )
     unit = {n: v / length.view(-1, *[1] * (v.dim() - 1)) for n, v in steps.items()}
     return along(model, here, unit, prompts, backend)[2], norm
+
+
+def _some(params: Params) -> Iterator[tuple[Tensor, ...]]:
+    """A few members at a time."""
+    return zip(*(p.split(DIRECTIONS) for p in params.values()), strict=True)
 
 
 def _diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:

@@ -16,7 +16,7 @@ from lintf.gram import apply, dot, left, product, through
 from lintf.prompts import Gram
 from lintf.series import Series, squares, start
 
-TOGETHER = 2**17  # entries of all directions' S at once: their series stay in the processor's cache
+TOGETHER = 2**20  # entries of S along all directions at once: many enough for tensors, few enough for a cache
 
 
 def along(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
