@@ -7,6 +7,7 @@ through S = X^T X and s = X^T y. With Q' = Q / N, M = sum_h P_h S Q'_h^T and c =
 
 at a cost that does not depend on N. Two savings: the last layer needs only its c, and the last but one needs M only on
 the two vectors s + S c and x. `mse` uses the compiled kernel where there is one (kernel.py), else `forward`.
+All is written for series (series.py), of which a number is one, so that derivatives along lines go the same way.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from lintf.sampling import sample_ensemble
 from lintf.sentences import Sentences
 
 CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
-DIRECTIONS = 32  # second derivatives that torch.func computes at once
+DIRECTIONS = 32  # second derivatives of torch.func, or gradients of snapshots, that are computed at once
 
 
 def gradient(model: Model, params: Params, prompts: Batch) -> Params:

@@ -1,7 +1,7 @@
-"""Second derivatives of the loss of linear attention on Gram statistics, by Taylor series: lines.cpp in plain PyTorch.
+"""Second derivatives of the loss of linear attention on Gram statistics by series: what lines.cpp does, in PyTorch.
 
-A line through all weights makes series of them from the first layer on. Along a single entry of P or Q the state
-(S, s, x) is a series only after its layer: there A = I + M moves by a matrix of rank one, t alpha beta^T,
+A line through all weights makes series of them from the first layer on (series.py). Along a single entry of P or Q the
+state (S, s, x) is a series only after its layer: there A = I + M moves by a matrix of rank one, t alpha beta^T,
 
     P_h[i, j]   alpha = e_i           beta = row j of S Q_h^T / N
     Q_h[i, j]   alpha = P_h S e_j     beta = e_i / N                  and c by t e_i s_j / N .
