@@ -7,7 +7,8 @@ through S = X^T X and s = X^T y. With Q' = Q / N, M = sum_h P_h S Q'_h^T and c =
 
 at a cost that does not depend on N. Two savings: the last layer needs only its c, and the last but one needs M only on
 the two vectors s + S c and x. `mse` and `predict` use the compiled kernel where there is one (kernel.py), else
-`forward`.
+`forward`. All is written for series (series.py), of which a number is one, so that derivatives along lines go the same
+way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from lintf import kernel
 from lintf.checks import check_choice
 from lintf.prompts import Gram
+from lintf.series import Series, times
 
 BACKENDS = ("auto", "kernel", "plain")
 
@@ -29,28 +31,26 @@ def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
     P, Q: (..., L, H, d, d); their leading axes and the statistics' broadcast. Raises ValueError for another d or dtype.
     """
     P, Q, gram = _broadcast(P, Q, gram)
-    S, s, x = gram.S, gram.s, gram.x
-    L, identity = P.shape[-4], torch.eye(x.shape[-2], dtype=x.dtype, device=x.device).unsqueeze(-1)
-    Q = Q / gram.N
-    out = torch.zeros_like(gram.y)
-    for layer in range(L):
-        P_l, Q_l = P[..., layer, :, :, :], Q[..., layer, :, :, :]  # (..., H, d, d)
-        c = Q_l.sum(-3) @ s  # (..., d, B)
-        out = out + (c * x).sum(-2)
-        if layer == L - 1:
-            return out
-        u = s + apply(S, c)
-        if layer == L - 2:
-            v = torch.stack((u, x.expand_as(u)), -2)  # (..., d, 2, B)
-            t = left(Q_l.mT, v.unsqueeze(-4))  # (..., H, d, 2, B)
-            m = (S.unsqueeze(-4).unsqueeze(-2) * t.unsqueeze(-4)).sum(-3)  # S t
-            s, x = (v + left(P_l, m).sum(-4)).unbind(-2)
-        else:
-            QS = left(Q_l, S.unsqueeze(-4))  # (..., H, d, d, B)
-            A = identity + (P_l.unsqueeze(-3) @ QS).sum(-4).transpose(-3, -2)  # I + M, by M^T = Q S P^T
-            s, x = apply(A, u), apply(A, x)
-            S = product(product(A, S), A.transpose(-3, -2))
-    return out
+    layers = zip(*(map(Series, W.unbind(-4)) for W in (P, Q / gram.N)), strict=True)
+    return through(list(layers), *map(Series, (gram.S, gram.s, gram.x))).v
+
+
+def through(layers: list[tuple[Series, Series]], S: Series, s: Series, x: Series) -> Series:
+    """What one or more layers (P, Q / N), (..., H, d, d) each, add to the last entry of the query token, (..., B)."""
+    (P, Q), *rest = layers
+    c = times(torch.matmul, Q.map(lambda q: q.sum(-3)), s)  # (..., d, B)
+    out = times(dot, c, x)
+    if not rest:
+        return out
+    u = s + times(apply, S, c)
+    if len(rest) == 1:
+        s, x = (v + times(_values, P, times(_heads, S, times(_keys, Q, v))) for v in (u, x))
+    else:
+        M = times(_outer, P, times(left, Q, S.map(lambda matrix: matrix.unsqueeze(-4))))
+        s, x = (v + times(apply, M, v) for v in (u, x))
+        S = S + times(product, M, S)
+        S = S + times(product, S, M.T)
+    return out + through(rest, S, s, x)
 
 
 def after_each(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
@@ -150,3 +150,28 @@ def product(M: Tensor, K: Tensor) -> Tensor:
 def left(W: Tensor, v: Tensor) -> Tensor:
     """W v for weights W (..., d, d) that all prompts share and v (..., d, k, B)."""
     return (W @ v.flatten(-2)).unflatten(-1, v.shape[-2:])
+
+
+def dot(v: Tensor, w: Tensor) -> Tensor:
+    """v . w, (..., B)."""
+    return (v * w).sum(-2)
+
+
+def _keys(Q: Tensor, v: Tensor) -> Tensor:
+    """Q_h^T v, (..., H, d, B)."""
+    return (Q.mT.flatten(-3, -2) @ v).unflatten(-2, Q.shape[-3:-1])
+
+
+def _heads(S: Tensor, t: Tensor) -> Tensor:
+    """S t_h, (..., H, d, B)."""
+    return apply(S.unsqueeze(-4), t)
+
+
+def _values(P: Tensor, m: Tensor) -> Tensor:
+    """sum_h P_h m_h, (..., d, B)."""
+    return P.transpose(-3, -2).flatten(-2) @ m.flatten(-3, -2)
+
+
+def _outer(P: Tensor, QS: Tensor) -> Tensor:
+    """M = sum_h P_h S Q_h^T, (..., d, d, B), by its transpose Q_h S P_h^T."""
+    return (P.unsqueeze(-3) @ QS).sum(-4).transpose(-3, -2)

@@ -1,8 +1,8 @@
 """The loss landscape around a model: gradients and their noise, condition number, directional smoothness.
 
 Functions of (model, parameters, prompts) for any model of this package. Leading axes of the parameters, such as those
-of a training's snapshots, are measured at once. Derivatives are exact up to rounding; second ones come from compiled
-code for linear transformers on statistics (lines.cpp), along single parameters of an MLPTransformer from series
+of a training's snapshots, are measured at once. Derivatives are exact up to rounding; second ones come from series for
+linear transformers on statistics (lines.cpp, linear_series.py) and along single parameters of an MLPTransformer
 (nonlinear_series.py), else from torch.func. A Looped model has them for T = loops only: else no gradient goes through
 its first loops, and what is followed down is no function's slope.
 """
@@ -10,6 +10,7 @@ its first loops, and what is followed down is no function's slope.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.func import grad, grad_and_value, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel  # fast attention has no second derivative
 
-from lintf import kernel, nonlinear_series
+from lintf import kernel, linear_series, nonlinear_series
 from lintf.checks import check_choice, check_int
 from lintf.gram import BACKENDS
 from lintf.logistic import Labelled
@@ -30,7 +31,7 @@ from lintf.sampling import sample_ensemble
 from lintf.sentences import Sentences
 
 CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
-DIRECTIONS = 32  # second derivatives that torch.func computes at once
+DIRECTIONS = 32  # second derivatives of torch.func, or gradients of snapshots, that are computed at once
 
 
 def gradient(model: Model, params: Params, prompts: Batch) -> Params:
@@ -70,21 +71,15 @@ def hessian_diagonal(model: Model, params: Params, prompts: Batch, backend: str 
     """(..., n): d^2 loss / d theta_i^2 for each of the n entries of the parameters (..., shape), in their order. The
     prompts have no leading axes: all parameters share them.
 
-    backend: "kernel" is the compiled code (raises RuntimeError where it cannot be had), "plain" is torch.func, "auto"
-    takes the kernel or the series where it can.
+    backend: "kernel" is the compiled code (raises RuntimeError where it cannot be had), "plain" is PyTorch, "auto"
+    takes the kernel where it can.
     """
     lead, flat = _flat(model, params, prompts)
     if _compiled(model, flat, prompts, backend):
-        size = sum(p[0].numel() for p in flat.values())
-        unit = torch.eye(size, dtype=flat["Q"].dtype, device=flat["Q"].device)
-        rows = unit.split([p[0].numel() for p in flat.values()], 1)
-        directions = {n: row.view(size, *p.shape[1:]) for (n, p), row in zip(flat.items(), rows, strict=True)}
-        return _lines(model, flat, directions, prompts)[2].view(*lead, size)
-    one = _plain_diagonal
-    if isinstance(model, MLPTransformer) and backend == "auto":
-        one = nonlinear_series.hessian_diagonal
-    rows = [one(model, {n: p[e] for n, p in flat.items()}, prompts) for e in range(math.prod(lead))]
-    return torch.stack(rows).view(*lead, -1)
+        return _lines(model, flat, _units(flat), prompts)[2].view(*lead, -1)
+    kernel.keep_freed_memory()
+    members = [{n: p[e] for n, p in flat.items()} for e in range(math.prod(lead))]
+    return torch.stack([_diagonal(model, one, prompts) for one in members]).view(*lead, -1)
 
 
 def condition_number(diagonal: Tensor) -> Tensor:
@@ -110,6 +105,10 @@ def along(
     if _compiled(model, flat, prompts, backend):
         found = _lines(model, flat, {n: v.unsqueeze(1) for n, v in directions.items()}, prompts)
         return tuple(part.view(lead) for part in found)
+    kernel.keep_freed_memory()
+    if _on_statistics(model, prompts):
+        found = linear_series.along(*model.layers(flat), *model.layers(directions), prompts)
+        return tuple(part.view(lead) for part in found)
 
     def one(p: Params, v: Params) -> tuple[Tensor, Tensor, Tensor]:
         slopes = grad_and_value(lambda q: model.loss(q, prompts, "plain"))
@@ -129,15 +128,43 @@ def directional_smoothness(
         raise ValueError(f"snapshots must have no leading axes but that of T >= 2 steps, got {_shapes(snapshots)}")
     here = {n: p[:-1] for n, p in snapshots.items()}
     steps = {n: p.diff(dim=0) for n, p in snapshots.items()}
+    slopes = [gradient(model, dict(zip(here, some, strict=True)), prompts) for some in _some(here)]
     length, norm = (
-        sum(v.flatten(1).square().sum(1) for v in vectors.values()).sqrt()
-        for vectors in (steps, gradient(model, here, prompts))
+        torch.cat([sum(v.flatten(1).square().sum(1) for v in part.values()).sqrt() for part in parts])
+        for parts in ([steps], slopes)
     )
     unit = {n: v / length.view(-1, *[1] * (v.dim() - 1)) for n, v in steps.items()}
     return along(model, here, unit, prompts, backend)[2], norm
 
 
-def _plain_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
+def _some(params: Params) -> Iterator[tuple[Tensor, ...]]:
+    """A few members at a time."""
+    return zip(*(p.split(DIRECTIONS) for p in params.values()), strict=True)
+
+
+def _diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
+    """hessian_diagonal of one member, in PyTorch."""
+    if isinstance(model, MLPTransformer):
+        return nonlinear_series.hessian_diagonal(model, params, prompts)
+    if not _on_statistics(model, prompts):
+        return _func_diagonal(model, params, prompts)
+    if model.tied:  # an entry moves all layers
+        lines = _units({n: p[None] for n, p in params.items()})
+        point = {n: params[n].expand_as(v) for n, v in lines.items()}
+        return linear_series.along(*model.layers(point), *model.layers(lines), prompts)[2]
+    found = linear_series.hessian_diagonal(*model.layers(params), prompts)
+    return torch.cat([found[name].flatten() for name in params])
+
+
+def _units(params: Params) -> Params:
+    """(n, shape): the directions along each of the n entries of parameters (..., shape) with one leading axis."""
+    sizes = [p[0].numel() for p in params.values()]
+    p = next(iter(params.values()))
+    rows = torch.eye(sum(sizes), dtype=p.dtype, device=p.device).split(sizes, 1)
+    return {n: row.reshape(-1, *p.shape[1:]) for (n, p), row in zip(params.items(), rows, strict=True)}
+
+
+def _func_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
     """Each parameter tensor by itself: a derivative goes through nothing but what depends on that tensor."""
 
     def of(name: str) -> Tensor:
@@ -160,11 +187,15 @@ def _lines(model: LinearTransformer, params: Params, directions: Params, gram: G
     return kernel.lines(P, Q, dP, dQ, gram.S, gram.s, gram.x, gram.y, gram.N).to(Q.dtype).unbind(-1)
 
 
+def _on_statistics(model: Model, prompts: Batch) -> bool:
+    return isinstance(model, LinearTransformer) and model.attention == "linear" and isinstance(prompts, Gram)
+
+
 def _compiled(model: Model, params: Params, prompts: Batch, backend: str) -> bool:
     check_choice("backend", backend, BACKENDS)
     p = next(iter(params.values()))
     why_not = "it is for linear transformers on Gram statistics"
-    if isinstance(model, LinearTransformer) and model.attention == "linear" and isinstance(prompts, Gram):
+    if _on_statistics(model, prompts):
         why_not = kernel.unavailable(model.d, p.dtype, p.device.type, "lines")
     if backend == "kernel" and why_not:
         raise RuntimeError(f"the compiled kernel cannot be used: {why_not}")

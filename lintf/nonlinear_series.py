@@ -8,11 +8,12 @@ on a parabola,
     G + t (u v^T + v u^T) + t^2 (sum_n s_n^2) u u^T,        v = sum_n s_n C_n ,
 
 so that no direction has to go through the MLP. Along an entry of P or Q, the state (G, z) after its layer, z the query
-token, is quadratic in t, too. From there on all directions go through the layers alike; terms above t^2 are left out.
+token, is quadratic in t, too. From there on all directions go through the layers as series do (series.py).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,72 +23,66 @@ from lintf.gram import apply, left, product
 from lintf.model import Params
 from lintf.nonlinear import MLPTransformer
 from lintf.prompts import Prompts
+from lintf.series import Series, squares, start, times
 
-TOGETHER = 32  # directions at once: their series stay in the processor's cache
+TOGETHER = 32  # directions at once: they stay in the processor's cache
 
 
 class Terms(NamedTuple):
-    """Those in t and in t^2 of G and z before some layer, along k directions."""
+    """Those in t and in t^2 of G and in t of z before some layer, along k directions."""
 
     G1: Tensor  # (k, D, D, B)
     G2: Tensor
     z1: Tensor  # (k, D, B)
-    z2: Tensor
-
-
-class Layer(NamedTuple):
-    """A layer G <- A G A^T, z <- A z with A = I + P G Q^T / N, and the state before it; B prompts last."""
-
-    P: Tensor
-    Q: Tensor  # Q / N
-    A: Tensor
-    G: Tensor
-    z: Tensor
 
 
 def hessian_diagonal(model: MLPTransformer, params: Params, prompts: Prompts) -> Tensor:
     """(n,): d^2 loss / d theta_i^2 for each entry of the parameters, in their order. They have no leading axes here."""
-    N, layers, Z = prompts.N, [], model.tokens(params, prompts)  # (D, N+1, B)
+    N, Z = prompts.N, model.tokens(params, prompts)  # (D, N+1, B)
     z, G = Z[:, N], product(Z[:, :N], Z[:, :N].transpose(0, 1))
-    for P, Q in zip(params["P"], params["Q"] / N, strict=True):
-        A = left(P, left(Q, G).transpose(0, 1)) + torch.eye(len(P), dtype=P.dtype, device=P.device).unsqueeze(-1)
-        layers.append(Layer(P, Q, A, G, z))
-        G, z = product(product(A, G), A.transpose(0, 1)), apply(A, z)
-    error = -z[-1] - prompts.y  # (B,)
+    layers = list(zip(params["P"], params["Q"] / N, strict=True))
 
-    def second(terms: Terms, after: list[Layer]) -> Tensor:
-        """(k,): d^2 loss / dt^2, for terms before the layers that come after."""
+    def second(terms: Terms, after: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """(k,): d^2 loss / dt^2, for terms before the layers that come after; G and z are those before them."""
         parts = []
-        for part in zip(*(t.split(TOGETHER) for t in terms), strict=True):
-            moved = Terms(*part)
-            for layer in after:
-                moved = _through(layer, moved, layer is layers[-1])
-            slope, bend = -moved.z1[:, -1], -2 * moved.z2[:, -1]  # of the prediction, (k, B)
-            parts.append(2 * (slope.square() + error * bend).mean(-1))
+        for G1, G2, z1 in zip(*(t.split(TOGETHER) for t in terms), strict=True):
+            with torch.enable_grad():
+                out = _through(after, start(G, G1, G2), start(z, z1))
+            parts.append(squares(out, prompts.y)[2] / len(prompts.y))
         return torch.cat(parts)
 
     found = {name: second(terms, layers) for name, terms in _of_mlp(params, prompts, Z).items()}
-    for name in ("P", "Q"):
-        each = [second(_of_entries(name, layer, N), layers[i + 1 :]) for i, layer in enumerate(layers)]
-        found[name] = torch.cat(each)
+    each = {"P": [], "Q": []}
+    for i, (P, Q) in enumerate(layers):
+        before, A = (G, z), _identity(G) + _moved(P, Q, G)
+        G, z = product(product(A, G), A.transpose(0, 1)), apply(A, z)
+        for name, parts in each.items():
+            parts.append(second(_of_entries(name, P, Q, A, *before, N), layers[i + 1 :]))
+    found |= {name: torch.cat(parts) for name, parts in each.items()}
     return torch.cat([found[name] for name in params])
 
 
-def _through(layer: Layer, terms: Terms, last: bool) -> Terms:
-    """Before a layer -> after it; after the last one nobody asks for G."""
-    (P, Q, A, G, z), (G1, G2, z1, z2) = layer, terms
-    M1, M2 = (left(P, left(Q, g).transpose(-3, -2)) for g in (G1, G2))  # of A
-    z1, z2 = apply(A, z1) + apply(M1, z), apply(A, z2) + apply(M1, z1) + apply(M2, z)
-    if last:
-        return Terms(G1, G2, z1, z2)
-    K, K1, K2 = product(A, G), product(A, G1) + product(M1, G), product(A, G2) + product(M1, G1) + product(M2, G)  # A G
-    A, M1, M2 = (t.transpose(-3, -2) for t in (A, M1, M2))
-    return Terms(product(K1, A) + product(K, M1), product(K2, A) + product(K1, M1) + product(K, M2), z1, z2)
+def _through(layers: list[tuple[Tensor, Tensor]], G: Series, z: Series) -> Series:
+    """The last entry of z after layers G <- A G A^T, z <- A z with A = I + P G Q^T, where Q is divided by N."""
+    for i, (P, Q) in enumerate(layers):
+        A = Series(_identity(G.v)) + G.map(partial(_moved, P, Q))
+        z = times(apply, A, z)
+        if i < len(layers) - 1:
+            G = times(product, times(product, A, G), A.T)
+    return z.map(lambda z: z[..., -1, :])
 
 
-def _of_entries(name: str, layer: Layer, N: int) -> Terms:
-    """After a layer, along each entry (i, j) of its P or Q: A has one row more, or one column."""
-    P, Q, A, G, z = layer
+def _identity(G: Tensor) -> Tensor:
+    return torch.eye(G.shape[-2], dtype=G.dtype, device=G.device).unsqueeze(-1)
+
+
+def _moved(P: Tensor, Q: Tensor, G: Tensor) -> Tensor:
+    """P G Q^T for symmetric G."""
+    return left(P, left(Q, G).transpose(-3, -2))
+
+
+def _of_entries(name: str, P: Tensor, Q: Tensor, A: Tensor, G: Tensor, z: Tensor, N: int) -> Terms:
+    """After a layer, along each entry (i, j) of its P or Q: A has one row more, or one column. G, z are before it."""
     D = len(P)
     M1 = A.new_zeros(D, D, *A.shape)  # (i, j, D, D, B)
     for i in range(D):
@@ -98,8 +93,7 @@ def _of_entries(name: str, layer: Layer, N: int) -> Terms:
     M1 = M1.flatten(0, 1)
     K1 = product(M1, G)
     G1 = product(K1, A.transpose(0, 1))
-    z1 = apply(M1, z)
-    return Terms(G1 + G1.transpose(-3, -2), product(K1, M1.transpose(-3, -2)), z1, torch.zeros_like(z1))
+    return Terms(G1 + G1.transpose(-3, -2), product(K1, M1.transpose(-3, -2)), apply(M1, z))
 
 
 def _of_mlp(params: Params, prompts: Prompts, Z: Tensor) -> dict[str, Terms]:
@@ -124,4 +118,4 @@ def _of_lines(u: Tensor, s: Tensor, Z: Tensor) -> Terms:
     square = s[:, :-1].square().sum(1)[:, None, None]
     z1 = u.unsqueeze(-1) * s[:, -1:]
     uu = (u.unsqueeze(2) * u.unsqueeze(1)).unsqueeze(-1)
-    return Terms(outer + outer.transpose(1, 2), square * uu, z1, torch.zeros_like(z1))
+    return Terms(outer + outer.transpose(1, 2), square * uu, z1)

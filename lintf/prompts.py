@@ -199,7 +199,7 @@ def _wishart(
     N, d, m = task.N, task.d, min(task.N, task.d)
     degrees = list(range(N, N - m, -1))
     i, j = torch.tril_indices(d, m, offset=-1, device="cpu")
-    sizes = [len(i), *map(randoms.rows_of_chi, degrees), d, d, m if task.noise_std else 0]
+    sizes = [len(i), sum(map(randoms.rows_of_chi, degrees)), d, d, m if task.noise_std else 0]
     words = randoms.words(rngs, sum(sizes), B)
     if dtype == torch.float32 and not kernel.unavailable(d, dtype):
         few = [k if k < randoms.FEW else 0 for k in degrees]
@@ -207,10 +207,10 @@ def _wishart(
         chi = np.stack([unused if k < randoms.FEW else randoms.chi_coefficients(k) for k in degrees])
         return Gram(*kernel.draw_gram(words, d, few, chi, randoms.REACH, root, root_w, task.noise_std), N)
     z = randoms.normals(words, dtype, d)
-    below, *diagonal, x, w, noise = z[:, : sum(sizes)].split(sizes, 1)
+    below, diagonal, x, w, noise = z[:, : sum(sizes)].split(sizes, 1)
     A = z.new_zeros(len(z), d, m, B)
     A[:, i, j] = below
-    A[:, range(m), range(m)] = torch.stack([randoms.chi(v, k) for v, k in zip(diagonal, degrees, strict=True)], 1)
+    A[:, range(m), range(m)] = randoms.chi(diagonal, degrees)
     A, x, w = _coloured(A, x, w, root, root_w)
     return _statistics(A, x, w, task.noise_std * noise if task.noise_std else z.new_zeros(()), N, lower=True)
 

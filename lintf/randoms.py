@@ -72,16 +72,27 @@ def rows_of_chi(k: int) -> int:
     return k if k < FEW else 1
 
 
-def chi(z: Tensor, k: int) -> Tensor:
-    """A chi variate with k degrees of freedom from normals (..., rows_of_chi(k), B): the root of their sum of squares,
-    or, from one normal, F^-1(Phi(z)) with the polynomial `chi_coefficients`."""
-    if k < FEW:
-        return z.square().sum(-2).sqrt()
-    t, coefficients = z[..., 0, :] / REACH, chi_coefficients(k)
-    out = torch.full_like(t, coefficients[-1])
-    for c in coefficients[-2::-1]:
-        out.mul_(t).add_(float(c))
-    return out
+def chi(z: Tensor, degrees: Sequence[int]) -> Tensor:
+    """(..., m, B): chi variates with these m degrees of freedom, none larger than the one before, from normals
+    (..., rows, B), for each its rows_of_chi(k): the root of their sum of squares or, from one normal, F^-1(Phi(z)) by
+    the polynomial `chi_coefficients`."""
+    many = [k for k in degrees if k >= FEW]
+    t, *few = z.split([len(many), *degrees[len(many) :]], -2)
+    found = [part.square().sum(-2, keepdim=True).sqrt() for part in few]
+    if many:
+        t = t / REACH
+        highest, *lower = torch.from_numpy(_coefficients(tuple(many))).to(t).unbind()  # (m, 1) each
+        out = highest.expand_as(t).clone()
+        for c in lower:
+            out.mul_(t).add_(c)
+        found.insert(0, out)
+    return torch.cat(found, -2)
+
+
+@lru_cache(maxsize=256)
+def _coefficients(degrees: tuple[int, ...]) -> np.ndarray:
+    """(DEGREE + 1, m, 1), the highest first."""
+    return np.stack([chi_coefficients(k)[::-1] for k in degrees], 1)[..., None]
 
 
 @lru_cache(maxsize=256)

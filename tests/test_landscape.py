@@ -11,7 +11,7 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lintf import kernel, landscape
+from lintf import kernel, landscape, linear_series
 from lintf.encoder import Encoder
 from lintf.landscape import (
     along,
@@ -156,7 +156,8 @@ def test_the_diagonal_of_every_member(lead):
 
 
 @pytest.mark.parametrize("B", [1, 8, 15, 17, 1023, 1024, 1025, 2500])  # 8 or 16 fill a register, 1024 a chunk
-def test_any_batch_in_both_precisions(B):
+def test_any_batch_in_both_precisions(B, monkeypatch):
+    monkeypatch.setattr(linear_series, "TOGETHER", 2**12)  # 256 prompts
     model, params, directions, tokens = setting(L=3, H=1, d=2, B=B)
     (loss, g, H), gram, v = explicit(model, params, tokens), tokens.gram(), flat(directions)
     low = [{n: p.float() for n, p in t.items()} for t in (params, directions)]
@@ -287,8 +288,9 @@ def test_other_models(case):
 
 
 @pytest.mark.parametrize("case", [lambda: setting(L=3, lead=(6,)), nonlinear])
-def test_smoothness_along_the_steps_of_a_training(case):
+def test_smoothness_along_the_steps_of_a_training(case, monkeypatch):
     """Of six points, where the fourth step has length 0."""
+    monkeypatch.setattr(landscape, "DIRECTIONS", 2)  # the last part has one
     model, params, directions, tokens = case()
     if case is nonlinear:
         params = {n: torch.stack([p + 0.1 * k * directions[n] for k in range(6)]) for n, p in params.items()}

@@ -31,16 +31,26 @@ def test_the_polynomial_is_the_chi_quantile(k):
     """Against scipy's inverse distribution function, over all z that can occur; float32 rounds at 6e-8 relative."""
     z = np.linspace(-6.77, 6.77, 801)
     exact = np.where(z < 0, stats.chi.ppf(stats.norm.cdf(z), k), stats.chi.isf(stats.norm.sf(z), k))
-    ours = randoms.chi(torch.from_numpy(z)[None], k).numpy()
+    ours = randoms.chi(torch.from_numpy(z)[None], [k])[0].numpy()
     assert np.abs(ours - exact).max() <= 3e-8 * max(1.0, exact.max())
 
 
 @pytest.mark.parametrize("k", [1, 2, 9, 10, 20, 500])
 def test_chi_variates_follow_their_law(k):
     rows = randoms.rows_of_chi(k)
-    sample = randoms.chi(draw(rows, 100_000, seed=k)[:rows], k).double()
+    sample = randoms.chi(draw(rows, 100_000, seed=k)[:rows], [k])[0].double()
     assert stats.kstest(sample, stats.chi(k).cdf).pvalue > 1e-3
     assert abs(float(sample.square().mean()) - k) < 5 * (2 * k / 1e5) ** 0.5  # variance of chi^2 is 2 k
+
+
+def test_several_chi_variates_are_those_of_each():
+    """Of degrees on both sides of where a polynomial serves, some of them alike; two members."""
+    degrees = [20, 12, 12, 10, 9, 2, 1]
+    rows = [randoms.rows_of_chi(k) for k in degrees]
+    z = torch.stack([draw(sum(rows), 11, seed)[: sum(rows)] for seed in (1, 2)])
+    alone = [randoms.chi(part, [k]) for part, k in zip(z.split(rows, 1), degrees, strict=True)]
+    assert rows == [1, 1, 1, 1, 9, 2, 1]
+    assert torch.equal(randoms.chi(z, degrees), torch.cat(alone, 1))
 
 
 def test_normals_follow_their_law_and_do_not_know_each_other():
