@@ -18,16 +18,14 @@ from torch.func import grad, grad_and_value, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel  # fast attention has no second derivative
 
 from lintf import kernel, nonlinear_series
+from lintf.base import Model, Params
+from lintf.batch import Batch, Gram, Labelled, Sentences
 from lintf.checks import check_choice, check_int
 from lintf.gram import BACKENDS
-from lintf.logistic import Labelled
 from lintf.looped import Looped
-from lintf.member import Batch, Model, Task
-from lintf.model import LinearTransformer, Params
+from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer
-from lintf.prompts import Gram
-from lintf.sampling import sample_ensemble
-from lintf.sentences import Sentences
+from lintf.task import Task, sample_ensemble
 
 CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
 DIRECTIONS = 32  # second derivatives that torch.func computes at once
@@ -112,7 +110,7 @@ def along(
         return tuple(part.view(lead) for part in found)
 
     def one(p: Params, v: Params) -> tuple[Tensor, Tensor, Tensor]:
-        slopes = grad_and_value(lambda q: model.loss(q, prompts, "plain"))
+        slopes = grad_and_value(lambda q: model.loss(q, prompts))
         (gradient, loss), (turned, _) = jvp(slopes, (p,), (v,))
         return loss, *(sum((g[n] * v[n]).sum() for n in v) for g in (gradient, turned))
 
@@ -141,7 +139,7 @@ def _plain_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
     """Each parameter tensor by itself: a derivative goes through nothing but what depends on that tensor."""
 
     def of(name: str) -> Tensor:
-        slopes = grad(lambda p: model.loss({**params, name: p}, prompts, "plain"))
+        slopes = grad(lambda p: model.loss({**params, name: p}, prompts))
 
         def entry(direction: Tensor) -> Tensor:
             return (jvp(slopes, (params[name],), (direction,))[1] * direction).sum()

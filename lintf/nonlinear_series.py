@@ -18,10 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lintf.base import Params
+from lintf.batch import Prompts
 from lintf.gram import apply, left, product
-from lintf.model import Params
 from lintf.nonlinear import MLPTransformer
-from lintf.prompts import Prompts
 
 TOGETHER = 32  # directions at once: their series stay in the processor's cache
 

@@ -13,9 +13,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from lintf.batch import Gram, Prompts
 from lintf.checks import check_int, check_real
 from lintf.gram import mse
-from lintf.prompts import Gram, Prompts
 from lintf.theory import gradient_descent_weights
 
 

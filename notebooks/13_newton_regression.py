@@ -43,8 +43,8 @@ from lintf.isotropic import optimum
 from lintf.newton import NewtonIteration, SteepestDescent
 from lintf.newton_runs import predictor, steps_worth
 from lintf.regression import ConditionedRegression
-from lintf.sampling import sample_groups
 from lintf.solvers import squared_error
+from lintf.task import sample_groups
 
 # %% [markdown]
 # ## Parameters

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from lintf import randoms, recall, recall_runs, store, train
+from lintf.batch import Sentences
 from lintf.batches import Batches
 from lintf.member import Member
 from lintf.model import ATTENTION, LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.recall import VARIANTS, RecallTransformer
-from lintf.sampling import sample_ensemble
-from lintf.sentences import Recall, Sentences, cross_entropy
+from lintf.sentences import Recall, cross_entropy
 from lintf.settings import Training
 from lintf.state import normalize_gradients
+from lintf.task import sample_ensemble
 from lintf.train import fit
 from lintf.verify import reproduce, verify
 
@@ -443,10 +444,10 @@ def test_runs_are_verified_and_reproduced(tmp_path, monkeypatch):
 
 def test_old_runs_keep_their_names():
     """Fields that came later are left out of the configuration where they change nothing."""
-    config = Training(lr=0.1, max_iters=3, B=2, alg="sgd").config()
+    config = Training(lr=0.1, max_iters=3, B=2, alg="sgd").config
     assert not {"normalize", "pool", "integrate"} & set(config)
-    assert TRAINING.config()["normalize"] is True
-    assert replace(TRAINING, pool=14).config()["pool"] == 14
+    assert TRAINING.config["normalize"] is True
+    assert replace(TRAINING, pool=14).config["pool"] == 14
 
 
 # ---- the shared trainings
