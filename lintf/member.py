@@ -98,7 +98,7 @@ def class_of(kind: str) -> type:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{name} of {module or kind!r} cannot be imported here ({error})") from error
+        raise ValueError(f"{name or kind} of {module} cannot be imported here ({error})") from error
     if kind_of(found) != kind:
         raise ValueError(f"{name} of {module} has another definition here")
     return found
@@ -112,6 +112,7 @@ def _code(cls: type) -> str:
             continue
         for attribute in vars(owner).values():
             method = attribute.fget if isinstance(attribute, property) else getattr(attribute, "__func__", attribute)
-            if isinstance(method, FunctionType) and not method.__code__.co_filename.startswith("<string>"):
+            method = inspect.unwrap(method) if callable(method) else method
+            if isinstance(method, FunctionType) and method.__code__.co_filename != "<string>":  # as dataclasses write
                 sources.append(textwrap.dedent(inspect.getsource(method)))
     return hashlib.sha256("".join(sources).encode()).hexdigest()[:8]

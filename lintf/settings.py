@@ -76,6 +76,8 @@ class Training(Checked):
             raise ValueError(f"curriculum must be empty with a pool, got {self.curriculum!r}")
         if self.pool is not None and (self.pool % self.B or self.redraw_every != 1):
             raise ValueError(f"pool must be a multiple of B = {self.B}, and redraw_every 1, got {self.pool}")
+        if self.pool is not None and self.integrate:
+            raise ValueError(f"integrate must be False with a pool, got {self.integrate}")
         if self.alg == "lbfgs" and self.clip is not None:
             raise ValueError(f"clip must be None for lbfgs, whose steps are not the gradient's, got {self.clip!r}")
         self._check_schedule()

@@ -353,7 +353,7 @@ def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
         ),
         (
             lambda: MODEL.loss(MODEL.init(generator()), LogisticRegression(d=3).sample(2, generator())),
-            "readout = 'y' needs Prompts, got Labelled",
+            "Encoder needs Prompts, got Labelled",
         ),
         (
             lambda: replace(MODEL, positions=6).predict(
