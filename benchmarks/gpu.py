@@ -32,13 +32,15 @@ import torch
 from torch import Tensor
 
 from lintf import looped_runs, newton_runs, notebook, recall_runs
+from lintf.base import Params
+from lintf.batch import Batch
 from lintf.batches import Batches
 from lintf.checkpoint import Checkpoint
 from lintf.checks import check_choice
 from lintf.graphed import AFTER, Graphed, Loss, capture, eager
 from lintf.looped import Looped
-from lintf.member import Batch, Member
-from lintf.model import LinearTransformer, Params
+from lintf.member import Member
+from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
 from lintf.prompts import LinearRegression
 from lintf.sentences import Recall

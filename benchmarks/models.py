@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lintf import kernel
+from lintf.base import Model
+from lintf.batch import Batch
 from lintf.encoder import Encoder
 from lintf.logistic import LogisticRegression
 from lintf.looped import Looped
-from lintf.member import Batch, Model
 from lintf.newton_runs import VARIANTS
 from lintf.prompts import LinearRegression
 from lintf.regression import ConditionedRegression

@@ -24,11 +24,13 @@ import torch
 from torch.nn import functional
 
 from lintf import gram, kernel
+from lintf.base import Params
+from lintf.batch import Gram, Prompts, Sentences
 from lintf.landscape import hessian_diagonal
-from lintf.model import LinearTransformer, Params
-from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression
 from lintf.recall import RecallTransformer
-from lintf.sentences import Recall, Sentences
+from lintf.sentences import Recall
 
 L, N, D, B = 3, 20, 5, 20_000
 BARS = {64: 150, 32: 120, 16: 40}  # times token space, by the bytes of a vector

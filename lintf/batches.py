@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
+from lintf.batch import Batch
 from lintf.integrate import integrate
-from lintf.member import Batch, Member
-from lintf.sampling import sample_ensemble
+from lintf.member import Member
 from lintf.settings import DTYPES
+from lintf.task import sample_ensemble
 
 
 class Batches:

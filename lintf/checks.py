@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, asdict, field, fields
+from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 
 def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -46,6 +49,64 @@ def check_list(name: str, values: object) -> list:
     if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
         raise ValueError(f"{name} must be a list of at least one, got {values!r}")
     return list(values)
+
+
+def check_bool(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def checked(default: Any, check: Callable[[str, object], object], *, later: bool = False, none: bool = False) -> Any:
+    """A field of a `Checked` dataclass, with what its values must pass; with `none`, or where it is the default, None
+    passes too. A field that came `later` stays out of the configuration while it has its default: older runs keep their
+    names."""
+    return field(default=default, metadata={"check": check, "later": later, "none": none or default is None})
+
+
+def whole(
+    default: Any = MISSING, low: int = 1, high: int | None = None, *, later: bool = False, none: bool = False
+) -> Any:
+    """A field for a whole number from low to high."""
+    return checked(default, partial(check_int, low=low, high=high), later=later, none=none)
+
+
+def real(
+    default: Any = MISSING, low: float = 0.0, high: float = math.inf, *, above: bool = False, later: bool = False
+) -> Any:
+    """A field for a finite number from low, or above it, to high."""
+    return checked(default, partial(check_real, low=low, high=high, above=above), later=later)
+
+
+def one_of(default: Any, allowed: Iterable[str]) -> Any:
+    """A field for one of some words."""
+    return checked(default, partial(check_choice, allowed=tuple(allowed)))
+
+
+def flag(default: bool, *, later: bool = False) -> Any:
+    """A field that is True or False."""
+    return checked(default, check_bool, later=later)
+
+
+class Checked:
+    """A frozen dataclass whose fields say what they may be. Raises ValueError for one that is something else."""
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if "check" in spec.metadata and not (value is None and spec.metadata["none"]):
+                settle(self, **{spec.name: spec.metadata["check"](spec.name, value)})
+
+    def idle(self) -> set[str]:
+        """The fields that change nothing, with the values that the others have."""
+        return set()
+
+    @property
+    def config(self) -> dict:
+        """The fields, without those that change nothing: what names a run."""
+        left_out = {f.name for f in fields(self) if f.metadata.get("later") and getattr(self, f.name) == f.default}
+        left_out |= self.idle()
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 def settle(settings: object, **values: object) -> None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lintf.checks import check_choice, check_int, check_real, settle
+from lintf.base import Model, Params
+from lintf.batch import Labelled, Prompts
+from lintf.checks import flag, one_of, real, whole
 from lintf.layers import affine, each_member, normal
-from lintf.logistic import Labelled
-from lintf.model import Params
-from lintf.prompts import Prompts
-from lintf.sampling import fixed_prompts
-
-if TYPE_CHECKING:
-    from lintf.member import Task
+from lintf.task import Task, fixed_prompts
 
 ATTENTION = ("linear", "softmax")
 READOUTS = ("y", "w")
@@ -26,7 +21,7 @@ TESTS = 1000  # prompts on which `observe` measures
 
 
 @dataclass(frozen=True)
-class Encoder:
+class Encoder(Model):
     """Reads the tokens r_i = (x_i, y_i), the last one with y = 0, and answers from the last position:
 
         h_i = W_in r_i + b_in + position_i            in `width` dimensions
@@ -48,33 +43,21 @@ class Encoder:
     learned positions, drawn from N(0, 1); 0 for none.
     """
 
-    keep_weights: ClassVar[bool] = True
-
-    d: int = 5
-    n_layer: int = 2
-    width: int = 64
-    n_head: int = 4
-    attention: str = "linear"
-    norm: bool = False
-    mlp: bool = False
-    mask_query: bool = False
-    clip: float | None = None
-    init_std: float = 0.02
-    readout: str = "y"
-    positions: int = 0
+    d: int = whole(5)
+    n_layer: int = whole(2, low=0)
+    width: int = whole(64)
+    n_head: int = whole(4)
+    attention: str = one_of("linear", ATTENTION)
+    norm: bool = flag(False)
+    mlp: bool = flag(False)
+    mask_query: bool = flag(False)
+    clip: float | None = real(None, above=True)
+    init_std: float = real(0.02)
+    readout: str = one_of("y", READOUTS)
+    positions: int = whole(0, low=0)
 
     def __post_init__(self) -> None:
-        settle(self, d=check_int("d", self.d, 1), n_layer=check_int("n_layer", self.n_layer, 0))
-        for name in ("width", "n_head"):
-            settle(self, **{name: check_int(name, getattr(self, name), 1)})
-        check_choice("attention", self.attention, ATTENTION)
-        check_choice("readout", self.readout, READOUTS)
-        settle(self, positions=check_int("positions", self.positions, 0))
-        for name in ("norm", "mlp", "mask_query"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        settle(self, clip=None if self.clip is None else check_real("clip", self.clip, low=0.0, above=True))
-        settle(self, init_std=check_real("init_std", self.init_std, low=0.0))
+        super().__post_init__()
         if self.width % self.n_head:
             raise ValueError(f"width must be a multiple of n_head = {self.n_head}, got {self.width}")
 
@@ -86,10 +69,6 @@ class Encoder:
     @property
     def form(self) -> str:
         return {"y": "tokens", "w": "labels"}[self.readout]
-
-    @property
-    def config(self) -> dict:
-        return asdict(self)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -111,6 +90,7 @@ class Encoder:
 
     def check_fit(self, task: Task) -> None:
         """Raises ValueError for a task with more tokens than positions."""
+        super().check_fit(task)
         if self.positions and self.positions < task.N + 1:
             raise ValueError(f"positions must be at least N + 1 = {task.N + 1}, or 0 for none, got {self.positions}")
 
@@ -132,7 +112,7 @@ class Encoder:
     def predict(self, params: Params, prompts: Prompts | Labelled) -> Tensor:
         """(..., B): the answer to each query, or (..., B, d): weights. Prompts have the leading axes of the parameters,
         or none."""
-        self._check(params, prompts)
+        self.check(params, prompts)
         out = each_member(self._answers, params, self.shapes, prompts.Z)
         return out if self.readout == "w" else out[..., 0]
 
@@ -256,12 +236,11 @@ class Encoder:
             out = q @ (k.mT @ v / math.sqrt(k.shape[-1]))  # n scores for each of n tokens are not needed
         return out.transpose(1, 2).flatten(-2)
 
-    def loss(self, params: Params, prompts: Prompts | Labelled, backend: str = "auto") -> Tensor:
+    def loss(self, params: Params, prompts: Prompts | Labelled) -> Tensor:
         """Mean squared error over the prompts, and over the d weights, one number per ensemble member."""
-        out = self.predict(params, prompts)
-        if self.readout == "w":
-            return (out - prompts.w).square().mean((-2, -1))
-        return (out - prompts.y).square().mean(-1)
+        if self.readout == "y":
+            return super().loss(params, prompts)
+        return (self.predict(params, prompts) - prompts.w).square().mean((-2, -1))
 
     def observe(self, params: Params, task: Task) -> Params:
         """What a run records: the mean squared error on 1000 prompts of the task."""
@@ -269,18 +248,13 @@ class Encoder:
             tests = fixed_prompts(task, 10, TESTS // 10, self.form, params["in"].dtype).to(params["in"].device)
             return {"test_loss": self.loss(params, tests)}
 
-    def _check(self, params: Params, prompts: Prompts | Labelled) -> None:
-        kind = Labelled if self.readout == "w" else Prompts
-        if not isinstance(prompts, kind):
-            raise ValueError(f"readout = {self.readout!r} needs {kind.__name__}, got {type(prompts).__name__}")
-        lead = params["in"].dim() - 2 if "in" in params else 0
-        if {name: tuple(p.shape[lead:]) for name, p in params.items()} != self.shapes:
-            raise ValueError(f"parameters { ({n: tuple(p.shape) for n, p in params.items()}) } do not fit {self}")
-        if prompts.d != self.d:
-            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+    def check(self, params: Params, prompts: Prompts | Labelled) -> torch.Size:
+        """Also the number of tokens."""
+        lead = super().check(params, prompts)
         if self.positions and prompts.Z.shape[-2] > self.positions:
             tokens = prompts.Z.shape[-2]
             raise ValueError(f"positions must be at least the number of tokens, {tokens}, or 0, got {self.positions}")
+        return lead
 
 
 def _with_one(m: Tensor, entries: int) -> Tensor:

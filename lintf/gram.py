@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lintf import kernel
+from lintf.batch import Gram
 from lintf.checks import check_choice
-from lintf.prompts import Gram
 from lintf.series import Series, times
 
 BACKENDS = ("auto", "kernel", "plain")

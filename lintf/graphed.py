@@ -13,8 +13,8 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from lintf.member import Batch, Model
-from lintf.model import Params
+from lintf.base import Model, Params
+from lintf.batch import Batch
 
 Loss = Callable[[Model, Params, Batch], Tensor]  # (E,)
 AFTER = 10  # so often a step must have been the same before it is captured; it has warmed up by then

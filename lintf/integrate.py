@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import torch
 
-from lintf.prompts import Gram, LinearRegression, roots
+from lintf.batch import Gram
+from lintf.prompts import LinearRegression, roots
 
 
 def integrate(tasks: Sequence[LinearRegression], gram: Gram) -> Gram:

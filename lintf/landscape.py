@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -19,16 +18,14 @@ from torch.func import grad, grad_and_value, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel  # fast attention has no second derivative
 
 from lintf import kernel, linear_series, nonlinear_series
+from lintf.base import Model, Params
+from lintf.batch import Batch, Gram
 from lintf.checks import check_choice, check_int
 from lintf.gram import BACKENDS
-from lintf.logistic import Labelled
 from lintf.looped import Looped
-from lintf.member import Batch, Model, Task
-from lintf.model import LinearTransformer, Params
+from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer
-from lintf.prompts import Gram
-from lintf.sampling import sample_ensemble
-from lintf.sentences import Sentences
+from lintf.task import Task, sample_ensemble
 
 CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
 DIRECTIONS = 32  # second derivatives of torch.func, or gradients of snapshots, that are computed at once
@@ -36,7 +33,7 @@ DIRECTIONS = 32  # second derivatives of torch.func, or gradients of snapshots, 
 
 def gradient(model: Model, params: Params, prompts: Batch) -> Params:
     """Of the loss: for every ensemble member of the parameters or the prompts, its own."""
-    lead = torch.broadcast_shapes(_lead(model, params), _axes(prompts))
+    lead = torch.broadcast_shapes(model.check_params(params), prompts.lead)
     own = {n: p.detach().expand(*lead, *model.shapes[n]).clone().requires_grad_() for n, p in params.items()}
     with torch.enable_grad():
         loss = model.loss(own, prompts).sum()
@@ -50,7 +47,7 @@ def gradient_noise(
     """(n, size): the vectors g_B - g, for the gradients g_B on n batches of B fresh prompts and the mean gradient g,
     estimated by the one on `reference` other prompts. The parameters have no leading axes here; their entries come in
     order. They and the generator live on the CPU."""
-    if _lead(model, params):
+    if model.check_params(params):
         raise ValueError(f"params must have no leading axes for the gradient noise, got {_shapes(params)}")
     B, n, reference = check_int("B", B, 1), check_int("n", n, 1), check_int("reference", reference, 1)
     dtype, at_once = next(iter(params.values())).dtype, max(1, CHUNK // B)
@@ -58,7 +55,7 @@ def gradient_noise(
     def gradients(batches: int, size: int) -> Tensor:
         """(batches, all parameters), on batches of that size"""
         drawn = sample_ensemble([task], batches * size, [generator], model.form, dtype)
-        found = gradient(model, params, _split(drawn, batches))
+        found = gradient(model, params, drawn.member(0).split(batches))
         return torch.cat([g.flatten(1) for g in found.values()], 1)
 
     parts = [min(CHUNK, reference - first) for first in range(0, reference, CHUNK)]
@@ -111,7 +108,7 @@ def along(
         return tuple(part.view(lead) for part in found)
 
     def one(p: Params, v: Params) -> tuple[Tensor, Tensor, Tensor]:
-        slopes = grad_and_value(lambda q: model.loss(q, prompts, "plain"))
+        slopes = grad_and_value(lambda q: model.loss(q, prompts))
         (gradient, loss), (turned, _) = jvp(slopes, (p,), (v,))
         return loss, *(sum((g[n] * v[n]).sum() for n in v) for g in (gradient, turned))
 
@@ -124,7 +121,8 @@ def directional_smoothness(
 ) -> tuple[Tensor, Tensor]:
     """(T - 1,) each, for the parameters (T, shape) at T successive steps: the second derivative of the loss along the
     unit vector of each step taken, and the norm of the gradient at its start. A step of length 0 gives nan."""
-    if len(_lead(model, snapshots)) != 1 or _lead(model, snapshots)[0] < 2:
+    lead = model.check_params(snapshots)
+    if len(lead) != 1 or lead[0] < 2:
         raise ValueError(f"snapshots must have no leading axes but that of T >= 2 steps, got {_shapes(snapshots)}")
     here = {n: p[:-1] for n, p in snapshots.items()}
     steps = {n: p.diff(dim=0) for n, p in snapshots.items()}
@@ -168,7 +166,7 @@ def _func_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
     """Each parameter tensor by itself: a derivative goes through nothing but what depends on that tensor."""
 
     def of(name: str) -> Tensor:
-        slopes = grad(lambda p: model.loss({**params, name: p}, prompts, "plain"))
+        slopes = grad(lambda p: model.loss({**params, name: p}, prompts))
 
         def entry(direction: Tensor) -> Tensor:
             return (jvp(slopes, (params[name],), (direction,))[1] * direction).sum()
@@ -204,50 +202,18 @@ def _compiled(model: Model, params: Params, prompts: Batch, backend: str) -> boo
 
 def _flat(model: Model, params: Params, prompts: Batch) -> tuple[torch.Size, Params]:
     """The leading axes, and the parameters with these made one."""
-    lead = _lead(model, params)
-    if 0 in lead or _axes(prompts):
+    lead = model.check(params, prompts)
+    if 0 in lead or prompts.lead:
         raise ValueError(f"there must be parameters, got leading axes {tuple(lead)}, and prompts without leading axes")
     if isinstance(model, Looped) and model.loops > model.T:
         raise ValueError(
             f"T must be loops = {model.loops} for second derivatives, got {model.T}: the gradient stops there"
         )
-    if not isinstance(prompts, Sentences) and prompts.d != model.d:  # sentences are the numbers of their tokens
-        raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {model.d}")
-    kinds = {(t.dtype, t.device) for t in (*params.values(), *_tensors(prompts).values()) if t.is_floating_point()}
+    kinds = {(t.dtype, t.device) for t in (*params.values(), *prompts.tensors.values()) if t.is_floating_point()}
     if len(kinds) > 1:
         raise ValueError(f"parameters and prompts must have one dtype and device, got {sorted(map(str, kinds))}")
     return lead, {n: p.detach().reshape(-1, *model.shapes[n]) for n, p in params.items()}
 
 
-def _lead(model: Model, params: Params) -> torch.Size:
-    leads = {p.shape[: p.dim() - len(model.shapes[n])] for n, p in params.items() if n in model.shapes}
-    fits = all(p.shape[p.dim() - len(model.shapes.get(n, ())) :] == model.shapes.get(n) for n, p in params.items())
-    if set(params) != set(model.shapes) or len(leads) > 1 or not fits:
-        raise ValueError(f"parameters of shapes {_shapes(params)} do not fit {model}, which has {model.shapes}")
-    return leads.pop()
-
-
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
     return {name: tuple(p.shape) for name, p in params.items()}
-
-
-def _tensors(prompts: Batch) -> dict[str, Tensor]:
-    found = {f.name: getattr(prompts, f.name) for f in fields(prompts)}
-    return {name: t for name, t in found.items() if isinstance(t, Tensor)}
-
-
-def _axes(prompts: Batch) -> torch.Size:
-    """The leading axes of a batch."""
-    if isinstance(prompts, Labelled):
-        return prompts.w.shape[:-2]
-    return (prompts.next if isinstance(prompts, Sentences) else prompts.y).shape[:-1]
-
-
-def _split(prompts: Batch, batches: int) -> Batch:
-    """One batch (1, ...) of prompts as (batches, ...)."""
-    parts = {n: t[0] for n, t in _tensors(prompts).items()}
-    if isinstance(prompts, Gram):
-        parts = {n: t.unflatten(-1, (batches, -1)).movedim(-2, 0).contiguous() for n, t in parts.items()}
-    else:
-        parts = {n: t.unflatten(0, (batches, -1)) for n, t in parts.items()}
-    return replace(prompts, **parts)

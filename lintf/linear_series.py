@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lintf.batch import Gram
 from lintf.gram import apply, dot, left, product, through
-from lintf.prompts import Gram
 from lintf.series import Series, squares, start
 
 TOGETHER = 2**20  # entries of S along all directions at once: many enough for tensors, few enough for a cache

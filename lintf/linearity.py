@@ -24,10 +24,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from lintf.base import Params
+from lintf.batch import Prompts
 from lintf.checks import check_int
 from lintf.intervals import Estimate
-from lintf.model import LinearTransformer, Params
-from lintf.prompts import Prompts
+from lintf.model import LinearTransformer
 
 TEXT = Path(__file__).with_name("data") / "sample_text.txt"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

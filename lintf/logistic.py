@@ -11,32 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lintf.checks import check_choice, check_int, check_real, settle
+from lintf.batch import Labelled
+from lintf.checks import check_int, one_of, real, settle, whole
 from lintf.newton import logistic_newton
 from lintf.regression import ConditionedRegression
-from lintf.sampling import sample_ensemble
+from lintf.task import Task
 
 TARGETS = ("newton", "truth")
 
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """A batch of labelled points: Z (..., B, N+1, d+1), row i = (x_i, label -1 or 1), the last row a point without a
-    label (0), from which the answer is read, and w (..., B, d), the weights to be found."""
-
-    Z: Tensor
-    w: Tensor
-
-    @property
-    def d(self) -> int:
-        return self.Z.shape[-1] - 1
-
-    def to(self, where: torch.device | str | torch.dtype) -> Labelled:
-        return Labelled(self.Z.to(where), self.w.to(where))
-
-
 @dataclass(frozen=True)
-class LogisticRegression:
+class LogisticRegression(Task):
     """Prompts with labels sign(w.x), for x and w as in ConditionedRegression. What is to be found is, by `target`,
 
     newton  the minimum of mean_i log(1 + exp(-y_i v.x_i)) + mu/2 |v|^2 over v, for the N labelled points
@@ -45,19 +30,17 @@ class LogisticRegression:
     The paper's solution also knows the label of the last point, which its model does not get to see; this one does not.
     Raises ValueError for a field out of its range."""
 
-    may_differ: ClassVar[tuple[str, ...]] = ()
     forms: ClassVar[tuple[str, ...]] = ("labels",)
 
-    N: int = 25
-    d: int = 5
-    kappa: float = 1.0
-    mu: float = 0.01
-    target: str = "newton"
+    N: int = whole(25)
+    d: int = whole(5)
+    kappa: float = real(1.0, low=1.0)
+    mu: float = real(0.01, above=True)
+    target: str = one_of("newton", TARGETS)
 
     def __post_init__(self) -> None:
-        settle(self, N=check_int("N", self.N, 1), d=check_int("d", self.d, 1))
-        settle(self, kappa=self.points.kappa, mu=check_real("mu", self.mu, low=0.0, above=True))
-        check_choice("target", self.target, TARGETS)
+        super().__post_init__()
+        settle(self, kappa=self.points.kappa)  # where there are such points
 
     @property
     def points(self) -> ConditionedRegression:
@@ -67,20 +50,15 @@ class LogisticRegression:
     def label(self) -> str:
         return f"logistic-{self.target}-kappa{self.kappa:g}-N{self.N}-d{self.d}"
 
-    def sample(self, B: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Labelled:
-        """B prompts that share a covariance, from a CPU generator."""
-        batch = sample_ensemble([self], B, [generator], "labels", dtype)
-        return Labelled(batch.Z[0], batch.w[0])
-
     @staticmethod
-    def draw(
+    def draw_ensemble(
         tasks: Sequence[LogisticRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
         form: str,
         dtype: torch.dtype,
     ) -> Labelled:
-        """What sample_ensemble does, once its input is checked."""
+        """The prompts of a member share one covariance."""
         task = tasks[0]
         Z, w = ConditionedRegression.draw_weights([task.points] * len(tasks), B, rngs, torch.float64)
         X, labels = Z[..., :-1, :-1], torch.where(Z[..., :-1, -1] < 0, -1.0, 1.0)

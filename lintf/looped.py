@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lintf.checks import check_choice, check_int, settle
+from lintf.base import Model, Params
+from lintf.batch import Prompts
+from lintf.checks import check_int, flag, one_of, whole
 from lintf.layers import Pair, affine, each_member, normal
 from lintf.looped_cells import Layer, State, blocks, lstm
-from lintf.model import Params
-from lintf.prompts import Prompts
-from lintf.sampling import fixed_prompts
-
-if TYPE_CHECKING:
-    from lintf.member import Task
+from lintf.task import Task, fixed_prompts
 
 CELLS = ("block", "lstm")
 INJECT = ("add", "multiply")
@@ -29,7 +25,7 @@ Known = list[State | None] | None  # of each loop
 
 
 @dataclass(frozen=True)
-class Looped:
+class Looped(Model):
     """Reads a prompt as 2 N + 1 tokens of dimension d, x_1, (y_1, 0..0), x_2, (y_2, 0..0), ..., x_{N+1}, and loops
 
         e = W_in token + b_in,   z_0 = 0,   z_t = f(m z_{t-1} + e)          for t = 1..loops (the paper's b)
@@ -57,30 +53,21 @@ class Looped:
     that code; there the n last tokens are our n - 1. Raises ValueError for a field out of its range.
     """
 
-    form: ClassVar[str] = "tokens"
-    keep_weights: ClassVar[bool] = True
-
-    d: int = 5
-    n_layer: int = 1
-    width: int = 64
-    n_head: int = 4
-    loops: int = 20
-    T: int = 10
-    n_last_tokens: int = -1
-    positions: int = 101
-    inject: str = "add"
-    cell: str = "block"
-    untied: bool = False
+    d: int = whole(5)
+    n_layer: int = whole(1)
+    width: int = whole(64)
+    n_head: int = whole(4)
+    loops: int = whole(20)
+    T: int = whole(10)
+    n_last_tokens: int = whole(-1, low=-1)
+    positions: int = whole(101)
+    inject: str = one_of("add", INJECT)
+    cell: str = one_of("block", CELLS)
+    untied: bool = flag(False)
 
     def __post_init__(self) -> None:
-        for name in ("d", "n_layer", "width", "n_head", "loops", "positions"):
-            settle(self, **{name: check_int(name, getattr(self, name), 1)})
-        settle(self, T=check_int("T", self.T, 1, self.loops))
-        settle(self, n_last_tokens=check_int("n_last_tokens", self.n_last_tokens, -1))
-        check_choice("inject", self.inject, INJECT)
-        check_choice("cell", self.cell, CELLS)
-        if not isinstance(self.untied, bool):
-            raise ValueError(f"untied must be True or False, got {self.untied!r}")
+        super().__post_init__()
+        check_int("T", self.T, 1, self.loops)
         if self.untied and self.loops > self.T:
             raise ValueError(f"T must be loops = {self.loops} for an untied model, got {self.T}")
         if self.cell == "block" and self.width % self.n_head:
@@ -91,10 +78,8 @@ class Looped:
         parts = "-untied" * self.untied + f"-n{self.n_last_tokens}" * (self.n_last_tokens >= 0)
         return f"looped-{self.cell}-w{self.width}-L{self.n_layer}-b{self.loops}{parts}"
 
-    @property
-    def config(self) -> dict:
-        """All fields but n_head for an LSTM, where it changes nothing."""
-        return {name: v for name, v in asdict(self).items() if name != "n_head" or self.cell == "block"}
+    def idle(self) -> set[str]:
+        return {"n_head"} if self.cell == "lstm" else set()
 
     @property
     def grows(self) -> tuple[str, ...]:
@@ -114,6 +99,7 @@ class Looped:
 
     def check_fit(self, task: Task) -> None:
         """Raises ValueError for a task with more tokens than positions, or fewer than n_last_tokens."""
+        super().check_fit(task)
         self._check_positions(2 * task.N + 1)
         self._check_mask(2 * task.N + 1)
 
@@ -173,10 +159,10 @@ class Looped:
             found.append(self._f(h, stages[t % len(stages)], params["last_norm"])[0])
         return torch.stack(found)
 
-    def loss(self, params: Params, prompts: Prompts, backend: str = "auto") -> Tensor:
+    def loss(self, params: Params, prompts: Prompts) -> Tensor:
         """Mean squared error over prompts, positions and the last T loops, one number per ensemble member. Of prompts
         with fewer than n_last_tokens tokens, with which a curriculum may begin, all of z is passed on."""
-        self._check(params, prompts)
+        self.check(params, prompts)
         out = self._outputs(params, prompts, self.loops, self.T)
         return (out - prompts.labels.unsqueeze(-3)).square().mean((-3, -2, -1))
 
@@ -259,19 +245,15 @@ class Looped:
             z, state = lstm(h, layers, past, rows)
         return normal(z, norm.unbind()), state
 
-    def _check(self, params: Params, prompts: Prompts) -> None:
-        if not isinstance(prompts, Prompts):
-            raise ValueError(f"prompts must be Prompts, got {type(prompts).__name__}")
-        lead = params["in"].dim() - 2 if "in" in params else 0
-        if {name: tuple(p.shape[lead:]) for name, p in params.items()} != self.shapes:
-            raise ValueError(f"parameters { ({n: tuple(p.shape) for n, p in params.items()}) } do not fit {self}")
-        if prompts.d != self.d:
-            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+    def check(self, params: Params, prompts: Prompts) -> torch.Size:
+        """Also the number of tokens."""
+        lead = super().check(params, prompts)
         self._check_positions(2 * prompts.N + 1)
+        return lead
 
     def _check_path(self, params: Params, prompts: Prompts, loops: int | None) -> int:
         """How many loops, once all fits together."""
-        self._check(params, prompts)
+        self.check(params, prompts)
         self._check_mask(2 * prompts.N + 1)
         return check_int("loops", self.loops if loops is None else loops, 1, self.loops if self.untied else None)
 

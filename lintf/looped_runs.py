@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lintf.batch import Prompts
 from lintf.checks import check_int, check_real
 from lintf.looped import Looped
 from lintf.newton import SteepestDescent
-from lintf.prompts import LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 from lintf.settings import Training
 from lintf.several import Plan
 from lintf.solvers import LeastSquares, squared_error

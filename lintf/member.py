@@ -2,72 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import hashlib
+import importlib
+import inspect
+import sys
+import textwrap
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Protocol
-
-import numpy as np
-import torch
-from torch import Tensor
+from types import FunctionType
 
 from lintf import store
-from lintf.checks import check_choice, check_int, settle
+from lintf.base import Model
+from lintf.checks import Checked, check_choice, check_int, settle
 from lintf.encoder import Encoder
-from lintf.logistic import Labelled, LogisticRegression
+from lintf.logistic import LogisticRegression
 from lintf.looped import Looped
-from lintf.model import LinearTransformer, Params
+from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 from lintf.recall import RecallTransformer
 from lintf.regression import ConditionedRegression
-from lintf.sentences import Recall, Sentences
+from lintf.sentences import Recall
 from lintf.settings import Training
+from lintf.task import Task
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped)
 TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
-KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
-Batch = Gram | Prompts | Sentences | Labelled
-
-
-class Task(Protocol):
-    """The law of the prompts: a frozen dataclass. Tasks that differ in nothing but the fields `may_differ` can be drawn
-    side by side."""
-
-    may_differ: ClassVar[tuple[str, ...]]
-    forms: ClassVar[tuple[str, ...]]  # in which it can be drawn
-    d: int  # the dimension of what a model gets
-
-    @property
-    def label(self) -> str: ...
-
-    @staticmethod
-    def draw(
-        tasks: Sequence[Task], B: int, rngs: Sequence[np.random.SFC64], form: str, dtype: torch.dtype
-    ) -> Batch: ...
-
-
-class Model(Protocol):
-    """What `fit` trains: a frozen dataclass, a pure function of its parameters. `form` is that of its prompts."""
-
-    d: int
-    form: str
-    keep_weights: bool  # whether a run stores the parameters after the last step, beside what `observe` gives
-
-    @property
-    def label(self) -> str: ...
-
-    @property
-    def config(self) -> dict: ...
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]: ...
-
-    def init(self, generator: torch.Generator, dtype: torch.dtype) -> Params: ...
-
-    def loss(self, params: Params, prompts: Batch, backend: str = "auto") -> Tensor: ...
-
-    def observe(self, params: Params, task: Task) -> Params: ...  # what a run records, each with the leading axes first
+KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}  # by their names in stored configurations
 
 
 @dataclass(frozen=True)
@@ -81,33 +42,23 @@ class Member:
 
     def __post_init__(self) -> None:
         settle(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
-        for name, kinds in (("model", MODELS), ("task", TASKS)):
-            if type(getattr(self, name)) not in kinds:
-                names = ", ".join(kind.__name__ for kind in kinds)
-                raise ValueError(f"{name} must be one of {names}, got {getattr(self, name)!r}")
-        if self.model.d != self.task.d:
-            raise ValueError(f"model with d = {self.model.d} and task with d = {self.task.d} do not fit")
+        for name, kind in (("model", Model), ("task", Task)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         for name, *_ in self.training.curriculum:
             numbers = [field.name for field in fields(self.task) if type(getattr(self.task, field.name)) is int]
-            check_choice("curriculum", name, (*numbers, *getattr(self.model, "grows", ())))
+            check_choice("curriculum", name, (*numbers, *self.model.grows))
         self.training.model_stage(self.model, 0)  # raises where the model cannot start so small
-        if self.model.form not in self.task.forms:
-            names = type(self.model).__name__, type(self.task).__name__
-            said = f"{names[0]} and {names[1]} do not fit: it trains on the form {self.model.form!r}"
-            raise ValueError(f"{said}, these prompts have {' and '.join(map(repr, self.task.forms))}")
-        if isinstance(self.model, Encoder | Looped | RecallTransformer):
-            self.model.check_fit(self.task)
-        if self.training.pool is not None and self.model.form != "sentences":
-            raise ValueError(f"pool must be None for {type(self.task).__name__}, got {self.training.pool}")
-        if self.training.integrate and not (self.model.form == "gram" and self.task.noise_std == 0):
-            raise ValueError("integrate needs a LinearTransformer with linear attention, and noise_std = 0")
+        self.model.check_fit(self.task)
+        if self.training.integrate:
+            self.task.check_integrate(self.model.form)
 
     @property
     def config(self) -> dict:
         return {
-            "model": {"kind": type(self.model).__name__, **self.model.config},
-            "task": {"kind": type(self.task).__name__, **asdict(self.task)},
-            "training": self.training.config(),
+            "model": {"kind": kind_of(type(self.model)), **self.model.config},
+            "task": {"kind": kind_of(type(self.task)), **self.task.config},
+            "training": self.training.config,
             "seed": self.seed,
         }
 
@@ -119,10 +70,49 @@ class Member:
 
     @staticmethod
     def of(config: dict) -> Member:
-        """The inverse of `config`."""
+        """The inverse of `config`. Raises ValueError for a class that cannot be had here."""
 
-        def build(given: dict) -> Model | Task:
+        def build(given: dict) -> Checked:
             given = dict(given)
-            return KINDS[given.pop("kind")](**given)
+            return class_of(given.pop("kind"))(**given)
 
         return Member(build(config["model"]), build(config["task"]), Training(**config["training"]), config["seed"])
+
+
+def kind_of(cls: type) -> str:
+    """The name of a model's or task's class in a configuration. One from outside of this package is named with its
+    module, and with a digest of its code: another definition is another kind."""
+    if KINDS.get(cls.__name__) is cls:
+        return cls.__name__
+    return f"{cls.__module__}:{cls.__qualname__}:{_code(cls)}"
+
+
+def class_of(kind: str) -> type:
+    """The inverse of `kind_of`. Raises ValueError, naming the class, where it is not here or has another definition."""
+    if kind in KINDS:
+        return KINDS[kind]
+    module, _, rest = kind.partition(":")
+    name = rest.partition(":")[0]
+    try:
+        found = sys.modules.get(module) or importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name or kind} of {module} cannot be imported here ({error})") from error
+    if kind_of(found) != kind:
+        raise ValueError(f"{name} of {module} has another definition here")
+    return found
+
+
+def _code(cls: type) -> str:
+    """Eight hex digits that change with the methods of a class, and of those that it inherits from outside of lintf."""
+    sources = []
+    for owner in cls.__mro__:
+        if owner is object or owner.__module__.partition(".")[0] == "lintf":
+            continue
+        for attribute in vars(owner).values():
+            method = attribute.fget if isinstance(attribute, property) else getattr(attribute, "__func__", attribute)
+            method = inspect.unwrap(method) if callable(method) else method
+            if isinstance(method, FunctionType) and method.__code__.co_filename != "<string>":  # as dataclasses write
+                sources.append(textwrap.dedent(inspect.getsource(method)))
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:8]

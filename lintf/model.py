@@ -13,22 +13,23 @@ P and Q are the upper left d x d blocks of the papers' matrices, whose other ent
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lintf import gram
-from lintf.checks import check_choice, check_int, check_real, settle
-from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.base import Model, Params
+from lintf.batch import Gram, Prompts
+from lintf.checks import flag, one_of, real, whole
+from lintf.prompts import LinearRegression
 
 ATTENTION = ("linear", "relu", "softmax")
-Params = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class LinearTransformer:
+class LinearTransformer(Model):
     """A transformer without MLP or normalisation, as a pure function of its parameters {"P", "Q"}: (..., L, H, d, d).
 
     Leading axes of the parameters are ensemble members; prompts have the same ones, or none (shared by all).
@@ -41,32 +42,18 @@ class LinearTransformer:
 
     keep_weights: ClassVar[bool] = False  # `observe` records them all
 
-    d: int = 5
-    n_layer: int = 3
-    n_head: int = 1
-    attention: str = "linear"
-    init_std: float = 1e-4  # a standard deviation (the original code calls it var)
-    free_P: bool = True  # False: P = 0, the covariates stay as they are, and {"Q"} are all parameters
-    tied: bool = False
-
-    def __post_init__(self) -> None:
-        settle(self, **{name: check_int(name, getattr(self, name), 1) for name in ("d", "n_layer", "n_head")})
-        settle(self, init_std=check_real("init_std", self.init_std, low=0.0))
-        check_choice("attention", self.attention, ATTENTION)
-        for name in ("free_P", "tied"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+    d: int = whole(5)
+    n_layer: int = whole(3)
+    n_head: int = whole(1)
+    attention: str = one_of("linear", ATTENTION)
+    init_std: float = real(1e-4)  # a standard deviation (the original code calls it var)
+    free_P: bool = flag(True, later=True)  # False: P = 0, the covariates stay as they are, {"Q"} are all parameters
+    tied: bool = flag(False, later=True)
 
     @property
     def label(self) -> str:
         heads = f"-H{self.n_head}" if self.n_head > 1 else ""
         return f"{self.attention}-L{self.n_layer}{heads}" + "-P0" * (not self.free_P) + "-tied" * self.tied
-
-    @property
-    def config(self) -> dict:
-        """All fields; the later ones where they are not the default, so that older runs keep their names."""
-        later = ("free_P", "tied")
-        return {k: v for k, v in asdict(self).items() if k not in later or v != getattr(LinearTransformer, k)}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -98,7 +85,8 @@ class LinearTransformer:
 
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
         """(..., B): the answer to each query."""
-        P, Q = self._fitting(params, prompts)
+        self.check(params, prompts)
+        P, Q = self.layers(params)
         if isinstance(prompts, Gram):
             return gram.predict(P, Q, prompts)
         return -_last_entry(P, Q, prompts.Z, self.attention)
@@ -106,33 +94,20 @@ class LinearTransformer:
     def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:
         """Mean squared error over the prompts, one number per ensemble member. backend: see gram.mse; "plain" for
         second derivatives."""
-        P, Q = self._fitting(params, prompts)
-        if isinstance(prompts, Gram):
-            return gram.mse(P, Q, prompts, backend)
-        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
+        if not isinstance(prompts, Gram):
+            return super().loss(params, prompts)
+        self.check(params, prompts)
+        return gram.mse(*self.layers(params), prompts, backend)
 
-    def _fitting(self, params: Params, prompts: Prompts | Gram) -> tuple[Tensor, Tensor]:
-        """P and Q of all layers, if they and the prompts fit this model."""
-        if set(params) != set(self.shapes):
-            raise ValueError(f"parameters {sorted(params)} do not fit {self}")
-        if any(p.shape[-4:] != self.shapes["Q"] or p.shape != params["Q"].shape for p in params.values()):
-            raise ValueError(f"parameters of shapes {[tuple(p.shape) for p in params.values()]} do not fit {self}")
-        if prompts.d != self.d:
-            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+    def check(self, params: Params, prompts: Prompts | Gram) -> torch.Size:
+        """Tokens fit every attention, statistics linear attention only."""
         if isinstance(prompts, Gram) and self.attention != "linear":
             raise ValueError(f"{self.attention} attention needs tokens: Gram statistics describe linear attention only")
-        return self.layers(params)
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A model with its parameters: a predictor like those of solvers.py."""
-
-    model: LinearTransformer
-    params: Params
-
-    def predict(self, prompts: Prompts | Gram) -> Tensor:
-        return self.model.predict(self.params, prompts)
+        if not isinstance(prompts, Prompts | Gram):
+            raise ValueError(f"LinearTransformer needs Prompts or Gram, got {type(prompts).__name__}")
+        if prompts.d != self.d:
+            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+        return self.check_params(params)
 
 
 def _last_entry(P: Tensor, Q: Tensor, Z: Tensor, attention: str) -> Tensor:

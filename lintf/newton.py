@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from lintf.batch import Gram, Prompts
 from lintf.checks import check_int, check_real, settle
-from lintf.prompts import Gram, Prompts
 
 DECREMENT = 1e-10  # at which a logistic problem is solved
 LONGEST = 1000  # steps of logistic_newton

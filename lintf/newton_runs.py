@@ -8,10 +8,10 @@ from itertools import product
 
 import numpy as np
 
+from lintf.base import FittedModel
 from lintf.checks import check_choice, check_list
 from lintf.encoder import Encoder
 from lintf.logistic import LogisticRegression
-from lintf.model import Trained
 from lintf.regression import ConditionedRegression
 from lintf.settings import Training
 from lintf.several import Plan, fit_all
@@ -75,9 +75,9 @@ def trained(
     return fit_all(plans, each, device)
 
 
-def predictor(plan: Plan, run: History, **changes: object) -> Trained:
+def predictor(plan: Plan, run: History, **changes: object) -> FittedModel:
     """The models of all seeds as one predictor, in float64, with changed fields where some are given."""
-    return Trained(replace(plan[0], **changes), {name: p.double() for name, p in run.final.items()})
+    return FittedModel(replace(plan[0], **changes), {name: p.double() for name, p in run.final.items()})
 
 
 def steps_worth(errors: np.ndarray, curve: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ attention does regression on them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -16,39 +16,29 @@ import torch
 from torch import Tensor
 
 from lintf import randoms
-from lintf.checks import check_choice, check_int, check_real, settle
+from lintf.base import Model, Params
+from lintf.batch import Prompts
+from lintf.checks import real, whole
 from lintf.gram import apply, left, product
-from lintf.model import Params
-from lintf.prompts import Prompts
-from lintf.sampling import sample_ensemble
+from lintf.task import Task
 
 
 @dataclass(frozen=True)
-class NonlinearRegression:
+class NonlinearRegression(Task):
     """Prompts y = w.f(x) with x ~ N(0, I_d), w ~ N(0, I_d) drawn anew in each, and one f for all prompts: an MLP with a
     ReLU layer of `hidden` units and d outputs, whose weights and biases are uniform within +-1 / sqrt(fan-in), drawn
     from `mlp_seed`. Raises ValueError for a field out of its range."""
 
     may_differ: ClassVar[tuple[str, ...]] = ("mlp_seed",)
-    forms: ClassVar[tuple[str, ...]] = ("tokens",)
 
-    N: int = 20
-    d: int = 5
-    hidden: int = 10
-    mlp_seed: int = 0
-
-    def __post_init__(self) -> None:
-        settle(self, **{name: check_int(name, getattr(self, name), 1) for name in ("N", "d", "hidden")})
-        settle(self, mlp_seed=check_int("mlp_seed", self.mlp_seed, 0, 2**32 - 1))
+    N: int = whole(20)
+    d: int = whole(5)
+    hidden: int = whole(10)
+    mlp_seed: int = whole(0, low=0, high=2**32 - 1)
 
     @property
     def label(self) -> str:
         return f"mlp{self.hidden}-N{self.N}-d{self.d}"
-
-    def sample(self, B: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Prompts:
-        """B prompts, from a CPU generator."""
-        batch = sample_ensemble([self], B, [generator], "tokens", dtype)
-        return Prompts(batch.Z[0], batch.y[0])
 
     def features(self, x: Tensor) -> Tensor:
         """f(x) for floating-point x (..., d, n), column by column."""
@@ -57,14 +47,14 @@ class NonlinearRegression:
         return _mlp({name: p.to(x) for name, p in _target(self).items()}, x)
 
     @staticmethod
-    def draw(
+    def draw_ensemble(
         tasks: Sequence[NonlinearRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
         form: str,
         dtype: torch.dtype,
     ) -> Prompts:
-        """What sample_ensemble does, once its input is checked."""
+        """The labels of member e by the features of tasks[e]."""
         N, d = tasks[0].N, tasks[0].d
         sizes = [d * (N + 1), d]
         z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
@@ -78,7 +68,7 @@ class NonlinearRegression:
 
 
 @dataclass(frozen=True)
-class MLPTransformer:
+class MLPTransformer(Model):
     """An MLP on the covariates of every token, then linear attention with full (d+1) x (d+1) matrices P, Q:
 
         x <- W2 relu(W1 x + b1) + b2        then in every layer        Z <- Z + Z Q C^T C P^T / N ,
@@ -90,25 +80,16 @@ class MLPTransformer:
     that the attention sees is C^T C, so the layers cost the same for any N.
     """
 
-    d: int = 5
-    n_layer: int = 3
-    hidden: int = 30
-    init_std: float = 0.1  # of P and Q, a standard deviation
-
-    form: ClassVar[str] = "tokens"
     keep_weights: ClassVar[bool] = False  # `observe` records them all
 
-    def __post_init__(self) -> None:
-        settle(self, **{name: check_int(name, getattr(self, name), 1) for name in ("d", "n_layer", "hidden")})
-        settle(self, init_std=check_real("init_std", self.init_std, low=0.0))
+    d: int = whole(5)
+    n_layer: int = whole(3)
+    hidden: int = whole(30)
+    init_std: float = real(0.1)  # of P and Q, a standard deviation
 
     @property
     def label(self) -> str:
         return f"mlp{self.hidden}-linear-L{self.n_layer}"
-
-    @property
-    def config(self) -> dict:
-        return asdict(self)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -133,7 +114,7 @@ class MLPTransformer:
 
     def predict(self, params: Params, prompts: Prompts) -> Tensor:
         """(..., B): the answer to each query. Raises ValueError where parameters and prompts do not fit the model."""
-        self._check(params, prompts)
+        self.check(params, prompts)
         N, d, Z = prompts.N, prompts.d, self.tokens(params, prompts)
         C, z = Z[..., :N, :], Z[..., N, :]  # (..., d+1, N, B), (..., d+1, B)
         G = product(C, C.transpose(-3, -2))  # (..., d+1, d+1, B)
@@ -145,20 +126,6 @@ class MLPTransformer:
             if layer < self.n_layer - 1:
                 G = product(product(A, G), A.transpose(-3, -2))
         return -z[..., d, :]
-
-    def loss(self, params: Params, prompts: Prompts, backend: str = "auto") -> Tensor:
-        """Mean squared error over the prompts, one number per ensemble member. There is one backend only."""
-        check_choice("backend", backend, ("auto", "plain"))
-        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
-
-    def _check(self, params: Params, prompts: Prompts) -> None:
-        lead = params["P"].dim() - 3 if "P" in params else 0
-        if {name: tuple(p.shape[lead:]) for name, p in params.items()} != self.shapes:
-            raise ValueError(f"parameters { ({n: tuple(p.shape) for n, p in params.items()}) } do not fit {self}")
-        if not isinstance(prompts, Prompts):
-            raise ValueError(f"{type(self).__name__} needs tokens, got {type(prompts).__name__}")
-        if prompts.d != self.d:
-            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
 
 
 def _mlp(params: Params, x: Tensor) -> Tensor:

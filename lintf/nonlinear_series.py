@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lintf.base import Params
+from lintf.batch import Prompts
 from lintf.gram import apply, left, product
-from lintf.model import Params
 from lintf.nonlinear import MLPTransformer
-from lintf.prompts import Prompts
 from lintf.series import Series, squares, start, times
 
 TOGETHER = 32  # directions at once: they stay in the processor's cache

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from lintf import isotropic
+from lintf.base import Params
+from lintf.batch import Gram
 from lintf.checks import check_int, check_real
 from lintf.isotropic import Isotropic
-from lintf.model import LinearTransformer, Params
-from lintf.prompts import Gram
+from lintf.model import LinearTransformer
 from lintf.rotation import rotated_task, rotation, whitened
 from lintf.settings import Training
 from lintf.several import Plan

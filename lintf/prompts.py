@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -18,76 +18,17 @@ import torch
 from torch import Tensor
 
 from lintf import kernel, randoms
-from lintf.checks import check_choice, check_int, check_real, settle
-from lintf.sampling import sample_ensemble
+from lintf.batch import Gram, Prompts
+from lintf.checks import one_of, real, settle, whole
+from lintf.task import Task
 
 MODES = ("normal", "sphere", "gamma")
 GAMMA_SHAPE = 0.1
 Matrix = tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Gram:
-    """What linear attention knows of a batch of prompts. The batch is the last axis, because every operation on
-    the statistics is the same small one for all prompts.
-
-    S: (..., d, d, B) sum_i x_i x_i^T        s: (..., d, B) sum_i y_i x_i
-    x: (..., d, B) the query                 y: (..., B) the query's label, which is to be predicted
-    N: how many examples went into the sums. Leading axes, if any, are ensemble members.
-    """
-
-    S: Tensor
-    s: Tensor
-    x: Tensor
-    y: Tensor
-    N: int
-
-    @property
-    def d(self) -> int:
-        return self.x.shape[-2]
-
-    def gram(self) -> Gram:
-        return self
-
-    def to(self, device: torch.device | str) -> Gram:
-        return replace(self, **{k: getattr(self, k).to(device) for k in ("S", "s", "x", "y")})
-
-
-@dataclass(frozen=True, eq=False)
-class Prompts:
-    """A batch of prompts as tokens.
-
-    Z: (..., B, N+1, d+1) row i is (x_i, y_i), the last row is the query (x_q, 0)        y: (..., B) its label
-    """
-
-    Z: Tensor
-    y: Tensor
-
-    @property
-    def N(self) -> int:
-        return self.Z.shape[-2] - 1
-
-    @property
-    def d(self) -> int:
-        return self.Z.shape[-1] - 1
-
-    @property
-    def labels(self) -> Tensor:
-        """(..., B, N+1): y_1, ..., y_N and the query's. Where the examples have label noise, so have the first N."""
-        return torch.cat((self.Z[..., :-1, -1], self.y.unsqueeze(-1)), -1)
-
-    def gram(self) -> Gram:
-        """The statistics of these very prompts."""
-        X, Y, x = self.Z[..., :-1, :-1], self.Z[..., :-1, -1:], self.Z[..., -1, :-1]
-        S, s = X.mT @ X, (X.mT @ Y)[..., 0]  # (..., B, d, d), (..., B, d)
-        return Gram(S.movedim(-3, -1).contiguous(), s.mT.contiguous(), x.mT.contiguous(), self.y, self.N)
-
-    def to(self, where: torch.device | str | torch.dtype) -> Prompts:
-        return Prompts(self.Z.to(where), self.y.to(where))
-
-
 @dataclass(frozen=True)
-class LinearRegression:
+class LinearRegression(Task):
     """Prompts y = w.x + noise, with w ~ N(0, Sigma_w) drawn anew in each, and x = C x' where C C^T = Sigma and x' goes
     by `mode`:
 
@@ -102,19 +43,17 @@ class LinearRegression:
     """
 
     may_differ: ClassVar[tuple[str, ...]] = ("Sigma", "Sigma_w")
-    forms: ClassVar[tuple[str, ...]] = ("tokens", "gram")
+    forms: ClassVar[tuple[str, ...]] = ("gram", "tokens")
 
-    N: int = 20
-    d: int = 5
-    mode: str = "normal"
+    N: int = whole(20)
+    d: int = whole(5)
+    mode: str = one_of("normal", MODES)
     Sigma: Matrix | None = None
     Sigma_w: Matrix | None = None
-    noise_std: float = 0.0
+    noise_std: float = real(0.0)
 
     def __post_init__(self) -> None:
-        settle(self, N=check_int("N", self.N, 1), d=check_int("d", self.d, 1))
-        settle(self, noise_std=check_real("noise_std", self.noise_std, low=0.0))
-        check_choice("mode", self.mode, MODES)
+        super().__post_init__()
         settle(self, **{name: _covariance(name, getattr(self, name), self.d) for name in ("Sigma", "Sigma_w")})
 
     @property
@@ -122,24 +61,19 @@ class LinearRegression:
         """For file names; what it leaves out is in the configuration's hash."""
         return f"{self.mode}-N{self.N}-d{self.d}" + ("" if self.Sigma is None else "-cov")
 
-    def sample(
-        self, B: int, generator: torch.Generator, form: str = "gram", dtype: torch.dtype = torch.float32
-    ) -> Gram | Prompts:
-        """B prompts. The generator lives on the CPU, so that a seed means the same prompts for every device."""
-        batch = sample_ensemble([self], B, [generator], form, dtype)
-        if form == "gram":
-            return Gram(batch.S[0], batch.s[0], batch.x[0], batch.y[0], batch.N)
-        return Prompts(batch.Z[0], batch.y[0])
+    def check_integrate(self, form: str) -> None:
+        if form != "gram" or self.noise_std:
+            raise ValueError("integrate needs a LinearTransformer with linear attention, and noise_std = 0")
 
     @staticmethod
-    def draw(
+    def draw_ensemble(
         tasks: Sequence[LinearRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
         form: str,
         dtype: torch.dtype,
     ) -> Gram | Prompts:
-        """What sample_ensemble does, once its input is checked."""
+        """As statistics, for Gaussian covariates without ever drawing the examples, or as tokens."""
         task = tasks[0]
         root, root_w = (roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
         if task.mode == "normal" and form == "gram":

@@ -9,7 +9,7 @@ a scatter: O(H) per sentence, and no tensor of one-hot tokens.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lintf.checks import check_choice, check_int, check_real, settle
-from lintf.model import ATTENTION, Params
-from lintf.sentences import Recall, Sentences, check_alpha
+from lintf.base import Model, Params
+from lintf.batch import Sentences
+from lintf.checks import check_int, checked, flag, one_of, real, whole
+from lintf.model import ATTENTION
+from lintf.sentences import Recall, check_alpha
 
 VARIANTS = ("origin", "reparam", "reparamW")
 RELU_SHIFT = 1e-8  # of the original code: with all weights 0 a ReLU would let no gradient through
@@ -27,7 +29,7 @@ TESTS = 512  # sentences, like the paper's, on which `observe` measures
 
 
 @dataclass(frozen=True)
-class RecallTransformer:
+class RecallTransformer(Model):
     """One layer of attention and a linear feed-forward layer, read at the last position:
 
         m = sum_h sigma(x_H^T W x_h) x_h        attention logits V m        feed-forward logits F (x_H + kappa m) ,
@@ -48,22 +50,17 @@ class RecallTransformer:
 
     form: ClassVar[str] = "sentences"
 
-    variant: str = "reparam"
-    attention: str = "linear"
-    kappa: float = 1.0
-    alpha: float = 0.0
-    vocab: int = 60
-    n_trigger: int = 5
-    keep_weights: bool = False  # record the parameters after the last step too, up to 230 kB in float64
+    variant: str = one_of("reparam", VARIANTS)
+    attention: str = one_of("linear", ATTENTION)
+    kappa: float = real(1.0)
+    alpha: float = checked(0.0, lambda _, value: check_alpha(value))
+    vocab: int = whole(60)
+    n_trigger: int = whole(5)
+    keep_weights: bool = flag(False, later=True)  # record the last parameters too, up to 230 kB in float64
 
     def __post_init__(self) -> None:
-        if not isinstance(self.keep_weights, bool):
-            raise ValueError(f"keep_weights must be True or False, got {self.keep_weights!r}")
-        check_choice("variant", self.variant, VARIANTS)
-        check_choice("attention", self.attention, ATTENTION)
-        settle(self, kappa=check_real("kappa", self.kappa, low=0.0), alpha=check_alpha(self.alpha))
-        settle(self, n_trigger=check_int("n_trigger", self.n_trigger, 1))
-        settle(self, vocab=check_int("vocab", self.vocab, self.n_trigger + 3))
+        super().__post_init__()
+        check_int("vocab", self.vocab, self.n_trigger + 3)
 
     @property
     def d(self) -> int:
@@ -73,11 +70,8 @@ class RecallTransformer:
     def label(self) -> str:
         return f"{self.variant}-{self.attention}-" + {0: "F", 1: "FA"}.get(self.kappa, f"kappa{self.kappa:g}")
 
-    @property
-    def config(self) -> dict:
-        """All fields but those that change nothing."""
-        fields, idle = asdict(self), {"alpha": self.variant == "origin", "keep_weights": not self.keep_weights}
-        return {name: value for name, value in fields.items() if not idle.get(name)}
+    def idle(self) -> set[str]:
+        return {"alpha"} if self.variant == "origin" else set()
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -89,6 +83,7 @@ class RecallTransformer:
 
     def check_fit(self, task: Recall) -> None:
         """Raises ValueError for a task whose sentences this model is not made for."""
+        super().check_fit(task)
         alike = self.vocab == task.vocab and self.n_trigger == task.n_trigger
         if not alike or (self.variant != "origin" and (self.alpha > 0) != (task.alpha > 0)):
             raise ValueError(f"{self} and {task} do not fit: vocab, n_trigger, or noise in only one of them")
@@ -98,9 +93,7 @@ class RecallTransformer:
 
     def weights(self, params: Params) -> tuple[Tensor, Tensor, Tensor]:
         """W (..., 2n, 2n), V and F (..., n, 2n)."""
-        lead = next(iter(params.values())).dim() - len(next(iter(self.shapes.values()))) if params else 0
-        if {name: tuple(p.shape[lead:]) for name, p in params.items()} != self.shapes:
-            raise ValueError(f"parameters { ({n: tuple(p.shape) for n, p in params.items()}) } do not fit {self}")
+        self.check_params(params)
         if self.variant == "origin":
             return params["W"], params["V"], params["F"]
         some = next(iter(params.values()))
@@ -129,7 +122,7 @@ class RecallTransformer:
         m = torch.zeros_like(u).scatter_add(-1, z, a).scatter_add(-1, before, a[..., 1:])
         return m, _rows(F.mT, ends)
 
-    def loss(self, params: Params, sentences: Sentences, backend: str = "auto") -> Tensor:
+    def loss(self, params: Params, sentences: Sentences) -> Tensor:
         """Mean cross-entropy over the sentences in nats, one number per ensemble member."""
         W, V, F = self.weights(params)
         m, Fx = self._read(W, F, sentences)

@@ -4,43 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lintf import randoms
-from lintf.checks import check_int, check_real, settle
-from lintf.prompts import Prompts
-from lintf.sampling import sample_ensemble
+from lintf.batch import Prompts
+from lintf.checks import check_int, real, whole
+from lintf.task import Task
 
 LARGEST = (1.0, 100.0)  # the range of the largest eigenvalue
 
 
 @dataclass(frozen=True)
-class ConditionedRegression:
+class ConditionedRegression(Task):
     """Prompts y = w.x + noise with x ~ N(0, Sigma) and one Sigma for all prompts of a batch: the identity for
     kappa = 1, else with eigenvectors uniform among the orthogonal matrices, a largest eigenvalue uniform in [1, 100],
     a smallest one of 1 / kappa of it, and the others uniform between these two. w ~ N(0, I) in its first w_dims entries
     (None: in all) and 0 in the others. noise_std is the standard deviation of the noise on the examples' labels; the
     query's label has none. Raises ValueError for a field out of its range."""
 
-    may_differ: ClassVar[tuple[str, ...]] = ()
-    forms: ClassVar[tuple[str, ...]] = ("tokens",)
-
-    N: int = 25
-    d: int = 5
-    kappa: float = 1.0
-    noise_std: float = 0.0
-    w_dims: int | None = None
+    N: int = whole(25)
+    d: int = whole(5)
+    kappa: float = real(1.0, low=1.0)
+    noise_std: float = real(0.0)
+    w_dims: int | None = whole(None)
 
     def __post_init__(self) -> None:
-        settle(self, N=check_int("N", self.N, 1), d=check_int("d", self.d, 1))
-        settle(self, kappa=check_real("kappa", self.kappa, low=1.0))
-        settle(self, noise_std=check_real("noise_std", self.noise_std, low=0.0))
+        super().__post_init__()
         if self.w_dims is not None:
-            settle(self, w_dims=check_int("w_dims", self.w_dims, 1, self.d))
+            check_int("w_dims", self.w_dims, 1, self.d)
         if self.kappa > 1 and self.d == 1:
             raise ValueError(f"kappa must be 1 for d = 1, got {self.kappa}")
 
@@ -48,20 +42,15 @@ class ConditionedRegression:
     def label(self) -> str:
         return f"kappa{self.kappa:g}-N{self.N}-d{self.d}"
 
-    def sample(self, B: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Prompts:
-        """B prompts that share a Sigma, from a CPU generator."""
-        batch = sample_ensemble([self], B, [generator], "tokens", dtype)
-        return Prompts(batch.Z[0], batch.y[0])
-
     @staticmethod
-    def draw(
+    def draw_ensemble(
         tasks: Sequence[ConditionedRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
         form: str,
         dtype: torch.dtype,
     ) -> Prompts:
-        """What sample_ensemble does, once its input is checked."""
+        """The prompts of a member share one Sigma."""
         Z, w = ConditionedRegression.draw_weights(tasks, B, rngs, dtype)
         return Prompts(Z, (Z[..., -1, :-1] * w).sum(-1))
 
@@ -102,7 +91,4 @@ def moved_query(X: Tensor, w: Tensor, to: Tensor) -> Prompts:
     query's first coordinate is each of `to` (n,) in turn: n * B of them, the B prompts of the first value first."""
     X = X.repeat(len(to), 1, 1, 1)
     X[..., -1, 0] = to.unsqueeze(1)
-    y = X @ w
-    Z = torch.cat((X, y.unsqueeze(-1)), -1).flatten(0, 1)
-    Z[:, -1, -1] = 0
-    return Prompts(Z, y[..., -1].flatten())
+    return Prompts.of(X.flatten(0, 1), (X @ w).flatten(0, 1))

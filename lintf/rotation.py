@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lintf.batch import Gram
 from lintf.checks import check_int, check_real
-from lintf.prompts import Gram, LinearRegression
-from lintf.sampling import sample_ensemble
+from lintf.prompts import LinearRegression
+from lintf.task import sample_ensemble
 
 SCALES = (1.0, 1.0, 0.5, 0.25, 1.0)  # the paper's D
 

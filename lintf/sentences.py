@@ -10,34 +10,15 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lintf import randoms
-from lintf.checks import check_int, check_real, settle
-from lintf.sampling import sample_ensemble
-
-
-@dataclass(frozen=True, eq=False)
-class Sentences:
-    """A batch of sentences: tokens z (..., B, H), the token `next` (..., B) that is to be predicted, and the `output`
-    (..., B) that followed the trigger: they differ where the next token is the noise token. All int64."""
-
-    z: Tensor
-    next: Tensor
-    output: Tensor
-
-    def to(self, device: torch.device | str) -> Sentences:
-        return Sentences(self.z.to(device), self.next.to(device), self.output.to(device))
-
-    def take(self, i: Tensor) -> Sentences:
-        """Of each member the sentences i (E, k)."""
-        rows = i.to(self.z.device)
-        of = torch.arange(len(i), device=rows.device).unsqueeze(1)
-        return Sentences(self.z[of, rows], self.next[of, rows], self.output[of, rows])
+from lintf.batch import Sentences
+from lintf.checks import check_int, check_real, checked, flag, whole
+from lintf.task import Task
 
 
 @dataclass(frozen=True)
-class Recall:
+class Recall(Task):
     """The law of the sentences. Of `vocab` tokens the first `n_trigger` are triggers, the next `n_output` are outputs,
     and the last one is the noise token tau. A sentence is H tokens, uniform over those that are neither trigger nor
     tau; then a trigger q and an output y, uniform, are put at two neighbouring places before the last, uniform too, and
@@ -51,24 +32,19 @@ class Recall:
     Raises ValueError for a field out of its range.
     """
 
-    may_differ: ClassVar[tuple[str, ...]] = ()
     forms: ClassVar[tuple[str, ...]] = ("sentences",)
 
-    alpha: float = 0.0
-    H: int = 256
-    vocab: int = 60
-    n_trigger: int = 5
-    n_output: int = 4
-    unseen: bool = False
+    alpha: float = checked(0.0, lambda _, value: check_alpha(value))
+    H: int = whole(256, low=3)
+    vocab: int = whole(60)
+    n_trigger: int = whole(5)
+    n_output: int = whole(4)
+    unseen: bool = flag(False)
 
     def __post_init__(self) -> None:
-        settle(self, alpha=check_alpha(self.alpha))
-        for name in ("n_trigger", "n_output"):
-            settle(self, **{name: check_int(name, getattr(self, name), 1)})
-        settle(self, vocab=check_int("vocab", self.vocab, self.n_trigger + self.n_output + 2))  # tau, and one unseen
-        settle(self, H=check_int("H", self.H, 6 if self.alpha else 3))  # room for the bigrams, wherever the first is
-        if not isinstance(self.unseen, bool):
-            raise ValueError(f"unseen must be True or False, got {self.unseen!r}")
+        super().__post_init__()
+        check_int("vocab", self.vocab, self.n_trigger + self.n_output + 2)  # tau, and one unseen
+        check_int("H", self.H, 6 if self.alpha else 3)  # room for the bigrams, wherever the first is
 
     @property
     def d(self) -> int:
@@ -83,16 +59,11 @@ class Recall:
         """The entropy of a coin with probability alpha, in nats."""
         return cross_entropy(self.alpha, self.alpha)
 
-    def sample(self, B: int, generator: torch.Generator) -> Sentences:
-        """B sentences, from a CPU generator."""
-        batch = sample_ensemble([self], B, [generator], "sentences")
-        return Sentences(batch.z[0], batch.next[0], batch.output[0])
-
     @staticmethod
-    def draw(
+    def draw_ensemble(
         tasks: Sequence[Recall], B: int, rngs: Sequence[np.random.SFC64], form: str, dtype: torch.dtype
     ) -> Sentences:
-        """What sample_ensemble does, once its input is checked."""
+        """From one row of random words for each sentence."""
         task = tasks[0]
         words = randoms.words(rngs, B, task.H + 6)[:, :B]  # an even number of words in each row
         tail = words[..., task.H :]

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from lintf.member import Member, Model, Task
+from lintf.base import Model
+from lintf.member import Member
 from lintf.settings import Training
 from lintf.store import folder
+from lintf.task import Task
 from lintf.train import Diverged, History, check_seeds, fit
 
 K = TypeVar("K", bound=Hashable)

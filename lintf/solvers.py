@@ -15,8 +15,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from lintf.batch import Gram, Prompts
 from lintf.checks import check_int, check_real
-from lintf.prompts import Gram, Prompts
 from lintf.theory import mapped
 
 FEW = 8  # steps of gradient descent whose binomials cost few digits

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
-from lintf.member import Batch, Member, Model
-from lintf.model import Params
+from lintf.base import Model, Params
+from lintf.batch import Batch
+from lintf.member import Member
 from lintf.settings import DTYPES, Training
 
 LISTS = ("old_dirs", "old_stps", "ro")  # of tensors, in L-BFGS's state
@@ -42,7 +42,7 @@ class State:
         if self.training.alg == "lbfgs":
             model = self.training.model_stage(self.model, step)
             for e, (optimizer, leaves) in enumerate(zip(self.optimizers, self.leaves, strict=True)):
-                optimizer.step(self._closure(model, leaves, _part(batch, e)))
+                optimizer.step(self._closure(model, leaves, batch.member(e)))
             return
         self.optimizers[0].zero_grad(set_to_none=True)
         loss.sum().backward()
@@ -148,12 +148,6 @@ def _optimizer(training: Training, params: Params) -> torch.optim.Optimizer:
         return torch.optim.SGD(params.values(), lr=training.lr, momentum=training.momentum)
     sizes = {"max_iter": training.inner_steps, "history_size": training.history}
     return torch.optim.LBFGS(list(params.values()), lr=training.lr, **sizes)
-
-
-def _part(batch: Batch, e: int) -> Batch:
-    """The batch of member e alone."""
-    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return replace(batch, **{n: t[e] for n, t in tensors.items() if isinstance(t, Tensor)})
 
 
 def _as_tensor(value: Tensor | int | float) -> Tensor:

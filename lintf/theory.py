@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lintf.batch import Gram, Prompts
 from lintf.checks import check_int, check_real, settle
-from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 
 
 def distance_to_identity(M: Tensor) -> Tensor:

@@ -14,16 +14,18 @@ from torch import Tensor
 
 import lintf
 from lintf import kernel, store
+from lintf.base import Model, Params
+from lintf.batch import Batch
 from lintf.batches import Batches
 from lintf.checkpoint import Checkpoint
 from lintf.checks import check_int
 from lintf.graphed import loss_on
-from lintf.member import Batch, Member, Model, Task
-from lintf.model import LinearTransformer, Params
+from lintf.member import Member
+from lintf.model import LinearTransformer
 from lintf.progress import tqdm
-from lintf.sampling import check_ensemble
 from lintf.settings import Training
 from lintf.state import FINAL, State
+from lintf.task import Task, check_ensemble
 
 CHECKPOINT_SECONDS = 20.0
 

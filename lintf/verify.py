@@ -135,8 +135,9 @@ def _again(group: list[tuple[Path, store.Record, Member]], progress: bool) -> It
         yield Outcome(paths[0], False, f"diverged at step {stopped} when stored, and does not now")
         return
     for e, (path, record) in enumerate(zip(paths, records, strict=True)):
-        stored = {name: record.tensors.get(name, p[e, :0]) for name, p in again.recorded.items()}
-        gaps = {name: _gap(p[e, -1:], stored[name][-1:]) for name, p in again.recorded.items()}
+        learned = again.recorded or {"loss": again.loss}  # which a model that records nothing has, too
+        stored = {name: record.tensors.get(name, p[e, :0]) for name, p in learned.items()}
+        gaps = {name: _gap(p[e, -1:], stored[name][-1:]) for name, p in learned.items()}
         gaps = {name: gap / _fluctuation(stored[name]) for name, gap in gaps.items()}
         then = record.meta.get("seconds", math.nan)
         took = f"{again.meta[e]['seconds']:.0f} s for {len(group)} seeds, {then:.0f} s when stored"

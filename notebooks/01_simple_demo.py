@@ -38,8 +38,9 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import pages, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.settings import Training
 from lintf.solvers import GradientDescent, best_gradient_descent, squared_error
@@ -123,7 +124,7 @@ print("tokens:", tuple(prompts.Z.shape), "answers:", tuple(prompts.y.shape))
 # gradient descent to rounding, and they do:
 
 # %%
-by_hand = Trained(
+by_hand = FittedModel(
     model, gradient_descent_weights(n_layer, 0.01, N, d, dtype=torch.float64)
 )
 descent = GradientDescent(steps=n_layer, eta=0.01)
@@ -251,7 +252,7 @@ for (ax,), (name, run) in zip(axes, runs.items(), strict=True):
 # %%
 source = "2306.00297, code for the simple demonstration"
 untrained, trained = losses["Adam"].mean(0)[[0, -1]].tolist()
-spread = squared_error(Trained(model, final["Adam"]), test).std()
+spread = squared_error(FittedModel(model, final["Adam"]), test).std()
 allowed = 3 * float(spread) * (1 / 20_000 + 1 / 4000) ** 0.5
 claim(
     "simple-demo-loss",
@@ -342,7 +343,9 @@ claim(
 # Is what is left, three gradient steps of sizes $a_\ell / N$, at least a good gradient descent?
 
 # %% tags=["hide-cell"]
-without = Trained(model, final["Adam"] | {"P": torch.zeros_like(final["Adam"]["P"])})
+without = FittedModel(
+    model, final["Adam"] | {"P": torch.zeros_like(final["Adam"]["P"])}
+)
 loss_without = float(squared_error(without, test).mean())
 print(
     f"with P {trained:.4f}, without {loss_without:.4f}, gradient descent {descent_loss:.4f}"
@@ -356,8 +359,8 @@ expect(loss_without > trained or n_layer == 1)  # its steps only suit shrunk cov
 # %% tags=["hide-cell"]
 changed = {name: p.clone() for name, p in final["Adam"].items()}
 changed["P"][-1] = torch.randn(1, d, d, generator=torch.Generator().manual_seed(0))
-same = Trained(model, changed).predict(test)
-expect(torch.equal(same, Trained(model, final["Adam"]).predict(test)))
+same = FittedModel(model, changed).predict(test)
+expect(torch.equal(same, FittedModel(model, final["Adam"]).predict(test)))
 print("Nothing changes: P moves the covariates, and after the last layer nobody looks.")
 
 # %% [markdown]

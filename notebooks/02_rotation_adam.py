@@ -40,8 +40,9 @@ from dataclasses import replace
 
 import torch
 from lintf import isotropic, pages, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.rotation import Rotated, whitened
 from lintf.settings import Training
@@ -135,7 +136,7 @@ if n_layer <= 4:  # up to there the optimum is computed
     best = isotropic.optimum(
         n_layer, N, d, rare=min(0.1, redraw_every / (B * max_iters))
     )
-    limit = Trained(model, isotropic_weights(best.a, best.b, precision))
+    limit = FittedModel(model, isotropic_weights(best.a, best.b, precision))
     lines["best of its form"] = (":", limit)
 lines = {k: (s, float(squared_error(m, test).mean())) for k, (s, m) in lines.items()}
 print({name: round(loss, 5) for name, (_, loss) in lines.items()})
@@ -331,7 +332,7 @@ claim(
 
 # %% tags=["hide-cell"]
 other = laws.task(max(seeds) + 1).sample(20_000, torch.Generator().manual_seed(99))
-own = Trained(model, {k: p[0] for k, p in run.final.items()})
+own = FittedModel(model, {k: p[0] for k, p in run.final.items()})
 wrong = squared_error(own, other)
 print(
     f"own law {losses[0, -1]:.1e}, another: median {wrong.median():.1e}, mean {wrong.mean():.1e}"
@@ -344,7 +345,7 @@ expect(wrong.median() > 100 * losses[0, -1])  # untrained: no use
 
 # %% tags=["hide-cell"]
 a, b = (M[0, -1].diagonal(dim1=-2, dim2=-1).mean(-1) for M in (-white, P))
-ideal = Trained(model, isotropic_weights(a, b, precision))
+ideal = FittedModel(model, isotropic_weights(a, b, precision))
 cleaned = float(squared_error(ideal, test)[0].mean())
 print(f"learned {losses[0, -1]:.2e}, predicted form {cleaned:.2e}")
 expect(cleaned < 1.2 * float(losses[0, -1]))

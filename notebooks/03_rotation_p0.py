@@ -37,8 +37,9 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import isotropic, pages, play, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.rotation import Rotated, whitened
 from lintf.settings import Training
 from lintf.solvers import best_gradient_descent, squared_error
@@ -254,7 +255,7 @@ claim(
     measured=", ".join(f"{a:.3f}" for a in steps.sort(1).values.mean(0)),
     holds=gap < 0.02,
 )
-trained = Trained(model, run.final)
+trained = FittedModel(model, run.final)
 errors = squared_error(trained, test)  # (seeds, prompts)
 allowed = 3 * float(errors.std()) / errors.numel() ** 0.5
 claim(
@@ -279,7 +280,7 @@ claim(
 # predictions, and why would that be different with a free $P$?
 
 # %% tags=["hide-cell"]
-turned = Trained(model, {"Q": run.final["Q"].flip(1)}).predict(test)
+turned = FittedModel(model, {"Q": run.final["Q"].flip(1)}).predict(test)
 gap = (turned - trained.predict(test)).abs().max() / test.y.std()
 print(f"largest change of a prediction, in units of the answers: {float(gap):.3f}")
 expect(gap < 0.5)  # nearly commuting: interchangeable layers
@@ -290,7 +291,7 @@ expect(gap < 0.5)  # nearly commuting: interchangeable layers
 
 # %% tags=["hide-cell"]
 by_hand = isotropic_weights(exact.a, exact.b, precision)
-hand_errors = squared_error(Trained(model, {"Q": by_hand["Q"]}), test)
+hand_errors = squared_error(FittedModel(model, {"Q": by_hand["Q"]}), test)
 print(f"trained {errors.mean():.4f}, by hand {hand_errors.mean():.4f}")
 expect(n_layer == 1 or hand_errors.mean() < descent_loss)
 

@@ -39,9 +39,10 @@ import math
 
 import torch
 from lintf import pages, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
 from lintf.landscape import gradient
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.rotation import Rotated, whitened
 from lintf.settings import Training
 from lintf.solvers import squared_error
@@ -101,7 +102,7 @@ run = fit(model, laws.task, recipe, seeds, device=device)
 
 
 # %%
-test = laws.sample(20_000, 99, torch.float64)
+test = laws.sample(20_000, 99, dtype=torch.float64)
 losses = run.losses(model, test)  # (seeds, steps)
 print("training loss at the end:", run.loss[:, -1].numpy().round(6))
 print("test loss at the end:    ", losses[:, -1].numpy().round(6))
@@ -171,7 +172,7 @@ cleaned = [
     for e, pair in enumerate(zip(a, b, strict=True))
 ]
 cleaned = {k: torch.stack([p[k] for p in cleaned]) for k in "PQ"}
-clean = squared_error(Trained(model, cleaned), test).mean(1)
+clean = squared_error(FittedModel(model, cleaned), test).mean(1)
 for e, seed in enumerate(seeds):
     print(f"seed {seed}: test loss {losses[e, -1]:.2e}, cleaned {clean[e]:.2e}")
 
@@ -185,7 +186,10 @@ for e, seed in enumerate(seeds):
 
 # %%
 others = torch.stack(
-    [model.loss(run.final, laws.sample(20_000, k, torch.float64)) for k in range(30)]
+    [
+        model.loss(run.final, laws.sample(20_000, k, dtype=torch.float64))
+        for k in range(30)
+    ]
 )
 spread = float(others.log().std(0).median())
 source = "2306.00297, code for the rotation demonstration with L-BFGS"
@@ -264,7 +268,7 @@ expect(norms[1] < norms[0])
 # thousand carries, and how large the largest eigenvalue of their whitened $S / N$ is.
 
 # %% tags=["hide-cell"]
-errors = squared_error(Trained(model, run.final), test)[0]
+errors = squared_error(FittedModel(model, run.final), test)[0]
 worst = errors.topk(len(errors) // 1000).indices
 A = torch.linalg.inv(UD[0])
 white = (A @ test.S[0].movedim(-1, 0) @ A.mT) / N  # (prompts, d, d)

@@ -37,8 +37,9 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import isotropic, pages, play, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.rotation import Rotated
 from lintf.settings import Training
 from lintf.solvers import best_gradient_descent, best_of_grid, squared_error
@@ -161,10 +162,12 @@ def competitors(L):
     """All methods of depth L."""
     limit = isotropic_weights(limits[L].a, limits[L].b, precision)
     return {
-        "transformer": Trained(models[L], runs[L].best(models[L], validation, last)),
+        "transformer": FittedModel(
+            models[L], runs[L].best(models[L], validation, last)
+        ),
         "preconditioned GD": best_gradient_descent(L, validation, precision),
         "GD": best_gradient_descent(L, validation),
-        "best of its form": Trained(models[L], limit),
+        "best of its form": FittedModel(models[L], limit),
     }
 
 

@@ -36,8 +36,9 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import isotropic, pages, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.rotation import Rotated
 from lintf.settings import Training
 from lintf.solvers import (
@@ -124,10 +125,10 @@ def predictors(N):
     validation, precision = laws[N].sample(40_000, 98), laws[N].precision.float()
     limit = isotropic_weights(limits[N].a, limits[N].b, precision)
     return {
-        "transformer": Trained(model, runs[N].best(model, validation, last)),
+        "transformer": FittedModel(model, runs[N].best(model, validation, last)),
         "preconditioned GD": best_gradient_descent(n_layer, validation, precision),
         "GD": best_gradient_descent(n_layer, validation),
-        "best of its form": Trained(model, limit),
+        "best of its form": FittedModel(model, limit),
     }
 
 
@@ -137,7 +138,7 @@ def predictors(N):
 # %%
 errors = {}
 for N, law in laws.items():
-    test, exact = law.sample(40_000, 99), law.sample(40_000, 99, torch.float64)
+    test, exact = law.sample(40_000, 99), law.sample(40_000, 99, dtype=torch.float64)
     errors[N] = {k: squared_error(m, test) for k, m in predictors(N).items()}
     white = mapped(exact, torch.linalg.inv(law.UD))
     errors[N]["least squares"] = squared_error(LeastSquares(), white)
@@ -213,7 +214,7 @@ plots.legend(ax, title="solid: median, dashed: 99 percent", fontsize=8)
 grid = [0.008, 0.01, 0.02, 0.04, 0.08, 0.16]
 for N in Ns:
     fewer = Rotated(seeds, max(1, N - 1), scales)
-    tune, other = fewer.sample(5000, 999), fewer.sample(5000, 97, torch.float64)
+    tune, other = fewer.sample(5000, 999), fewer.sample(5000, 97, dtype=torch.float64)
     descent = best_of_grid(n_layer, grid, tune, fewer.precision)
     white = mapped(other, torch.linalg.inv(fewer.UD))
     poor = squared_error(descent, other), squared_error(LeastSquares(), white)
@@ -321,7 +322,7 @@ claim(
 N = min(Ns, key=lambda n: abs(n - 6))
 law, squares = laws[N], errors[N]["transformer"]  # (seeds, prompts)
 seed, worst = divmod(int(squares.argmax()), squares.shape[1])
-test = mapped(law.sample(40_000, 99, torch.float64), torch.linalg.inv(law.UD))
+test = mapped(law.sample(40_000, 99, dtype=torch.float64), torch.linalg.inv(law.UD))
 largest = torch.linalg.eigvalsh(test.S[seed].movedim(-1, 0))[:, -1] / N
 above = int((largest >= largest[worst]).sum())
 print(f"t = {largest[worst]:.1f}, median {largest.median():.1f}; as large: {above}")
@@ -335,7 +336,7 @@ expect(largest[worst] > largest.median())
 # %% tags=["hide-cell"]
 short, long = min(Ns, key=lambda n: abs(n - 10)), max(Ns)
 for here, there in ((long, short), (short, long)):
-    moved = Trained(model, runs[here].final)
+    moved = FittedModel(model, runs[here].final)
     e, own = (
         squared_error(moved, laws[there].sample(40_000, 99)),
         errors[there]["transformer"],

@@ -37,14 +37,17 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import isotropic, landscape, pages, play, plots, sampling, theory
+from lintf import isotropic, landscape, pages, play, plots, theory
+from lintf.base import FittedModel
+from lintf.batch import Gram
 from lintf.claims import claim, expect
 from lintf.integrate import integrate
-from lintf.model import LinearTransformer, Trained
-from lintf.prompts import Gram, LinearRegression
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression
 from lintf.rotation import Rotated, rotated_task, whitened
 from lintf.settings import Training
 from lintf.solvers import GradientDescent
+from lintf.task import sample_ensemble
 from lintf.train import fit
 from scipy.optimize import root
 
@@ -256,7 +259,7 @@ prompts = rotated.sample(1000, torch.Generator().manual_seed(1), dtype=torch.flo
 worst = 0.0
 for L, Pi in [(L, Pi) for L in range(1, 7) for Pi in (eye, precision)]:
     params = theory.gradient_descent_weights(L, 0.01, N, d, Pi, torch.float64)
-    layers = Trained(LinearTransformer(d, L), params).predict(prompts)
+    layers = FittedModel(LinearTransformer(d, L), params).predict(prompts)
     steps = GradientDescent(L, 0.01, Pi).predict(prompts)
     worst = max(worst, float((layers - steps).abs().max() / steps.abs().max()))
 print(f"1 to 6 layers, plain and preconditioned: largest relative gap {worst:.0e}")
@@ -303,7 +306,7 @@ def at_multiples(model, theta, prompts):
 
 # %%
 generators = [torch.Generator().manual_seed(s) for s in range(400)]
-many = sampling.sample_ensemble([rotated] * 400, 1000, generators, dtype=torch.float64)
+many = sample_ensemble([rotated] * 400, 1000, generators, dtype=torch.float64)
 scores = {}
 for name, (model, best) in cases.items():
     theta = best.a + best.b if model.free_P else best.a

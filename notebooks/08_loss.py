@@ -37,8 +37,9 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import adam_sgd, pages, play, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.several import fit_each
 from lintf.solvers import squared_error
 
@@ -126,7 +127,7 @@ fresh = {name: prompts(name, 20_000, 98) for name in settings}
 
 def errors(name, params):
     """Squared errors on fresh prompts, sorted: (seeds, prompts)."""
-    return squared_error(Trained(model, params), fresh[name]).sort(1).values
+    return squared_error(FittedModel(model, params), fresh[name]).sort(1).values
 
 
 print(f"{'':18} mean, 1000  mean, 20 000  median     99 percent")

@@ -37,10 +37,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import adam_sgd, intervals, pages, plots
+from lintf.batch import Gram
 from lintf.claims import claim, expect
 from lintf.landscape import condition_number, hessian_diagonal
 from lintf.model import LinearTransformer
-from lintf.prompts import Gram
 
 # %% [markdown]
 # ## Parameters

@@ -38,14 +38,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import numpy as np
 import torch
 from lintf import intervals, newton_runs, pages, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
 from lintf.isotropic import optimum
-from lintf.model import Trained
 from lintf.newton import NewtonIteration, SteepestDescent
 from lintf.newton_runs import steps_worth
 from lintf.regression import ConditionedRegression
-from lintf.sampling import sample_groups
 from lintf.solvers import squared_error
+from lintf.task import sample_groups
 
 # %% [markdown]
 # ## Parameters
@@ -162,7 +162,7 @@ def of_layers(name, kappa):
     """(groups, depths)"""
     found, single = [], prompts[kappa].to(torch.float)
     for key in (key for key in plans if key[:2] == (name, kappa)):
-        model = Trained(plans[key][0], runs[key].final)
+        model = FittedModel(plans[key][0], runs[key].final)
         found.append(grouped(squared_error(model, single).double().mean(0)))
     return torch.stack(found, 1)
 

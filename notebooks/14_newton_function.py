@@ -36,12 +36,12 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import newton_runs, pages, plots
+from lintf.batch import Prompts
 from lintf.claims import claim, expect
 from lintf.newton import NewtonIteration
 from lintf.newton_runs import predictor
-from lintf.prompts import Prompts
 from lintf.regression import ConditionedRegression, moved_query
-from lintf.sampling import sample_groups
+from lintf.task import sample_groups
 
 # %% [markdown]
 # ## Parameters
@@ -119,7 +119,9 @@ generator = torch.Generator().manual_seed(98)
 w = torch.randn(d, generator=generator, dtype=torch.double)
 values = torch.linspace(-reach, reach, points, dtype=torch.double)
 X = {
-    k: ConditionedRegression(N, d, k).sample(test_prompts, generator, torch.double)
+    k: ConditionedRegression(N, d, k).sample(
+        test_prompts, generator, dtype=torch.double
+    )
     for k in kappas
 }
 X = {k: prompts.Z[..., :-1].clone() for k, prompts in X.items()}

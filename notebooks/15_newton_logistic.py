@@ -41,7 +41,7 @@ from lintf.claims import claim, expect
 from lintf.logistic import LogisticRegression, posterior_mean
 from lintf.newton import logistic_derivatives, logistic_loss, logistic_newton
 from lintf.newton_runs import steps_worth
-from lintf.sampling import sample_groups
+from lintf.task import sample_groups
 
 # %% [markdown]
 # ## Parameters

@@ -36,13 +36,15 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import numpy as np
 import torch
 from lintf import pages, play, plots
+from lintf.base import FittedModel
+from lintf.batch import Prompts
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.newton import NewtonIteration, SteepestDescent
-from lintf.prompts import LinearRegression, Prompts
-from lintf.sampling import sample_ensemble
+from lintf.prompts import LinearRegression
 from lintf.settings import Training
 from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent
+from lintf.task import sample_ensemble
 from lintf.theory import NewtonTransformer, linear_attention
 from lintf.train import fit
 
@@ -387,7 +389,7 @@ measured = {
 }
 weights, level = {name: p.double() for name, p in run.final.items()}, 0.0
 if 1 in kappas:
-    error = scored(Trained(rival, weights).predict(tests[1]), tests[1])
+    error = scored(FittedModel(rival, weights).predict(tests[1]), tests[1])
     level = float(error.mean())
     measured[1]["three trained layers"] = (torch.tensor([3]), error.unsqueeze(1))
 

@@ -39,9 +39,9 @@ from dataclasses import replace
 
 import torch
 from lintf import intervals, looped_runs, pages, plots
+from lintf.batch import Prompts
 from lintf.claims import claim, expect
 from lintf.looped_runs import influence, one_wrong_label, prediction_errors, tokens_of
-from lintf.prompts import Prompts
 from lintf.several import fit_all
 from lintf.solvers import LeastSquares, squared_error
 

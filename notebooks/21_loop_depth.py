@@ -37,9 +37,9 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import intervals, looped_runs, pages, plots
+from lintf.batch import Prompts
 from lintf.claims import claim, expect
 from lintf.looped_runs import chunks, prediction_errors, step_seconds
-from lintf.prompts import Prompts
 from lintf.several import fit_all
 
 # %% [markdown]

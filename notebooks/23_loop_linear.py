@@ -39,11 +39,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import gram, intervals, isotropic, landscape, pages, play, plots
+from lintf.base import FittedModel
+from lintf.batch import Gram
 from lintf.claims import claim, expect
 from lintf.integrate import integrate
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.phase_runs import best_layers
-from lintf.prompts import Gram, LinearRegression
+from lintf.prompts import LinearRegression
 from lintf.rotation import Rotated, whitened
 from lintf.settings import Training
 from lintf.several import fit_all
@@ -152,7 +154,7 @@ trained, score = {}, {}
 for key, model in models.items():
     seen = last if model.tied else (last + 3) // 4
     trained[key] = runs[key].best(model, validation, seen)
-    score[key] = squared_error(Trained(model, trained[key]), test).mean(1)
+    score[key] = squared_error(FittedModel(model, trained[key]), test).mean(1)
 
 # %% [markdown]
 # The optima as networks, with weights made by hand from $a_\ell$ and $b_\ell$:
@@ -161,7 +163,7 @@ for key, model in models.items():
 exact = {}
 for (name, L), o in best.items():
     weights = isotropic_weights(o.a, o.b, laws.precision.float())
-    model = Trained(LinearTransformer(n_layer=L, **start), weights)
+    model = FittedModel(LinearTransformer(n_layer=L, **start), weights)
     exact[name, L] = squared_error(model, test).mean(1)
 
 # %% mystnb={"figure": {"caption": "Test loss against the number of layers or loops, on rotated prompts (d = 5, N = 20; 20,000 test prompts for each seed). Dashed: exact optima of the four families. Solid: trained networks (20,000 steps of Adam, a new batch of 20,000 prompts every 100; best snapshot of the last tenth), mean over five seeds with a rotation each; band: smallest to largest.", "name": "fig-loop-linear"}, "image": {"alt": "Falling lines on a logarithmic axis for two, three and four layers. Without P a loop goes from 0.5 to 0.16 and layers of their own to 0.055. A loop with P goes from 0.12 to 0.002, and layers of their own with P from 0.06 to a few ten-thousandths when trained, and a millionth at best. The trained loops lie on their dashed lines or close to them."}}
@@ -267,7 +269,7 @@ for name, L in trained:
 
 # %%
 ks = [k for k in (*range(1, 9), 10, 12, 15, 20, 25, 30) if k < most] + [most]
-small, further = laws.sample(4000, 97, torch.float64), {}
+small, further = laws.sample(4000, 97, dtype=torch.float64), {}
 for name, L in [key for key in trained if key[0] in names]:
     weights = {n: p.double() for n, p in trained[name, L].items()}
     model = LinearTransformer(n_layer=most, **start, **kinds[name])

@@ -42,8 +42,8 @@ from itertools import product
 import pandas as pd
 import torch
 from lintf import notebook, pages, phase_runs, plots, solvers, theory
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import Trained
 from lintf.prompts import LinearRegression
 from lintf.rotation import rotated_task
 from lintf.several import fit_each
@@ -142,7 +142,7 @@ def limit_scores(L, N, d):
     """The scores of the best L layers of multiples of the identity."""
     best = phase_runs.best_layers(L, N, d, 1 / test_prompts)
     weights = theory.isotropic_weights(best.a, best.b, torch.eye(d).double())
-    return phase_runs.scores(Trained(plans[L, N, d, 1.0][0], weights), test[N, d])
+    return phase_runs.scores(FittedModel(plans[L, N, d, 1.0][0], weights), test[N, d])
 
 
 limit = {key: limit_scores(*key) for key in product(n_layers, Ns, ds)}
@@ -162,7 +162,7 @@ def network_scores(run, seed, L, N, d, kappa):
     if run is None:
         return torch.full((2,), torch.inf)
     inside = phase_runs.through_lens(run.final, seed, kappa)
-    return phase_runs.scores(Trained(plans[L, N, d, kappa][0], inside), test[N, d])
+    return phase_runs.scores(FittedModel(plans[L, N, d, kappa][0], inside), test[N, d])
 
 
 trained = {}

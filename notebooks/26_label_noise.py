@@ -39,8 +39,9 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import numpy as np
 import torch
 from lintf import isotropic, pages, plots
+from lintf.base import FittedModel
 from lintf.claims import claim, expect
-from lintf.model import LinearTransformer, Trained
+from lintf.model import LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.settings import Training
 from lintf.several import fit_all
@@ -204,7 +205,7 @@ def errors_of(method, sigma):
     return (method.predict(test[sigma]) - test[sigma].y).square()
 
 
-networks = {key: Trained(models[key[0]], run.final) for key, run in runs.items()}
+networks = {key: FittedModel(models[key[0]], run.final) for key, run in runs.items()}
 trained = {key: errors_of(networks[key], key[1]).mean(1) for key in networks}
 
 # %% mystnb={"figure": {"caption": "Mean squared error above the noise against the standard deviation of the label noise (d = 5, N = 20). Markers: networks trained at that noise (4000 steps of Adam, 2000 prompts each; mean over two seeds, 100,000 test prompts). Lines, computed exactly: the closed form for one layer, three steps of gradient descent of the best size, least squares, and ridge regression with the best penalty, the Bayes optimum.", "name": "fig-noise-error"}, "image": {"alt": "Rising curves against noise from 0 to 2. One layer starts at 1.15 and ends at 1.67; gradient descent goes from 0.27 to 1.11. Least squares and ridge regression start together at 0 and part near noise 1; least squares ends at 1.43, ridge regression at 1.04. Round markers lie on the curve for one layer, crosses of three layers on that of ridge regression."}}

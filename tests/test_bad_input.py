@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from lintf import gram, isotropic
+from lintf.batch import Prompts
 from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression, Prompts
-from lintf.sampling import sample_ensemble
+from lintf.prompts import LinearRegression
 from lintf.solvers import GradientDescent, LeastSquares
+from lintf.task import sample_ensemble
 from lintf.theory import gradient_descent_weights
 from lintf.train import Training, fit
 

@@ -15,16 +15,17 @@ from scipy.optimize import minimize
 from torch import nn
 
 from lintf import batches, encoder, store, train
+from lintf.batch import Prompts
 from lintf.encoder import Encoder
 from lintf.logistic import LogisticRegression
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 from lintf.recall import RecallTransformer
 from lintf.regression import ConditionedRegression, moved_query
-from lintf.sampling import check_ensemble, fixed_prompts, sample_ensemble
 from lintf.sentences import Recall
 from lintf.settings import Training
+from lintf.task import check_ensemble, fixed_prompts, sample_ensemble
 from lintf.train import fit
 from lintf.verify import reproduce, verify
 
@@ -119,7 +120,7 @@ def assert_the_same_function(model, params, prompts, zeros=0):
 @each_kind
 @pytest.mark.parametrize("zeros", [0, 3])
 def test_predictions_and_gradients_are_those_of_torchs_functions(model, zeros):
-    assert_the_same_function(model, drawn(model), TASK.sample(13, generator(), F64), zeros)
+    assert_the_same_function(model, drawn(model), TASK.sample(13, generator(), dtype=F64), zeros)
 
 
 @pytest.mark.parametrize("mask_query", [False, True])
@@ -127,7 +128,7 @@ def test_predictions_and_gradients_are_those_of_torchs_functions(model, zeros):
 @pytest.mark.parametrize("n_layer", [1, 2, 3])
 def test_linear_attention_with_fewer_and_more_tokens_than_entries(mask_query, N, B, n_layer):
     model = replace(MODEL, mask_query=mask_query, n_layer=n_layer, clip=None)
-    assert_the_same_function(model, drawn(model), replace(TASK, N=N).sample(B, generator(), F64))
+    assert_the_same_function(model, drawn(model), replace(TASK, N=N).sample(B, generator(), dtype=F64))
 
 
 @pytest.mark.parametrize("mask_query", [False, True])
@@ -135,7 +136,7 @@ def test_linear_attention_with_fewer_and_more_tokens_than_entries(mask_query, N,
 def test_prompts_go_on_as_tokens_where_something_may_be_clipped(mask_query, readout, size, monkeypatch):
     """Prompts of several sizes: some leave after the first layer, some after the second, some never."""
     model = replace(MODEL, n_layer=4, clip=2.0, mask_query=mask_query, readout=readout)
-    prompts = (TASK if readout == "y" else LogisticRegression(N=6, d=3)).sample(60, generator(), F64)
+    prompts = (TASK if readout == "y" else LogisticRegression(N=6, d=3)).sample(60, generator(), dtype=F64)
     prompts.Z.mul_(torch.linspace(1.0, 0.05, 60, dtype=F64)[:, None, None])
     left, clipped, through = {}, [], Encoder._through_tokens
 
@@ -153,13 +154,13 @@ def test_prompts_go_on_as_tokens_where_something_may_be_clipped(mask_query, read
 
 def test_all_prompts_of_a_batch_leave_at_once():
     model = replace(MODEL, n_layer=3, clip=0.1)
-    assert_the_same_function(model, drawn(model), TASK.sample(9, generator(), F64))
+    assert_the_same_function(model, drawn(model), TASK.sample(9, generator(), dtype=F64))
 
 
 @each_kind
 def test_members_side_by_side(model):
     params = drawn(model, (2, 3))
-    own = [TASK.sample(7, generator(s), F64) for s in range(6)]
+    own = [TASK.sample(7, generator(s), dtype=F64) for s in range(6)]
     stacked = Prompts(*(torch.stack(t).view(2, 3, *t[0].shape) for t in zip(*((p.Z, p.y) for p in own), strict=True)))
     for i in range(2):
         for j in range(3):
@@ -172,7 +173,7 @@ def test_members_side_by_side(model):
 def test_the_query_sees_itself_and_no_label():
     """Full attention: a change of the query's own token changes keys and values too; its label is not in the token."""
     model, params = KINDS["one layer"], drawn(KINDS["one layer"])
-    prompts = TASK.sample(5, generator(), F64)
+    prompts = TASK.sample(5, generator(), dtype=F64)
     assert not prompts.Z[:, -1, -1].any()
     shuffled = Prompts(prompts.Z[:, [3, 1, 0, 5, 4, 2, 6]], prompts.y)
     torch.testing.assert_close(model.predict(params, prompts), model.predict(params, shuffled), rtol=1e-11, atol=0)
@@ -234,7 +235,7 @@ def test_a_batch_has_one_covariance_of_the_given_condition(kappa):
     task = ConditionedRegression(N=9, d=4, kappa=kappa)
     largest = []
     for seed in range(40):
-        prompts = task.sample(700, generator(seed), F64)
+        prompts = task.sample(700, generator(seed), dtype=F64)
         X = prompts.Z[..., :4].reshape(-1, 4)
         eigenvalues = torch.linalg.eigvalsh(X.mT @ X / len(X))
         assert eigenvalues[-1] / eigenvalues[0] == pytest.approx(kappa, rel=0.12, abs=0.1)
@@ -268,16 +269,16 @@ def test_a_root_has_the_given_eigenvalues_and_directions_without_preference():
 
 def test_labels_weights_and_noise():
     task = ConditionedRegression(N=9, d=4, kappa=5.0, w_dims=2)
-    prompts = task.sample(50, generator(), F64)
+    prompts = task.sample(50, generator(), dtype=F64)
     X, Y = prompts.Z[:, :-1, :4], prompts.Z[:, :-1, 4:]
     w = torch.linalg.lstsq(X, Y).solution[..., 0]
     assert w[:, 2:].abs().max() < 1e-10
     torch.testing.assert_close((prompts.Z[:, -1, :4] * w).sum(-1), prompts.y, rtol=1e-8, atol=1e-10)
-    many = task.sample(4000, generator(1), F64)
+    many = task.sample(4000, generator(1), dtype=F64)
     w = torch.linalg.lstsq(many.Z[:, :-1, :4], many.Z[:, :-1, 4:]).solution[:, :2, 0]
     assert (w.var(0) - 1).abs().max() < 5 * math.sqrt(2 / 4000)
-    noisy = ConditionedRegression(N=9, d=4, noise_std=0.5).sample(2000, generator(), F64)
-    clean = ConditionedRegression(N=9, d=4).sample(2000, generator(), F64)
+    noisy = ConditionedRegression(N=9, d=4, noise_std=0.5).sample(2000, generator(), dtype=F64)
+    clean = ConditionedRegression(N=9, d=4).sample(2000, generator(), dtype=F64)
     A = noisy.Z[:, :-1, :4]
     residual = noisy.Z[:, :-1, 4:] - A @ torch.linalg.lstsq(A, noisy.Z[:, :-1, 4:]).solution
     assert residual.square().sum(1).mean() == pytest.approx(0.25 * 5, rel=0.1)
@@ -288,7 +289,7 @@ def test_a_seed_means_the_same_prompts_alone_and_among_others():
     task = replace(TASK, kappa=5.0)
     together = sample_ensemble([task] * 3, 5, [generator(s) for s in (4, 0, 9)], "tokens", F64)
     for e, seed in enumerate((4, 0, 9)):
-        alone = task.sample(5, generator(seed), F64)
+        alone = task.sample(5, generator(seed), dtype=F64)
         assert torch.equal(together.Z[e], alone.Z)
         assert torch.equal(together.y[e], alone.y)
     check_ensemble([task, task])
@@ -310,7 +311,7 @@ def logistic(v, X, y):
 def test_labels_and_targets_are_those_of_the_regression(kappa, target):
     """The same seed draws the same points and weights; the solution is scipy's."""
     task = LogisticRegression(N=12, d=3, kappa=kappa, mu=0.05, target=target)
-    batch, points = task.sample(9, generator(), F64), task.points.sample(9, generator(), F64)
+    batch, points = task.sample(9, generator(), dtype=F64), task.points.sample(9, generator(), dtype=F64)
     X, y = batch.Z[:, :-1, :3], batch.Z[:, :-1, 3]
     assert torch.equal(batch.Z[..., :3], points.Z[..., :3])
     assert torch.equal(y, points.Z[:, :-1, 3].sign())
@@ -332,7 +333,7 @@ def test_labels_and_targets_are_those_of_the_regression(kappa, target):
 def test_weights_are_read_out(lead, kind):
     model = replace(KINDS[kind], readout="w", positions=13 if kind == "positions" else 0)
     task = LogisticRegression(N=12, d=3)
-    params, batch = drawn(model, lead), task.sample(5, generator(), F64)
+    params, batch = drawn(model, lead), task.sample(5, generator(), dtype=F64)
     members = [{n: p.reshape(-1, *model.shapes[n])[e] for n, p in params.items()} for e in range(math.prod(lead))]
     expected = torch.stack([by_tokens(model, p, batch.Z, 3) for p in members])
     torch.testing.assert_close(model.predict(params, batch).reshape(expected.shape), expected, rtol=1e-10, atol=1e-11)
@@ -378,7 +379,7 @@ def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
         ),
         (
             lambda: MODEL.loss(MODEL.init(generator()), LogisticRegression(d=3).sample(2, generator())),
-            "readout = 'y' needs Prompts, got Labelled",
+            "Encoder needs Prompts, got Labelled",
         ),
         (
             lambda: replace(MODEL, positions=6).predict(
@@ -429,7 +430,7 @@ def by_hand(model, task, training, seed):
     params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
     optimizer, losses = torch.optim.Adam(params.values(), lr=1.0, betas=training.betas), []
     for step in range(training.max_iters):
-        prompts = training.stage(task, step).sample(training.B, g, F64)
+        prompts = training.stage(task, step).sample(training.B, g, dtype=F64)
         optimizer.zero_grad()
         loss = model.loss(params, prompts)
         loss.backward()
@@ -563,9 +564,9 @@ def test_wrong_schedules(changes, said):
 
 
 def test_old_runs_keep_their_names():
-    config = TRAINING.config()
+    config = TRAINING.config
     assert not {"warmup", "lr_end", "decay_steps", "curriculum"} & set(config)
-    ending = replace(TRAINING, lr_end=0.0, decay_steps=9).config()
+    ending = replace(TRAINING, lr_end=0.0, decay_steps=9).config
     assert ending["lr_end"] == 0.0
     assert Training(**ending) == replace(TRAINING, lr_end=0.0, decay_steps=9)
 
@@ -580,7 +581,7 @@ def test_bounds_hold_and_are_reached():
     params = drawn(model, lead=(3,))
     params["last_norm"][..., 0, :] = params["last_norm"][..., :1, 0]  # one scale for both, so that one state is extreme
     low, high = model.bounds(params)
-    found = model.predict(params, TASK.sample(500, generator(), F64))
+    found = model.predict(params, TASK.sample(500, generator(), dtype=F64))
     assert low.shape == high.shape == (3,)
     for e in range(3):
         shift, w, b = params["last_norm"][e, 1], params["out"][e, 0, :-1], params["out"][e, 0, -1]
@@ -598,7 +599,7 @@ def test_bounds_hold_for_enormous_prompts(model):
         with pytest.raises(ValueError, match="bounds need norm"):
             model.bounds(drawn(model))
         return
-    params, prompts = drawn(model), TASK.sample(50, generator(), F64)
+    params, prompts = drawn(model), TASK.sample(50, generator(), dtype=F64)
     low, high = model.bounds(params)
     for size in (1, 30, 1e4):
         found = model.predict(params, Prompts(size * prompts.Z, prompts.y))

@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_leaves
 from lintf import train
 from lintf.graphed import AFTER, Graphed, eager, loss_on
 from lintf.regression import ConditionedRegression
-from lintf.sampling import sample_ensemble
 from lintf.settings import Training
 from lintf.state import State
+from lintf.task import sample_ensemble
 from lintf.train import Diverged, fit
 
 CPU = torch.device("cpu")

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from lintf import store
+from lintf.batch import Gram
 from lintf.integrate import integrate
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.prompts import Gram, LinearRegression
-from lintf.sampling import sample_ensemble
+from lintf.prompts import LinearRegression
+from lintf.task import sample_ensemble
 from lintf.train import Training, fit
 from lintf.verify import reproduce, verify
 

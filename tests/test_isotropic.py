@@ -15,6 +15,7 @@ from scipy import special, stats
 from scipy.optimize import differential_evolution, minimize
 
 from lintf import isotropic
+from lintf.batch import Prompts
 from lintf.integrate import integrate
 from lintf.isotropic import (
     best_gradient_descent,
@@ -27,7 +28,7 @@ from lintf.isotropic import (
     tied_optimum,
 )
 from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 from lintf.theory import isotropic_weights, one_layer_optimum
 
 SHAPES = [(20, 5), (5, 20), (6, 4), (4, 7), (5, 5), (4, 4), (2, 3), (3, 2), (9, 1), (1, 9), (1, 1), (8, 9)]

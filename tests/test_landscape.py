@@ -12,6 +12,7 @@ from torch.autograd.functional import hessian, jacobian
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lintf import kernel, landscape, linear_series
+from lintf.batch import Gram, Prompts
 from lintf.encoder import Encoder
 from lintf.landscape import (
     along,
@@ -25,11 +26,11 @@ from lintf.logistic import LogisticRegression
 from lintf.looped import Looped
 from lintf.model import LinearTransformer
 from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 from lintf.recall import RecallTransformer
 from lintf.regression import ConditionedRegression
-from lintf.sampling import fixed_prompts, sample_ensemble
 from lintf.sentences import Recall
+from lintf.task import fixed_prompts, sample_ensemble
 
 # PyTorch's own forward mode says this when it is first used.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
@@ -62,7 +63,7 @@ def softmax():
 
 def nonlinear():
     model = MLPTransformer(d=3, n_layer=2, hidden=4, init_std=0.4)
-    tokens = NonlinearRegression(N=7, d=3, hidden=5).sample(11, generator(1), torch.float64)
+    tokens = NonlinearRegression(N=7, d=3, hidden=5).sample(11, generator(1), dtype=torch.float64)
     return model, *(model.init(generator(seed), torch.float64) for seed in (0, 2)), tokens
 
 

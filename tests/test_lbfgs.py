@@ -151,12 +151,12 @@ def test_clipping_is_refused():
 
 
 def test_only_its_own_numbers_are_in_the_configuration():
-    config = TRAINING.config()
+    config = TRAINING.config
     assert config["inner_steps"] == 4
     assert config["history"] == 600
     assert not {"betas", "momentum", "clip_per", "integrate"} & set(config)
     for alg in ("adam", "sgd"):
-        assert not {"inner_steps", "history"} & set(replace(TRAINING, alg=alg).config())
+        assert not {"inner_steps", "history"} & set(replace(TRAINING, alg=alg).config)
     names = {Member(MODEL, TASK, t, 0).path for t in (TRAINING, replace(TRAINING, inner_steps=5))}
     names |= {Member(MODEL, TASK, t, 0).path for t in (replace(TRAINING, history=5), replace(TRAINING, betas=(0, 0)))}
     assert len(names) == 3

@@ -11,13 +11,13 @@ from torch import nn
 from torch.func import functional_call
 
 from lintf import looped
+from lintf.batch import Prompts
 from lintf.logistic import LogisticRegression
 from lintf.looped import Looped
 from lintf.member import Member
-from lintf.prompts import Prompts
 from lintf.regression import ConditionedRegression
-from lintf.sampling import fixed_prompts, sample_ensemble
 from lintf.settings import Training
+from lintf.task import fixed_prompts, sample_ensemble
 from lintf.train import fit
 
 F64 = torch.float64
@@ -55,7 +55,7 @@ def drawn(model, lead=(), seed=1):
 
 
 def sampled(seed=0, B=10):
-    return TASK.sample(B, generator(seed), F64)
+    return TASK.sample(B, generator(seed), dtype=F64)
 
 
 def close(a, b, rtol=1e-10, atol=1e-11):
@@ -258,7 +258,7 @@ def test_what_the_mask_passes_on(cell, inject):
 
 def test_a_short_prompt_of_a_curriculum_has_no_mask():
     model, params = replace(MODEL, n_last_tokens=6), drawn(MODEL)
-    short = ConditionedRegression(N=2, d=3).sample(10, generator(), F64)  # 5 tokens
+    short = ConditionedRegression(N=2, d=3).sample(10, generator(), dtype=F64)  # 5 tokens
     assert torch.equal(model.loss(params, short), MODEL.loss(params, short))
 
 
@@ -383,7 +383,7 @@ def test_training_is_adam_on_the_plain_definition():
     params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
     optimizer = torch.optim.Adam(params.values(), lr=0.01, betas=(0.9, 0.999))
     for step in range(9):
-        prompts = training.stage(TASK, step).sample(11, g, F64)
+        prompts = training.stage(TASK, step).sample(11, g, dtype=F64)
         assert min(3 + 2 * (step // 4), 6) == prompts.N
         shown = replace(model, n_last_tokens=min(9, 2 * prompts.N + 1))
         loss = (plain(shown, params, prompts, 5, 3)[3:] - prompts.labels).square().mean()
@@ -462,7 +462,7 @@ def test_the_configuration_is_the_model(model):
             "loops must be an integer from 1 to 5, got 6",
         ),
         (
-            lambda: MODEL.loss(drawn(MODEL), replace(TASK, d=4).sample(2, generator(), F64)),
+            lambda: MODEL.loss(drawn(MODEL), replace(TASK, d=4).sample(2, generator(), dtype=F64)),
             "prompts with d = 4 do not fit a model with d = 3",
         ),
         (lambda: MODEL.loss({}, sampled()), "parameters {} do not fit Looped(d=3"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lintf.batch import Prompts
 from lintf.looped_runs import (
     CHUNK,
     Scale,
@@ -21,7 +22,7 @@ from lintf.looped_runs import (
     tokens_of,
 )
 from lintf.member import Member
-from lintf.prompts import LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 from lintf.train import fit
 
 F64 = torch.float64

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lintf import gram, kernel
+from lintf.base import FittedModel
+from lintf.batch import Gram, Prompts
 from lintf.landscape import gradient
-from lintf.model import ATTENTION, LinearTransformer, Trained
-from lintf.prompts import Gram, LinearRegression, Prompts
-from lintf.sampling import sample_ensemble
+from lintf.model import ATTENTION, LinearTransformer
+from lintf.prompts import LinearRegression
 from lintf.solvers import GradientDescent
+from lintf.task import sample_ensemble
 from lintf.theory import distance_to_identity, gradient_descent_weights
 
 ROOT = Path(__file__).parents[1]
@@ -156,7 +158,7 @@ def test_trained_predicts_as_its_model():
     params, tokens, statistics = setting(L=2, H=1, N=5, d=3, B=7)
     model = LinearTransformer(3, 2)
     for prompts in (tokens, statistics):
-        assert torch.equal(Trained(model, params).predict(prompts), model.predict(params, prompts))
+        assert torch.equal(FittedModel(model, params).predict(prompts), model.predict(params, prompts))
 
 
 def test_predictions_leave_their_input_alone():

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize, minimize_scalar
 
 from lintf import newton
+from lintf.batch import Prompts
 from lintf.newton import (
     NewtonIteration,
     SteepestDescent,
@@ -18,9 +19,9 @@ from lintf.newton import (
     logistic_loss,
     logistic_newton,
 )
-from lintf.prompts import LinearRegression, Prompts
-from lintf.sampling import sample_ensemble
+from lintf.prompts import LinearRegression
 from lintf.solvers import GradientDescent, LeastSquares
+from lintf.task import sample_ensemble
 from lintf.theory import NewtonTransformer, linear_attention
 
 F64 = torch.float64

@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from lintf import several, store
+from lintf.batch import Labelled
 from lintf.encoder import Encoder
-from lintf.logistic import Labelled, LogisticRegression, posterior_mean
+from lintf.logistic import LogisticRegression, posterior_mean
 from lintf.member import Member
 from lintf.model import LinearTransformer
 from lintf.newton_runs import Scale, predictor, steps_worth, trained
 from lintf.prompts import LinearRegression
 from lintf.regression import ConditionedRegression
 from lintf.rotation import Rotated
-from lintf.sampling import sample_ensemble, sample_groups
 from lintf.sentences import Recall
 from lintf.settings import Training
 from lintf.several import fit_all
+from lintf.task import sample_ensemble, sample_groups
 from lintf.train import fit
 
 F64 = torch.float64
@@ -122,7 +123,7 @@ def test_fit_all_with_a_law_for_each_seed(tmp_path, monkeypatch, capsys):
 def test_a_learned_model_in_double_precision():
     plan = TINY.regression("LSA", 1, 2)
     run = fit(*plan, [3, 4], device="cpu", stored=False, progress=False)
-    prompts = plan[1].sample(7, generator(), F64)
+    prompts = plan[1].sample(7, generator(), dtype=F64)
     whole = predictor(plan, run).predict(prompts)
     assert whole.shape == (2, 7)
     assert whole.dtype == F64

@@ -19,7 +19,7 @@ def test_the_diagonal_is_that_of_the_whole_hessian(d, n_layer, hidden, N, B, bac
     model, task = MLPTransformer(d=d, n_layer=n_layer, hidden=hidden, init_std=0.4), NonlinearRegression(N, d, 4)
     drawn = [model.init(torch.Generator().manual_seed(s), torch.float64) for s in (1, 2)]
     names = list(reversed(drawn[0])) if backwards else list(drawn[0])
-    prompts = task.sample(B, torch.Generator().manual_seed(3), torch.float64)
+    prompts = task.sample(B, torch.Generator().manual_seed(3), dtype=torch.float64)
     sizes = [drawn[0][n].numel() for n in names]
 
     def loss(flat):

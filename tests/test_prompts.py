@@ -14,8 +14,9 @@ import torch
 from scipy import stats
 
 from lintf import prompts
-from lintf.prompts import MODES, Gram, LinearRegression, Prompts
-from lintf.sampling import sample_ensemble
+from lintf.batch import Gram, Prompts
+from lintf.prompts import MODES, LinearRegression
+from lintf.task import sample_ensemble
 
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 SIGMA_W = ((0.7, -0.4, 0.1), (-0.4, 1.5, 0.3), (0.1, 0.3, 0.9))

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from lintf import randoms, recall, recall_runs, store, train
+from lintf.batch import Sentences
 from lintf.batches import Batches
 from lintf.member import Member
 from lintf.model import ATTENTION, LinearTransformer
 from lintf.prompts import LinearRegression
 from lintf.recall import VARIANTS, RecallTransformer
-from lintf.sampling import sample_ensemble
-from lintf.sentences import Recall, Sentences, cross_entropy
+from lintf.sentences import Recall, cross_entropy
 from lintf.settings import Training
 from lintf.state import normalize_gradients
+from lintf.task import sample_ensemble
 from lintf.train import fit
 from lintf.verify import reproduce, verify
 
@@ -443,10 +444,10 @@ def test_runs_are_verified_and_reproduced(tmp_path, monkeypatch):
 
 def test_old_runs_keep_their_names():
     """Fields that came later are left out of the configuration where they change nothing."""
-    config = Training(lr=0.1, max_iters=3, B=2, alg="sgd").config()
+    config = Training(lr=0.1, max_iters=3, B=2, alg="sgd").config
     assert not {"normalize", "pool", "integrate"} & set(config)
-    assert TRAINING.config()["normalize"] is True
-    assert replace(TRAINING, pool=14).config()["pool"] == 14
+    assert TRAINING.config["normalize"] is True
+    assert replace(TRAINING, pool=14).config["pool"] == 14
 
 
 # ---- the shared trainings
@@ -531,6 +532,7 @@ def test_alpha_must_be_a_probability_below_one(alpha):
         (lambda: replace(TRAINING, clip=1.0), "normalize must be False for sgd with clip = 1.0"),
         (lambda: replace(TRAINING, pool=20), "pool must be a multiple of B = 7, and redraw_every 1, got 20"),
         (lambda: replace(TRAINING, pool=14, redraw_every=2), "pool must be a multiple of B = 7, and redraw_every 1"),
+        (lambda: replace(TRAINING, pool=14, integrate=True), "integrate must be False with a pool, got True"),
         (lambda: replace(TRAINING, pool=0), "pool must be an integer >= 1, got 0"),
         (lambda: Recall().sample(0, generator()), "B must be an integer >= 1, got 0"),
         (lambda: recall_runs.trained(("reparam-relu-F",), (1.0,), (0.1,), 4, 6, 11, (0,)), "alpha must be a probab"),
@@ -548,7 +550,7 @@ def test_wrong_settings(build, said):
         (
             RecallTransformer(),
             LinearRegression(d=120),
-            "it trains on the form 'sentences', these prompts have 'tokens'",
+            "it trains on the form 'sentences', these prompts have 'gram' and 'tokens'",
         ),
         (LinearTransformer(d=120), Recall(), "it trains on the form 'gram', these prompts have 'sentences'"),
         (RecallTransformer(), Recall(vocab=61), "model with d = 120 and task with d = 122 do not fit"),
@@ -573,7 +575,5 @@ def test_wrong_parameters_and_forms():
             model.loss(wrong, batch)
     with pytest.raises(ValueError, match="form must be one of 'sentences', got 'gram'"):
         sample_ensemble([Recall()], 3, [generator()], "gram")
-    with pytest.raises(ValueError, match="pool must be None for LinearRegression, got 14"):
-        quiet(LinearTransformer(), LinearRegression(), replace(TRAINING, pool=14))
     with pytest.raises(ValueError, match="tasks of one ensemble may differ in"):
         sample_ensemble([Recall(), Recall(0.5)], 3, [generator(), generator(1)], "sentences")

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lintf.model import LinearTransformer, Trained
-from lintf.prompts import Gram, LinearRegression, Prompts
-from lintf.sampling import sample_ensemble
+from lintf.base import FittedModel
+from lintf.batch import Gram, Prompts
+from lintf.model import LinearTransformer
+from lintf.prompts import LinearRegression
 from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent, best_of_grid, squared_error
+from lintf.task import sample_ensemble
 
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 
@@ -113,7 +115,7 @@ def test_a_vanishing_ridge_is_least_squares_and_a_huge_one_predicts_0():
 def test_squared_error_of_every_prompt():
     tokens = prompts(5, noise_std=0.3)
     model = LinearTransformer(d=3, n_layer=2, init_std=0.3)
-    learned = Trained(model, model.init(torch.Generator().manual_seed(0), torch.float64))
+    learned = FittedModel(model, model.init(torch.Generator().manual_seed(0), torch.float64))
     for predictor in (GradientDescent(2, 0.1), LeastSquares(0.1), learned):
         for given in (tokens, tokens.gram()):
             answers = predictor.predict(given).tolist()

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lintf.batch import Gram, Prompts
 from lintf.model import LinearTransformer
-from lintf.prompts import Gram, LinearRegression, Prompts
+from lintf.prompts import LinearRegression
 from lintf.theory import (
     distance_to_identity,
     gradient_descent_weights,

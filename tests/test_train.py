@@ -18,12 +18,13 @@ import torch
 
 import lintf
 from lintf import batches, store, train
+from lintf.batch import Gram
 from lintf.looped import Looped
 from lintf.member import Member
 from lintf.model import LinearTransformer
-from lintf.prompts import Gram, LinearRegression
-from lintf.sampling import sample_ensemble
+from lintf.prompts import LinearRegression
 from lintf.state import clip_gradients
+from lintf.task import sample_ensemble
 from lintf.train import Diverged, Training, fit
 from lintf.verify import reproduce, verify
 
