@@ -31,7 +31,7 @@ style: env
 	$(BIN)/ruff format --check .
 
 lint: style  ## code style; notebooks and their .py twins in step, without outputs
-	$(PYTEST) tests/test_book.py -k "twin or outputs"
+	$(PYTEST) tests/book/test_book.py -k "twin or outputs"
 
 tidy: env  ## format the code; bring the twins of pages into step, without outputs and what editors add
 	$(BIN)/python tests/tidy.py

@@ -14,8 +14,8 @@ from pathlib import Path
 import matplotlib as mpl
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests"))
-from test_play import PAGES, made_by, settings  # noqa: E402  (how to get a page's control stands there)
+sys.path.append(str(ROOT / "tests" / "pages"))
+from test_widgets import PAGES, made_by, settings  # noqa: E402  (how to get a page's control stands there)
 
 MEDIAN, MOST = 200.0, 400.0  # ms: the median change, and three of four
 

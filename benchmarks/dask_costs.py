@@ -20,14 +20,15 @@ from unittest import mock
 from distributed import Client
 from distributed.protocol import serialize
 
-from lintf import cluster, store
-from lintf.cells import Result
-from lintf.member import Member
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.store import Record
-from lintf.train import fit
+from lintf.cli import cluster
+from lintf.cli.cells import Result
+from lintf.models.linear import LinearTransformer
+from lintf.tasks.linear import LinearRegression
+from lintf.training import store
+from lintf.training.config import Training
+from lintf.training.fit import fit
+from lintf.training.run import Member
+from lintf.training.store import Record
 
 WORKERS = (1, 2, 4, 8)
 CELLS = (200, 800)  # does a cell cost more among many?

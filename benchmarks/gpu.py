@@ -31,23 +31,26 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from lintf import looped_runs, newton_runs, notebook, recall_runs
-from lintf.base import Params
-from lintf.batch import Batch
-from lintf.batches import Batches
-from lintf.checkpoint import Checkpoint
 from lintf.checks import check_choice
-from lintf.graphed import AFTER, Graphed, Loss, capture, eager
-from lintf.looped import Looped
-from lintf.member import Member
-from lintf.model import LinearTransformer
-from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.prompts import LinearRegression
-from lintf.sentences import Recall
-from lintf.settings import Training
-from lintf.several import Plan
-from lintf.state import State
-from lintf.train import Diverged, check_device, fit
+from lintf.cli import notebook
+from lintf.experiments import looped, newton, recall
+from lintf.models.base import Params
+from lintf.models.linear import LinearTransformer
+from lintf.models.looped import Looped
+from lintf.models.mlp import MLPTransformer
+from lintf.tasks.batches import Batch
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.mlp import NonlinearRegression
+from lintf.tasks.recall import Recall
+from lintf.training.checkpoint import Checkpoint
+from lintf.training.config import Training
+from lintf.training.data import Batches
+from lintf.training.fit import check_device, fit
+from lintf.training.graphed import AFTER, Graphed, Loss, capture, eager
+from lintf.training.history import Diverged
+from lintf.training.run import Member
+from lintf.training.several import Plan
+from lintf.training.state import State
 
 PRESETS = Path(__file__).parents[1] / "presets"
 PHASES = ("check", "measure", "train")
@@ -85,14 +88,14 @@ def parameters(page: str, presets: str) -> dict:
     return notebook.defaults(path) | notebook.read_parameters([], [str(preset)] if preset.exists() else [])
 
 
-def scale_of(kind: type, p: dict) -> looped_runs.Scale | newton_runs.Scale:
+def scale_of(kind: type, p: dict) -> looped.Scale | newton.Scale:
     return kind(**{f.name: p[f.name] for f in fields(kind)})
 
 
 def looped_plans(presets: str) -> dict[str, tuple[Plan, list[int]]]:
     """name -> a training of pages 20 to 22 and its seeds. The first is on all three."""
     p = parameters("21", presets)
-    scale, loops, T, seeds = scale_of(looped_runs.Scale, p), p["loops"], p["T"], p["seeds"]
+    scale, loops, T, seeds = scale_of(looped.Scale, p), p["loops"], p["T"], p["seeds"]
     found = {"1 block": (scale.plan(loops, T), [*seeds, *p["more_seeds"]])}
     for k in (2, 3):
         found[f"{k} blocks"] = scale.plan(loops, T, n_layer=k), seeds
@@ -103,10 +106,10 @@ def looped_plans(presets: str) -> dict[str, tuple[Plan, list[int]]]:
     found["LSTM, one pass"] = scale.plan(1, 1, cell="lstm"), seeds
     p = parameters("20", presets)
     for share in p["shares"]:
-        n, more = looped_runs.tokens_of(share, scale.N), p["more_seeds"] if share == 0.25 else ()
+        n, more = looped.tokens_of(share, scale.N), p["more_seeds"] if share == 0.25 else ()
         found[f"1 block, share {share:g}"] = scale.plan(loops, T, n_last_tokens=n), [*seeds, *more]
     for share in p["few"]:
-        n = looped_runs.tokens_of(share, scale.N)
+        n = looped.tokens_of(share, scale.N)
         found[f"2 blocks, share {share:g}"] = scale.plan(loops, T, n_last_tokens=n, n_layer=2), seeds
     for k in (2, 3):
         b = max(1, loops // k)
@@ -117,8 +120,8 @@ def looped_plans(presets: str) -> dict[str, tuple[Plan, list[int]]]:
 def newton_plans(presets: str) -> dict[str, tuple[Plan, list[int]]]:
     """name -> a training of pages 13 to 15 and its seeds."""
     p = parameters("13", presets)
-    scale, found = scale_of(newton_runs.Scale, p), {}
-    plain, masked, normed = newton_runs.VARIANTS
+    scale, found = scale_of(newton.Scale, p), {}
+    plain, masked, normed = newton.VARIANTS
     plans = scale.regressions([plain, normed], p["kappas"], p["depths"])
     q = parameters("14", presets)
     plans |= scale.regressions([masked], p["kappas"][:1], q["depths"])
@@ -126,7 +129,7 @@ def newton_plans(presets: str) -> dict[str, tuple[Plan, list[int]]]:
         more = p["more_seeds"] if variant != masked and kappa == 1 and depth <= 2 else ()
         found[f"{variant}, kappa {kappa:g}, {depth} layers"] = plan, [*p["seeds"], *more]
     p = parameters("15", presets)
-    scale = scale_of(newton_runs.Scale, p)
+    scale = scale_of(newton.Scale, p)
     for target, kappa in (*(("newton", kappa) for kappa in p["kappas"]), ("truth", p["kappas"][-1])):
         for depth in p["depths"]:
             plan = scale.logistic(target, kappa, depth, p["mu"])
@@ -156,12 +159,12 @@ def parts(presets: str) -> dict[str, Plan]:
     task = NonlinearRegression(p["N"], p["d"], p["hidden_target"])
     found["II, behind a network"] = model, task, Training(p["lr_adam"], p["max_iters"], p["B"], clip=1.0)
     p = parameters("13", presets)
-    found["III, LSA"] = scale_of(newton_runs.Scale, p).regression("LSA", p["kappas"][0], p["depths"][-1])
+    found["III, LSA"] = scale_of(newton.Scale, p).regression("LSA", p["kappas"][0], p["depths"][-1])
     p = parameters("15", presets)
-    found["III, softmax"] = scale_of(newton_runs.Scale, p).logistic("newton", p["kappas"][0], p["depths"][-1], p["mu"])
+    found["III, softmax"] = scale_of(newton.Scale, p).logistic("newton", p["kappas"][0], p["depths"][-1], p["mu"])
     p = parameters("17", presets)
-    recipe = recall_runs.recipe(p["lrs"][0], p["max_iters"], p["B"], p["max_iters"])
-    found["IV, recall"] = recall_runs.named("origin-linear-FA"), Recall(H=p["H"]), recipe
+    recipe = recall.recipe(p["lrs"][0], p["max_iters"], p["B"], p["max_iters"])
+    found["IV, recall"] = recall.named("origin-linear-FA"), Recall(H=p["H"]), recipe
     looped = looped_plans(presets)
     return found | {"V, block": looped["1 block"][0], "V, LSTM": looped["LSTM, 1"][0]}
 

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lintf import kernel
-from lintf.base import Model
-from lintf.batch import Batch
-from lintf.encoder import Encoder
-from lintf.logistic import LogisticRegression
-from lintf.looped import Looped
-from lintf.newton_runs import VARIANTS
-from lintf.prompts import LinearRegression
-from lintf.regression import ConditionedRegression
+from lintf.experiments.newton import VARIANTS
+from lintf.models.base import Model
+from lintf.models.encoder import Encoder
+from lintf.models.looped import Looped
+from lintf.tasks.batches import Batch
+from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.logistic import LogisticRegression
 
 D, WIDTH, HEADS, LAYERS = 5, 64, 4, 4
 BARS = {"LSA": 4.0, "LSA, query masked": 3.5}  # times the plain way

@@ -12,8 +12,8 @@ from itertools import product
 
 from tqdm import tqdm
 
-from lintf import isotropic
-from lintf.phase_runs import OPTIMA
+from lintf.analysis import isotropic
+from lintf.experiments.phase import OPTIMA
 
 LAYERS, NS, DS = (1, 2, 3, 4), (5, 10, 20, 40, 80, 160), (2, 5, 10)
 RARE = 1 / 20_000  # eigenvalues met less often than once in the test prompts of page 25 are left out

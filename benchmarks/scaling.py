@@ -29,14 +29,14 @@ import numpy as np
 import torch
 from speed import median_ms, multiply_adds
 
-from lintf.batches import Batches
-from lintf.graphed import AFTER
-from lintf.model import LinearTransformer
-from lintf.progress import tqdm
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.train import fit
-from lintf.workers import cores
+from lintf.models.linear import LinearTransformer
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.data import Batches
+from lintf.training.fit import fit
+from lintf.training.graphed import AFTER
+from lintf.training.progress import tqdm
+from lintf.training.workers import cores
 
 OUT = Path(__file__).with_suffix(".json")
 THREADS = (1, 2)

@@ -23,14 +23,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
-from lintf import gram, kernel
-from lintf.base import Params
-from lintf.batch import Gram, Prompts, Sentences
-from lintf.landscape import hessian_diagonal
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.recall import RecallTransformer
-from lintf.sentences import Recall
+from lintf import kernel
+from lintf.analysis.landscape import hessian_diagonal
+from lintf.models import gram
+from lintf.models.base import Params
+from lintf.models.linear import LinearTransformer
+from lintf.models.recall import RecallTransformer
+from lintf.tasks.batches import Gram, Prompts, Sentences
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.recall import Recall
 
 L, N, D, B = 3, 20, 5, 20_000
 BARS = {64: 150, 32: 120, 16: 40}  # times token space, by the bytes of a vector

@@ -5,12 +5,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from lintf import plots
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.solvers import best_gradient_descent, squared_error
-from lintf.train import fit
+from lintf.analysis.solvers import best_gradient_descent, squared_error
+from lintf.models.linear import LinearTransformer
+from lintf.pages import plots
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 plots.style()
 model, task, seeds = LinearTransformer(), LinearRegression(), (0, 1, 2)

@@ -1,3 +1,34 @@
-"""lintf: what (linear) transformers learn in context, from one small package."""
+"""What (linear) transformers learn in context: prompts, models, training, and what pages share."""
+
+from __future__ import annotations
+
+import importlib
 
 __version__ = "0.1.0"
+
+PUBLIC = {
+    "Batch": "tasks.batches",
+    "ConditionedRegression": "tasks.conditioned",
+    "FittedModel": "models.base",
+    "LinearRegression": "tasks.linear",
+    "LinearTransformer": "models.linear",
+    "Model": "models.base",
+    "Prompts": "tasks.batches",
+    "Task": "tasks.base",
+    "Training": "training.config",
+    "claim": "pages.claims",
+    "expect": "pages.claims",
+    "fit": "training.fit",
+}
+__all__ = sorted(PUBLIC)
+
+
+def __getattr__(name: str) -> object:
+    """The public names, each loaded when it is first asked for: the command line needs no torch to say what it can."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -22,12 +22,13 @@ except ValueError as error:  # it takes settings from the environment as it is i
     sys.exit(f"error: tqdm cannot use {given} of the environment ({error})")
 
 import lintf
-from lintf import grid, listing, notebook, store, sweep
-from lintf.cells import Result
-from lintf.names import WrongInput, nearest, one_line
-from lintf.progress import Count
-from lintf.verify import Outcome, reproduce
-from lintf.workers import MOST, cores, verify_all
+from lintf.checks import WrongInput, nearest, one_line
+from lintf.cli import grid, listing, notebook, sweep
+from lintf.cli.cells import Result
+from lintf.training import store
+from lintf.training.progress import Count
+from lintf.training.verify import Outcome, reproduce
+from lintf.training.workers import MOST, cores, verify_all
 
 CODES = "Exit codes: 0 all is well, 1 something failed, 2 wrong input, 130 stopped by Ctrl-C."
 PIPE_CLOSED = 141  # what a shell says of a program whose reader has gone
@@ -166,7 +167,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     if arguments.scheduler and arguments.jobs:
         raise WrongInput("--jobs is about workers on this machine, and --scheduler has its own: give one of the two")
     try:
-        from lintf import cluster
+        from lintf.cli import cluster
     except Exception as error:  # Dask reads its own configuration when it is imported
         raise WrongInput(f"sweep needs Dask, which cannot be loaded ({one_line(error)})") from error
 

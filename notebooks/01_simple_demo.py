@@ -37,15 +37,15 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import pages, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.solvers import GradientDescent, best_gradient_descent, squared_error
-from lintf.theory import distance_to_identity, gradient_descent_weights
-from lintf.train import fit
+from lintf.analysis.solvers import GradientDescent, best_gradient_descent, squared_error
+from lintf.analysis.theory import distance_to_identity, gradient_descent_weights
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -72,7 +72,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # otherwise.
 
 # %%
-pages.check_parameters("d >= 2")
+parameters.check_parameters("d >= 2")
 plots.style()
 task = LinearRegression(N=N, d=d, mode=mode)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)

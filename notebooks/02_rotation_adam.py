@@ -39,16 +39,17 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from dataclasses import replace
 
 import torch
-from lintf import isotropic, pages, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.rotation import Rotated, whitened
-from lintf.settings import Training
-from lintf.solvers import best_gradient_descent, squared_error
-from lintf.theory import distance_to_identity, isotropic_weights
-from lintf.train import fit
+from lintf.analysis import isotropic
+from lintf.analysis.solvers import best_gradient_descent, squared_error
+from lintf.analysis.theory import distance_to_identity, isotropic_weights
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.rotated import Rotated, whitened
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -73,7 +74,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # From them follow the laws of the prompts, one for each seed, the model, and the recipe of the training.
 
 # %%
-pages.check_parameters()
+parameters.check_parameters()
 plots.style()
 laws, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)

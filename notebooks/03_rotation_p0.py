@@ -36,15 +36,16 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import isotropic, pages, play, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.rotation import Rotated, whitened
-from lintf.settings import Training
-from lintf.solvers import best_gradient_descent, squared_error
-from lintf.theory import distance_to_identity, isotropic_weights
-from lintf.train import fit
+from lintf.analysis import isotropic
+from lintf.analysis.solvers import best_gradient_descent, squared_error
+from lintf.analysis.theory import distance_to_identity, isotropic_weights
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots, widgets
+from lintf.pages.claims import claim, expect
+from lintf.tasks.rotated import Rotated, whitened
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -69,7 +70,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # The model has no free $P$: its only parameters are the $Q_\ell$.
 
 # %%
-pages.check_parameters()
+parameters.check_parameters()
 plots.style()
 laws, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4, free_P=False)
@@ -139,9 +140,9 @@ def steps_by_hand(**a):
 
 
 # %% mystnb={"figure": {"caption": "The error that three steps leave in a direction with eigenvalue t, for equal steps of 0.7 and for the best steps (d = 5, N = 20; computed exactly). Shaded: density of the eigenvalues, scaled. With a running kernel, a slider sets the size of each step.", "name": "fig-rotation-p0-play"}, "image": {"alt": "Two curves over eigenvalues from 0 to 4.5 that fall from 1. That of equal steps touches zero near 1.4, where it is flat, and drops steeply from 2 on. The dashed one of the best steps crosses zero at 0.6, 1.5 and 2.4 and stays within 0.15 of it in between. The title gives the losses, 0.270 and 0.134."}}
-play.Controls(
+widgets.Controls(
     steps_by_hand,
-    **{f"a{k}": play.slider(f"step {k}", sizes, 0.7) for k in range(1, n_layer + 1)},
+    **{f"a{k}": widgets.slider(f"step {k}", sizes, 0.7) for k in range(1, n_layer + 1)},
 )
 
 # %% [markdown]

@@ -38,16 +38,16 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import math
 
 import torch
-from lintf import pages, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.landscape import gradient
-from lintf.model import LinearTransformer
-from lintf.rotation import Rotated, whitened
-from lintf.settings import Training
-from lintf.solvers import squared_error
-from lintf.theory import distance_to_identity, isotropic_weights
-from lintf.train import fit
+from lintf.analysis.landscape import gradient
+from lintf.analysis.solvers import squared_error
+from lintf.analysis.theory import distance_to_identity, isotropic_weights
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.rotated import Rotated, whitened
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -72,7 +72,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # train in double precision, unlike the original, at no loss of time.
 
 # %%
-pages.check_parameters()
+parameters.check_parameters()
 plots.style()
 laws, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)

@@ -36,15 +36,16 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import isotropic, pages, play, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.rotation import Rotated
-from lintf.settings import Training
-from lintf.solvers import best_gradient_descent, best_of_grid, squared_error
-from lintf.theory import isotropic_weights
-from lintf.train import fit
+from lintf.analysis import isotropic
+from lintf.analysis.solvers import best_gradient_descent, best_of_grid, squared_error
+from lintf.analysis.theory import isotropic_weights
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots, widgets
+from lintf.pages.claims import claim, expect
+from lintf.tasks.rotated import Rotated
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -67,7 +68,7 @@ seeds = [0, 1, 2, 3, 4]  # one transformer and one rotation each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("max(n_layers) <= 4")
+parameters.check_parameters("max(n_layers) <= 4")
 plots.style()
 laws, d = Rotated(seeds, N, scales), len(scales)
 models = {L: LinearTransformer(d=d, n_layer=L, init_std=1e-4) for L in n_layers}
@@ -120,10 +121,10 @@ def left_at(L, t):
 
 
 # %% mystnb={"figure": {"caption": "Size of the error that two layers or steps leave in a direction with eigenvalue t (d = 5, N = 20; computed exactly): the best equal steps, the best steps of different sizes, the best layers with P. Dots: t = 1. With a running kernel, sliders set the number of layers and t.", "name": "fig-variable-L-play"}, "image": {"alt": "Three curves on a logarithmic axis over eigenvalues from 0 to 6, all from 1 at 0. Equal steps have one spike down to zero at 1.3, different steps two at 0.8 and 1.9, layers with P four at 0.5, 1.1, 1.9 and 2.9, with errors of about 0.1 between them. Beyond 3.5 layers with P have the largest error. At t = 1 the errors left are 0.07, 0.1 and 0.03."}}
-play.Controls(
+widgets.Controls(
     left_at,
-    L=play.slider("layers or steps", n_layers, n_layers[len(n_layers) // 3]),
-    t=play.slider("eigenvalue t", [0.1 * k for k in range(61)], 1.0),
+    L=widgets.slider("layers or steps", n_layers, n_layers[len(n_layers) // 3]),
+    t=widgets.slider("eigenvalue t", [0.1 * k for k in range(61)], 1.0),
 )
 
 # %% [markdown]

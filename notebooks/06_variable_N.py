@@ -35,20 +35,21 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import isotropic, pages, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.rotation import Rotated
-from lintf.settings import Training
-from lintf.solvers import (
+from lintf.analysis import isotropic
+from lintf.analysis.solvers import (
     LeastSquares,
     best_gradient_descent,
     best_of_grid,
     squared_error,
 )
-from lintf.theory import isotropic_weights, mapped
-from lintf.train import fit
+from lintf.analysis.theory import isotropic_weights, mapped
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.rotated import Rotated
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -71,7 +72,7 @@ seeds = [0, 1, 2, 3, 4]  # one transformer and one rotation each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("n_layer <= 4", "max(Ns) >= 2 * len(scales)")
+parameters.check_parameters("n_layer <= 4", "max(Ns) >= 2 * len(scales)")
 plots.style()
 laws, d = {N: Rotated(seeds, N, scales) for N in Ns}, len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)

@@ -37,18 +37,19 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import isotropic, landscape, pages, play, plots, theory
-from lintf.base import FittedModel
-from lintf.batch import Gram
-from lintf.claims import claim, expect
-from lintf.integrate import integrate
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.rotation import Rotated, rotated_task, whitened
-from lintf.settings import Training
-from lintf.solvers import GradientDescent
-from lintf.task import sample_ensemble
-from lintf.train import fit
+from lintf.analysis import isotropic, landscape, theory
+from lintf.analysis.solvers import GradientDescent
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots, widgets
+from lintf.pages.claims import claim, expect
+from lintf.tasks.base import sample_ensemble
+from lintf.tasks.batches import Gram
+from lintf.tasks.integrate import integrate
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.rotated import Rotated, rotated_task, whitened
+from lintf.training.config import Training
+from lintf.training.fit import fit
 from scipy.optimize import root
 
 # %% [markdown]
@@ -69,7 +70,7 @@ rotated_steps = 100_000  # length of the training on the page on rotated covaria
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("max(n_layers) <= 4")
+parameters.check_parameters("max(n_layers) <= 4")
 plots.style()
 d, eye = len(scales), torch.eye(len(scales), dtype=torch.float64)
 laws = Rotated([0], N, scales)
@@ -193,11 +194,11 @@ def one_step(n, kappa, w):
 
 
 # %% mystnb={"figure": {"caption": "Loss of one step of gradient descent and of preconditioned gradient descent, each with its best size, and of the closed form {eq}`eq-one-layer` for one layer, divided by the loss of answering 0 (d = 5, condition number 10, weights of identity covariance; computed exactly). Dotted: N = 20. With a running kernel, controls set N, the condition number and the law of the weights.", "name": "fig-theory-play"}, "image": {"alt": "Three falling curves over 1 to 200 examples on a logarithmic axis. Gradient descent goes from 0.82 to 0.20 and levels off. Preconditioned gradient descent starts higher, at 0.86, crosses it near 7 examples and ends at 0.03. The closed form is dashed and lies below both everywhere, close to the first for few examples and to the second for many."}}
-play.Controls(
+widgets.Controls(
     one_step,
-    n=play.slider("examples N", [1, 2, 5, 10, 20, 50, 100, 200], 20),
-    kappa=play.slider("condition number κ", [1, 2, 5, 10, 20, 50, 100], 10),
-    w=play.choice("covariance of w", ["I", "inverse of Σ"], "I"),
+    n=widgets.slider("examples N", [1, 2, 5, 10, 20, 50, 100, 200], 20),
+    kappa=widgets.slider("condition number κ", [1, 2, 5, 10, 20, 50, 100], 10),
+    w=widgets.choice("covariance of w", ["I", "inverse of Σ"], "I"),
 )
 
 # %% [markdown]

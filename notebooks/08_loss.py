@@ -36,12 +36,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import adam_sgd, pages, play, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.several import fit_each
-from lintf.solvers import squared_error
+from lintf.analysis.solvers import squared_error
+from lintf.experiments import adam_sgd
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots, widgets
+from lintf.pages.claims import claim, expect
+from lintf.training.several import fit_each
 
 # %% [markdown]
 # ## Parameters
@@ -63,7 +64,7 @@ rate_seeds = [0, 1, 2]  # trainings at each learning rate
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("lowest_rate * 2**n_rates <= 1000")
+parameters.check_parameters("lowest_rate * 2**n_rates <= 1000")
 plots.style()
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=0.05)
 tasks = {name: s.task(d) for name, s in adam_sgd.chosen(settings).items()}
@@ -260,9 +261,9 @@ def at_rate(rate):
 
 
 # %% mystnb={"figure": {"caption": "Test loss during the trainings of {numref}`fig-adam-sgd-rates` at the learning rate of 0.02, a line for each of three seeds (1000 fixed test prompts; lines join the recorded models, those of the first 20 steps and then every 500th). With a running kernel, a slider sets the learning rate.", "name": "fig-adam-sgd-play"}, "image": {"alt": "Two groups of three curves on logarithmic axes over the training steps. Both methods fall from 6 to 0.5 within the first 20 steps. Adam is at 0.001 to 0.003 at step 1000 and stays at 0.001; SGD is at 0.03 there and ends between 0.003 and 0.008."}}
-play.Controls(
+widgets.Controls(
     at_rate,
-    rate=play.slider("learning rate", rates.tolist(), float(rates[n_rates // 2])),
+    rate=widgets.slider("learning rate", rates.tolist(), float(rates[n_rates // 2])),
 )
 
 # %% [markdown]

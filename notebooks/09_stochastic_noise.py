@@ -39,10 +39,12 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from itertools import pairwise
 
 import torch
-from lintf import adam_sgd, intervals, pages, plots
-from lintf.claims import claim, expect
-from lintf.landscape import gradient_noise
-from lintf.model import LinearTransformer
+from lintf.analysis import intervals
+from lintf.analysis.landscape import gradient_noise
+from lintf.experiments import adam_sgd
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
 from scipy import stats
 
 # %% [markdown]
@@ -64,7 +66,7 @@ reference = 100_000  # prompts for the mean gradient
 seed = 1  # of the initial parameters and of the prompts
 
 # %%
-pages.check_parameters("B >= 4", "min(batches, other_batches) >= 100")
+parameters.check_parameters("B >= 4", "min(batches, other_batches) >= 100")
 plots.style()
 laws = {name: s.task(d) for name, s in adam_sgd.chosen(settings).items()}
 first = settings[0]

@@ -36,11 +36,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import adam_sgd, intervals, pages, plots
-from lintf.batch import Gram
-from lintf.claims import claim, expect
-from lintf.landscape import condition_number, hessian_diagonal
-from lintf.model import LinearTransformer
+from lintf.analysis import intervals
+from lintf.analysis.landscape import condition_number, hessian_diagonal
+from lintf.experiments import adam_sgd
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.batches import Gram
 
 # %% [markdown]
 # ## Parameters
@@ -62,7 +64,7 @@ test_sets = 6  # other such sets, for the ratios
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters(
+parameters.check_parameters(
     "stride % 250 == 0 and len(instants) >= 2",
     "set(instants) <= set(range(0, max_iters + 1, stride))",
 )

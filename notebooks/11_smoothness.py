@@ -37,11 +37,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import adam_sgd, intervals, pages, plots
-from lintf.claims import claim, expect
-from lintf.landscape import along, directional_smoothness
-from lintf.model import LinearTransformer
-from lintf.train import fit
+from lintf.analysis import intervals
+from lintf.analysis.landscape import along, directional_smoothness
+from lintf.experiments import adam_sgd
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.training.fit import fit
 from scipy import stats
 
 # %% [markdown]
@@ -61,7 +63,7 @@ test_prompts = 1000  # prompts of the loss whose curvature is measured
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("d >= 2", "max_iters >= 100")
+parameters.check_parameters("d >= 2", "max_iters >= 100")
 plots.style()
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=0.05)
 laws = adam_sgd.chosen(settings)

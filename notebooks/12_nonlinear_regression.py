@@ -35,12 +35,15 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import adam_sgd, intervals, landscape, pages, plots
-from lintf.claims import claim, expect
-from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.settings import Training
-from lintf.solvers import LeastSquares, squared_error
-from lintf.train import fit
+from lintf.analysis import intervals, landscape
+from lintf.analysis.solvers import LeastSquares, squared_error
+from lintf.experiments import adam_sgd
+from lintf.models.mlp import MLPTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.mlp import NonlinearRegression
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -64,7 +67,7 @@ walk = 200  # steps along which the smoothness is measured
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters(
+parameters.check_parameters(
     "set(instants) <= {*range(20), *range(0, max_iters, max(1, max_iters // 40)), max_iters}"
 )
 plots.style()

@@ -37,15 +37,17 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import intervals, newton_runs, pages, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.isotropic import optimum
-from lintf.newton import NewtonIteration, SteepestDescent
-from lintf.newton_runs import steps_worth
-from lintf.regression import ConditionedRegression
-from lintf.solvers import squared_error
-from lintf.task import sample_groups
+from lintf.analysis import intervals
+from lintf.analysis.isotropic import optimum
+from lintf.analysis.newton import NewtonIteration, SteepestDescent
+from lintf.analysis.solvers import squared_error
+from lintf.experiments import newton
+from lintf.experiments.newton import steps_worth
+from lintf.models.base import FittedModel
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.base import sample_groups
+from lintf.tasks.conditioned import ConditionedRegression
 
 # %% [markdown]
 # ## Parameters
@@ -72,7 +74,7 @@ test_prompts = 40  # test prompts with each of them
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters(
+parameters.check_parameters(
     "2 <= d <= 12",
     "N >= d",
     "width % 4 == 0",
@@ -83,8 +85,8 @@ pages.check_parameters(
     "steps >= 2 * max(depths)",
 )
 plots.style()
-scale = newton_runs.Scale(d, N, width, max_iters, B, lr, lr_end)
-plain, masked, normed = newton_runs.VARIANTS
+scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
+plain, masked, normed = newton.VARIANTS
 plans = scale.regressions([plain, normed], kappas, depths)
 first, used = kappas[0], [L for L in depths if L > 0]
 
@@ -108,7 +110,7 @@ first, used = kappas[0], [L for L in depths if L > 0]
 # two nonzero weights and ten examples to all of them.
 
 # %%
-runs = newton_runs.trained(plans, seeds, more_seeds, device)
+runs = newton.trained(plans, seeds, more_seeds, device)
 
 # %% [markdown]
 # All methods are tested on the same prompts. Prompts with the same covariance have something in common, so there are 50
@@ -238,7 +240,7 @@ print(*(f"best {name}: {floor}" for name, floor in floors.items()), sep="\n")
 few = [L for L in depths if 1 <= L <= 3]
 plans |= scale.regressions([masked], [first], few)
 alone = {key: plan for key, plan in plans.items() if key[0] == masked}
-runs |= newton_runs.trained(alone, seeds, device=device)
+runs |= newton.trained(alone, seeds, device=device)
 without = of_layers(masked, first)
 theory = [optimum(L, N, d).loss / d for L in few]
 

@@ -35,13 +35,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import newton_runs, pages, plots
-from lintf.batch import Prompts
-from lintf.claims import claim, expect
-from lintf.newton import NewtonIteration
-from lintf.newton_runs import predictor
-from lintf.regression import ConditionedRegression, moved_query
-from lintf.task import sample_groups
+from lintf.analysis.newton import NewtonIteration
+from lintf.experiments import newton
+from lintf.experiments.newton import predictor
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.base import sample_groups
+from lintf.tasks.batches import Prompts
+from lintf.tasks.conditioned import ConditionedRegression, moved_query
 
 # %% [markdown]
 # ## Parameters
@@ -65,15 +66,15 @@ test_prompts = 50  # with the same weights and the same query
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters(
+parameters.check_parameters(
     "d >= 2",
     "width % 4 == 0",
     "min(depths) >= 1 and min(2, depths[-1]) in depths",
     "points >= 5",
 )
 plots.style()
-scale = newton_runs.Scale(d, N, width, max_iters, B, lr, lr_end)
-plain, masked, normed = newton_runs.VARIANTS
+scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
+plain, masked, normed = newton.VARIANTS
 plans = scale.regressions([plain, normed], kappas, depths)
 first, last = kappas[0], kappas[-1]
 plans |= scale.regressions([masked], [first], depths)
@@ -107,7 +108,7 @@ plans |= scale.regressions([masked], [first], depths)
 # These are the trainings of the page before, with one seed each.
 
 # %%
-runs = newton_runs.trained(plans, [seed], device=device)
+runs = newton.trained(plans, [seed], device=device)
 models = {key: predictor(plans[key], runs[key]) for key in plans}
 
 # %% [markdown]

@@ -36,12 +36,19 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import intervals, newton_runs, pages, plots
-from lintf.claims import claim, expect
-from lintf.logistic import LogisticRegression, posterior_mean
-from lintf.newton import logistic_derivatives, logistic_loss, logistic_newton
-from lintf.newton_runs import steps_worth
-from lintf.task import sample_groups
+from lintf.analysis import intervals
+from lintf.experiments import newton
+from lintf.experiments.newton import steps_worth
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.base import sample_groups
+from lintf.tasks.logistic import (
+    LogisticRegression,
+    logistic_derivatives,
+    logistic_loss,
+    logistic_newton,
+    posterior_mean,
+)
 
 # %% [markdown]
 # ## Parameters
@@ -68,11 +75,11 @@ sweeps = 200  # of the sampler behind the best estimate
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters(
+parameters.check_parameters(
     "d >= 2", "width % 4 == 0", "len(depths) >= 2", "test_groups >= 2"
 )
 plots.style()
-scale = newton_runs.Scale(d, N, width, max_iters, B, lr, lr_end)
+scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
 last = kappas[-1]
 
 # %% [markdown]
@@ -121,7 +128,7 @@ targets = {("newton", k) for k in kappas} | {("truth", last)}
 plans = {
     (t, k, L): scale.logistic(t, k, L, mu) for t, k in sorted(targets) for L in depths
 }
-runs = newton_runs.trained(plans, [seed], device=device)
+runs = newton.trained(plans, [seed], device=device)
 single = {k: p.to(torch.float) for k, p in prompts.items()}
 found = {}  # (prompts, d) each
 for key, (model, *_) in plans.items():

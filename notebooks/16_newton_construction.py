@@ -35,18 +35,18 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import pages, play, plots
-from lintf.base import FittedModel
-from lintf.batch import Prompts
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.newton import NewtonIteration, SteepestDescent
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.solvers import GradientDescent, LeastSquares, best_gradient_descent
-from lintf.task import sample_ensemble
-from lintf.theory import NewtonTransformer, linear_attention
-from lintf.train import fit
+from lintf.analysis.newton import NewtonIteration, SteepestDescent
+from lintf.analysis.solvers import GradientDescent, LeastSquares, best_gradient_descent
+from lintf.analysis.theory import NewtonTransformer, linear_attention
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots, widgets
+from lintf.pages.claims import claim, expect
+from lintf.tasks.base import sample_ensemble
+from lintf.tasks.batches import Prompts
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -68,7 +68,7 @@ demo_steps = 10_000  # length of the training in the simple demonstration
 device = "auto"  # of that training: "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("d >= 2", "min(depths) >= 1")
+parameters.check_parameters("d >= 2", "min(depths) >= 1")
 plots.style()
 F64 = torch.float64
 eye = torch.eye(d, dtype=F64)
@@ -471,12 +471,12 @@ def layers_for(kappa, goal):
 
 
 # %% mystnb={"figure": {"caption": "Norm of the residual against the number of layers, for one matrix S of condition number 10 (any d; computed exactly): gradient descent with the best step, and Newton's iteration with two layers a step from a multiple of the identity and from a multiple of S. Dotted: a residual of 1e-6. With a running kernel, sliders set the condition number and the residual.", "name": "fig-newton-play"}, "image": {"alt": "Three curves on doubly logarithmic axes. Newton's from the identity falls off a cliff near 10 layers and reaches 1e-6 at 15, Newton's from S stays at 1 up to 10 layers and reaches it at 24, and gradient descent falls smoothly and reaches it at 69."}}
-play.Controls(
+widgets.Controls(
     layers_for,
-    kappa=play.slider(
+    kappa=widgets.slider(
         "condition number κ", [1, 2, 3, 5, 10, 20, 50, 100, 200, 500], 10
     ),
-    goal=play.slider("residual", [10.0**-j for j in range(1, 13)], 1e-6),
+    goal=widgets.slider("residual", [10.0**-j for j in range(1, 13)], 1e-6),
 )
 
 # %% [markdown]

@@ -40,11 +40,12 @@ from itertools import product
 
 import seaborn as sns
 import torch
-from lintf import pages, plots, recall_runs
-from lintf.claims import claim, expect
-from lintf.recall_runs import above_bayes
-from lintf.sentences import Recall
-from lintf.train import fit
+from lintf.experiments import recall
+from lintf.experiments.recall import above_bayes
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.recall import Recall
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -68,7 +69,7 @@ seeds = [0, 1, 2]  # of the sentences; all models start from zero
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+parameters.check_parameters()
 plots.style()
 laws = {alpha: Recall(alpha=alpha, H=H) for alpha in alphas}
 setting = {"max_iters": max_iters, "B": B, "H": H, "seeds": seeds, "device": device}
@@ -131,7 +132,7 @@ for alpha, law in laws.items():
 # than the matrix products would be, with the same numbers.
 
 # %%
-runs = recall_runs.trained(recall_runs.NAMES, alphas, lrs, **setting)
+runs = recall.trained(recall.NAMES, alphas, lrs, **setting)
 steps = next(iter(runs.values())).steps
 
 # %% [markdown]
@@ -205,7 +206,7 @@ def table_of(measure, lr):
             above_bayes(runs[k, a, lr], law, measure, 10).mean()
             for a, law in laws.items()
         ]
-        for k in recall_runs.NAMES
+        for k in recall.NAMES
     ]
     return torch.tensor(rows).clamp_min(0)
 
@@ -217,7 +218,7 @@ def short(v):
 # %% mystnb={"figure": {"caption": "Loss above the Bayes risk in nats after 2000 steps of length 0.1, on fresh sentences (left) and on sentences with unseen outputs (right): means over three seeds and the last 200 steps (batches of 512 sentences of 256 tokens). Zeros are below 0.001.", "name": "fig-recall-all"}, "image": {"alt": "Two tables of thirteen models by four levels of noise, coloured by the loss above the Bayes risk. On fresh sentences the rows reparam-linear-FA and reparam-relu-FA are zero throughout, origin-linear-FA, origin-relu-F, origin-relu-FA and reparamW-linear-FA below 0.05, and the others between 0.3 and 3. On unseen outputs the first two are zero again, and all original models are above 1.6, up to 191 without noise."}}
 _, panels = plots.panels(1, 2, width=2.5, height=4.2, sharey=True)
 look = {"fmt": "", "cmap": "Blues", "vmin": -3, "vmax": 2, "cbar": False}
-ticks = {"xticklabels": alphas, "yticklabels": recall_runs.NAMES}
+ticks = {"xticklabels": alphas, "yticklabels": recall.NAMES}
 for ax, name in zip(panels[0], ("population", "unseen"), strict=True):
     left = table_of(f"{name}_loss", min(lrs))
     words = [[short(v) for v in row] for row in left.tolist()]
@@ -262,7 +263,7 @@ for alpha, lr in speed:
     some = (gap > 1e-14).all(0) & (steps <= 800)
     gaps[alpha, lr] = steps[some].double(), gap[:, some]
     plots.band(ax, *gaps[alpha, lr], f"α = {alpha}, step {lr}")
-    theory = recall_runs.excess_in_theory(laws[alpha], speed[alpha, lr] * steps[some])
+    theory = recall.excess_in_theory(laws[alpha], speed[alpha, lr] * steps[some])
     ax.plot(steps[some], theory, color="0.2", linestyle="--", linewidth=1)
 ax.set(xlabel="training step", ylabel="loss above Bayes risk", yscale="log")
 plots.legend(ax, len(seeds))
@@ -392,10 +393,10 @@ for alpha, law in laws.items():
 
 # %% tags=["hide-cell"]
 name, law = "origin-linear-FA", Recall(alpha=0.5, H=H)
-recipe = recall_runs.recipe(0.1, min(1000, max_iters), B, min(100, max_iters))
+recipe = recall.recipe(0.1, min(1000, max_iters), B, min(100, max_iters))
 recipe = replace(recipe, halve_every=200)
 options = {"device": device, "stored": False, "progress": False}
-run = fit(recall_runs.named(name), law, recipe, seeds[:1], **options)
+run = fit(recall.named(name), law, recipe, seeds[:1], **options)
 left, lost = (
     above_bayes(run, law, f"{w}_loss").item() for w in ("population", "unseen")
 )

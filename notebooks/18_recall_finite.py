@@ -33,10 +33,11 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import pages, plots, recall_runs
-from lintf.claims import claim, expect
-from lintf.recall_runs import above_bayes
-from lintf.sentences import Recall, cross_entropy
+from lintf.experiments import recall
+from lintf.experiments.recall import above_bayes
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.recall import Recall, cross_entropy
 
 # %% [markdown]
 # ## Parameters
@@ -55,7 +56,7 @@ seeds = [0, 1, 2]  # of the sample and the order of its sentences
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+parameters.check_parameters()
 plots.style()
 variants = ["reparam", "reparamW", "origin"]
 names = [f"{v}-{a}-FA" for a in attentions for v in variants]
@@ -75,7 +76,7 @@ sizes = {"B": B, "H": H, "device": device}
 
 # %%
 setting = {"n": n, "seeds": seeds, **sizes}
-runs = recall_runs.trained_on_samples(names, alphas, lr, epochs, **setting)
+runs = recall.trained_on_samples(names, alphas, lr, epochs, **setting)
 
 # %% [markdown]
 # ## Population loss
@@ -142,7 +143,7 @@ plots.legend(ax, len(seeds), fontsize=8)
 
 # %%
 def relative_entropy(alpha, law):
-    shares = [recall_runs.noise_share(law, n, seed) for seed in seeds]
+    shares = [recall.noise_share(law, n, seed) for seed in seeds]
     left = [cross_entropy(alpha, s) - law.bayes_risk for s in shares]
     return torch.tensor(left, dtype=torch.float64)
 
@@ -278,7 +279,7 @@ expect(((slope / lr + 1).abs() < 0.2).all())
 
 # %% tags=["hide-cell"]
 more = {**setting, "n": 4 * n, "seeds": seeds[:1]}
-some = recall_runs.trained_on_samples(
+some = recall.trained_on_samples(
     names[2:3], alphas[:1], lr, max(1, epochs // 4), **more
 )
 ((key, run),) = some.items()

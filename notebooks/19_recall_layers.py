@@ -36,10 +36,11 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from dataclasses import replace
 
 import torch
-from lintf import pages, play, plots, recall_runs
-from lintf.claims import claim, expect
-from lintf.sentences import Recall
-from lintf.train import fit
+from lintf.experiments import recall
+from lintf.pages import parameters, plots, widgets
+from lintf.pages.claims import claim, expect
+from lintf.tasks.recall import Recall
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -59,7 +60,7 @@ live_steps = 600  # of the training whose weights we look at
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters()
+parameters.check_parameters()
 plots.style()
 variants = ["reparam", "reparamW", "origin"]
 middle = sorted(alphas)[len(alphas) // 2]  # the level of noise in the figures
@@ -89,7 +90,7 @@ setting = {"epochs": epochs, "n": n, "B": B, "H": H, "seeds": seeds, "device": d
 
 
 # %%
-runs = recall_runs.trained_on_samples(names, alphas, lr, **setting)
+runs = recall.trained_on_samples(names, alphas, lr, **setting)
 
 
 def layer_logits(panels):
@@ -150,12 +151,12 @@ for key, (attention, noise) in table.items():
 # $\alpha$ to 0.2 and then to 0.8. For which models do the dotted lines come out from behind the others, and which of the two?
 
 # %% mystnb={"figure": {"caption": "As {numref}`fig-layers-logits`, for the model with all weights free at a noise of 0.8, with linear attention and with a ReLU. Lines: mean over three seeds; band: smallest to largest. With a running kernel, controls set the noise and the model.", "name": "fig-layers-play"}, "image": {"alt": "Two panels over 100 epochs. With linear attention the feed-forward layer's logit of the noise token rises to 6 under its dotted line, and the attention's logit of the output to 4, one below its dotted line. With a ReLU they end at 4.9 and 4.4, with the dotted lines at 5."}}
-play.Controls(
+widgets.Controls(
     lambda alpha, variant: layer_logits(
         {attention: (f"{variant}-{attention}-FA", alpha) for attention in attentions}
     ),
-    alpha=play.slider("noise α", sorted(alphas), max(alphas)),
-    variant=play.choice("model", variants, variants[-1]),
+    alpha=widgets.slider("noise α", sorted(alphas), max(alphas)),
+    variant=widgets.choice("model", variants, variants[-1]),
 )
 
 # %% [markdown]
@@ -171,8 +172,8 @@ play.Controls(
 
 # %%
 law = Recall(H=H)
-model = replace(recall_runs.named("origin-linear-FA"), keep_weights=True)
-recipe = recall_runs.recipe(lr, live_steps, B, live_steps)
+model = replace(recall.named("origin-linear-FA"), keep_weights=True)
+recipe = recall.recipe(lr, live_steps, B, live_steps)
 live = fit(model, law, recipe, seeds[:1], device=device, stored=False, progress=False)
 weights = {name: p[0] for name, p in live.final.items()}
 

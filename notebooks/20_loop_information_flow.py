@@ -38,12 +38,19 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from dataclasses import replace
 
 import torch
-from lintf import intervals, looped_runs, pages, plots
-from lintf.batch import Prompts
-from lintf.claims import claim, expect
-from lintf.looped_runs import influence, one_wrong_label, prediction_errors, tokens_of
-from lintf.several import fit_all
-from lintf.solvers import LeastSquares, squared_error
+from lintf.analysis import intervals
+from lintf.analysis.solvers import LeastSquares, squared_error
+from lintf.experiments import looped
+from lintf.experiments.looped import (
+    influence,
+    one_wrong_label,
+    prediction_errors,
+    tokens_of,
+)
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.batches import Prompts
+from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters
@@ -70,9 +77,9 @@ test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("{1, 0.25} <= set(shares)")
+parameters.check_parameters("{1, 0.25} <= set(shares)")
 plots.style()
-scale = looped_runs.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
+scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 ns = {share: tokens_of(share, N) for share in shares}
 
 # %% [markdown]
@@ -106,7 +113,7 @@ runs = fit_all(plans, both, device)
 # %%
 law, tokens = plans[whole][1], 2 * N + 1
 test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
-classical = looped_runs.classical(test, [loops])
+classical = looped.classical(test, [loops])
 errors = {n: prediction_errors(plans[n][0], runs[n], test) for n in plans}
 names = {n: "all tokens" if n == whole else f"last {n} of {tokens}" for n in plans}
 query = {n: e[0, :, -1] for n, e in errors.items()}

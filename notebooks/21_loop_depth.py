@@ -36,11 +36,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import intervals, looped_runs, pages, plots
-from lintf.batch import Prompts
-from lintf.claims import claim, expect
-from lintf.looped_runs import chunks, prediction_errors, step_seconds
-from lintf.several import fit_all
+from lintf.analysis import intervals
+from lintf.experiments import looped
+from lintf.experiments.looped import chunks, prediction_errors, step_seconds
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.batches import Prompts
+from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters
@@ -66,9 +68,9 @@ test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("3 <= loops < most")
+parameters.check_parameters("3 <= loops < most")
 plots.style()
-scale = looped_runs.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
+scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 
 # %% [markdown]
 # ## The models
@@ -114,7 +116,7 @@ looks = dict(
 looks |= {k: looks[j] | {"ls": "--"} for k, j in zip(halved, (two, three), strict=True)}
 law = plans[one][1]
 test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
-classical = looped_runs.classical(test, [loops])
+classical = looped.classical(test, [loops])
 errors = {k: prediction_errors(plan[0], runs[k], test) for k, plan in plans.items()}
 for name, plan in plans.items():
     model, at_N = plan[0], intervals.mean(errors[name][0, :, -1])

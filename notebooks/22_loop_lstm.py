@@ -34,11 +34,18 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import intervals, looped_runs, pages, plots
-from lintf.batch import Prompts
-from lintf.claims import claim, expect
-from lintf.looped_runs import influence, path_errors, prediction_errors, step_seconds
-from lintf.several import fit_all
+from lintf.analysis import intervals
+from lintf.experiments import looped
+from lintf.experiments.looped import (
+    influence,
+    path_errors,
+    prediction_errors,
+    step_seconds,
+)
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.batches import Prompts
+from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters
@@ -64,9 +71,9 @@ test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("loops >= 2", "width >= 2", "len(layers) >= 2")
+parameters.check_parameters("loops >= 2", "width >= 2", "len(layers) >= 2")
 plots.style()
-scale = looped_runs.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
+scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 
 # %% [markdown]
 # ## The models
@@ -103,7 +110,7 @@ runs = fit_all(plans, each, device)
 # %%
 law = plans["block"][1]
 test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
-classical = looped_runs.classical(test, [1, loops])
+classical = looped.classical(test, [1, loops])
 errors = {k: prediction_errors(plan[0], runs[k], test) for k, plan in plans.items()}
 for name, plan in plans.items():
     size = sum(p[0].numel() for p in runs[name].final.values())

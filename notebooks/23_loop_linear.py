@@ -38,19 +38,21 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import gram, intervals, isotropic, landscape, pages, play, plots
-from lintf.base import FittedModel
-from lintf.batch import Gram
-from lintf.claims import claim, expect
-from lintf.integrate import integrate
-from lintf.model import LinearTransformer
-from lintf.phase_runs import best_layers
-from lintf.prompts import LinearRegression
-from lintf.rotation import Rotated, whitened
-from lintf.settings import Training
-from lintf.several import fit_all
-from lintf.solvers import squared_error
-from lintf.theory import distance_to_identity, isotropic_weights
+from lintf.analysis import intervals, isotropic, landscape
+from lintf.analysis.solvers import squared_error
+from lintf.analysis.theory import distance_to_identity, isotropic_weights
+from lintf.experiments.phase import best_layers
+from lintf.models import gram
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots, widgets
+from lintf.pages.claims import claim, expect
+from lintf.tasks.batches import Gram
+from lintf.tasks.integrate import integrate
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.rotated import Rotated, whitened
+from lintf.training.config import Training
+from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters
@@ -78,7 +80,7 @@ seeds = [0, 1, 2, 3, 4]  # one transformer and one rotation each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("min(n_layers) >= 2", "max(n_layers) <= min(4, most)")
+parameters.check_parameters("min(n_layers) >= 2", "max(n_layers) <= min(4, most)")
 plots.style()
 laws, d = Rotated(seeds, N, scales), len(scales)
 common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
@@ -346,11 +348,11 @@ def looped_by_hand(a, b, loops):
 
 
 # %% mystnb={"figure": {"caption": "Size of the error that four loops leave in a direction with eigenvalue t, without P (a = 0.7, b = 0), and at the optimum with P (d = 5, N = 20; computed exactly). Shaded: density of the eigenvalues, scaled. Dotted: the limit of stability. With a running kernel, sliders set a, b and the number of loops.", "name": "fig-loop-linear-play"}, "image": {"alt": "Two curves on a logarithmic axis over eigenvalues from 0 to 5. Without P one broad dip to zero at 1.4, and errors above 1 right of the dotted line at 2.9. The dashed optimum has nine dips between 0.4 and 3.1 with errors of about 0.01 between them, and rises above 1 from 3.6 on. The title gives the losses, 0.16 and 0.0021."}}
-play.Controls(
+widgets.Controls(
     looped_by_hand,
-    a=play.slider("a", [round(0.1 * k, 1) for k in range(1, 31)], 0.7),
-    b=play.slider("b", [round(0.01 * k, 2) for k in range(14)], 0.0),
-    loops=play.slider("loops", range(1, most + 1), n_layers[-1]),
+    a=widgets.slider("a", [round(0.1 * k, 1) for k in range(1, 31)], 0.7),
+    b=widgets.slider("b", [round(0.01 * k, 2) for k in range(14)], 0.0),
+    loops=widgets.slider("loops", range(1, most + 1), n_layers[-1]),
 )
 
 # %% [markdown]

@@ -39,12 +39,14 @@ from itertools import pairwise
 
 import seaborn as sns
 import torch
-from lintf import linearity, looped_runs, pages, plots
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.train import fit
+from lintf.analysis import linearity
+from lintf.experiments import looped
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters
@@ -68,7 +70,7 @@ shared = [1, 2, 3, 5, 10, 30, 100, 300]  # prompts that share one map
 device = "auto"  # for their training: "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters(
+parameters.check_parameters(
     "2 <= folds <= paragraphs",
     "paragraphs * (folds - 1) / folds >= 6",
     "N >= (d + 2) // min(shared)",
@@ -397,7 +399,7 @@ for i in range(n_layer):
 # from each to the next, and once from each to the *change*, as above without the residual part.
 
 # %%
-recipe = looped_runs.Scale(d, N, 64, 4, loop_steps, 64, 2e-3, 1e-5)
+recipe = looped.Scale(d, N, 64, 4, loop_steps, 64, 2e-3, 1e-5)
 looped, law_of_loop, training = recipe.plan(12, 6)
 run = fit(looped, law_of_loop, training, [0], device=device)
 weights = {name: p[0].double().cpu() for name, p in run.final.items()}

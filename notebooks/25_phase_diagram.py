@@ -41,12 +41,15 @@ from itertools import product
 
 import pandas as pd
 import torch
-from lintf import notebook, pages, phase_runs, plots, solvers, theory
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.prompts import LinearRegression
-from lintf.rotation import rotated_task
-from lintf.several import fit_each
+from lintf.analysis import solvers, theory
+from lintf.cli import notebook
+from lintf.experiments import phase
+from lintf.models.base import FittedModel
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.rotated import rotated_task
+from lintf.training.several import fit_each
 
 # %% [markdown]
 # ## Parameters
@@ -69,11 +72,13 @@ seeds = [0, 1]  # one network each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("min(n_layers) == 1", "1 < max(n_layers) <= 4", "kappas[0] == 1")
+parameters.check_parameters(
+    "min(n_layers) == 1", "1 < max(n_layers) <= 4", "kappas[0] == 1"
+)
 plots.style()
 settings = list(product(n_layers, Ns, ds, kappas))
 plans = {
-    (L, N, d, kappa): phase_runs.phase(L, N, d, kappa, lr, B, max_iters)
+    (L, N, d, kappa): phase.phase(L, N, d, kappa, lr, B, max_iters)
     for L, N, d, kappa in settings
 }
 
@@ -122,9 +127,9 @@ tune, test = isotropic_prompts(tune_prompts, 98), isotropic_prompts(test_prompts
 # %%
 def descent(L, N, d, kappa):
     """The scores of L steps of the best size, behind the lens of kappa."""
-    D2 = torch.tensor(phase_runs.scales(kappa, d), dtype=torch.float64).square().diag()
+    D2 = torch.tensor(phase.scales(kappa, d), dtype=torch.float64).square().diag()
     best = solvers.best_gradient_descent(L, tune[N, d], D2)
-    return phase_runs.scores(best, test[N, d])
+    return phase.scores(best, test[N, d])
 
 
 plain = {key: descent(*key) for key in settings}
@@ -140,9 +145,9 @@ preconditioned = {key: plain[(*key[:3], 1.0)] for key in settings}
 # %%
 def limit_scores(L, N, d):
     """The scores of the best L layers of multiples of the identity."""
-    best = phase_runs.best_layers(L, N, d, 1 / test_prompts)
+    best = phase.best_layers(L, N, d, 1 / test_prompts)
     weights = theory.isotropic_weights(best.a, best.b, torch.eye(d).double())
-    return phase_runs.scores(FittedModel(plans[L, N, d, 1.0][0], weights), test[N, d])
+    return phase.scores(FittedModel(plans[L, N, d, 1.0][0], weights), test[N, d])
 
 
 limit = {key: limit_scores(*key) for key in product(n_layers, Ns, ds)}
@@ -161,8 +166,8 @@ def network_scores(run, seed, L, N, d, kappa):
     """The scores of a trained network on the isotropic prompts."""
     if run is None:
         return torch.full((2,), torch.inf)
-    inside = phase_runs.through_lens(run.final, seed, kappa)
-    return phase_runs.scores(FittedModel(plans[L, N, d, kappa][0], inside), test[N, d])
+    inside = phase.through_lens(run.final, seed, kappa)
+    return phase.scores(FittedModel(plans[L, N, d, kappa][0], inside), test[N, d])
 
 
 trained = {}
@@ -267,9 +272,9 @@ print(f"in {lost} both networks diverged")
 few = [(N, d, kappa) for N, d, kappa in product(Ns, ds, kappas) if d > N]
 least = {}
 for N, d, kappa in few:
-    law = rotated_task(seeds[0], N, phase_runs.scales(kappa, d))
+    law = rotated_task(seeds[0], N, phase.scales(kappa, d))
     prompts = law.sample(test_prompts, torch.Generator().manual_seed(97))
-    least[N, d, kappa] = float(phase_runs.scores(solvers.LeastSquares(), prompts)[0])
+    least[N, d, kappa] = float(phase.scores(solvers.LeastSquares(), prompts)[0])
     nets = ", ".join(f"{best[L, N, d, kappa]:.2f}" for L in n_layers)
     print(f"N = {N}, d = {d}, kappa = {kappa:g}: least squares", end=" ")
     print(f"{least[N, d, kappa]:.2f}, networks {nets}")
@@ -313,7 +318,7 @@ corners = [
     (L, max(Ns), ds[len(ds) // 2], kappa)
     for L, kappa in product(n_layers[-2:], (kappas[0], kappas[-1]))
 ]
-longer = {key: phase_runs.phase(*key, lr, B, slow_steps) for key in corners}
+longer = {key: phase.phase(*key, lr, B, slow_steps) for key in corners}
 for key, (run,) in fit_each(longer, seeds[:1], device).items():
     goal = limit[key[:3]][0]
     before = trained[key][0, 0] / goal
@@ -437,7 +442,7 @@ claim(
 def layer_loss(N, d):
     """Of the best single layer on the isotropic prompts."""
     step = solvers.GradientDescent(1, 1 / (N + d + 1))
-    return float(phase_runs.scores(step, test[N, d])[1])
+    return float(phase.scores(step, test[N, d])[1])
 
 
 singles = [key for key in settings if key[0] == 1]
@@ -530,7 +535,7 @@ for few in (2, 10, count):
 reach = lr * max_iters / 2  # the mean of half a cosine is a half
 failed = {True: 0, False: 0}  # beyond reach, and within
 for L, N, d, kappa in settings:
-    a = phase_runs.best_layers(L, N, d, 1 / test_prompts).a
+    a = phase.best_layers(L, N, d, 1 / test_prompts).a
     failed[a[-1] * kappa**0.5 > reach] += ratio[L, N, d, kappa] > 2
 print(f"farther than a factor 2 from the limit: {failed[True]} settings beyond reach")
 print(f"and {failed[False]} within reach, so it is not the reason")

@@ -38,15 +38,16 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import isotropic, pages, plots
-from lintf.base import FittedModel
-from lintf.claims import claim, expect
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.several import fit_all
-from lintf.solvers import LeastSquares
-from lintf.theory import one_layer_optimum
+from lintf.analysis import isotropic
+from lintf.analysis.solvers import LeastSquares
+from lintf.analysis.theory import one_layer_optimum
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
+from lintf.pages import parameters, plots
+from lintf.pages.claims import claim, expect
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.several import fit_all
 from scipy.optimize import minimize, minimize_scalar
 
 # %% [markdown]
@@ -71,7 +72,7 @@ seeds = [0, 1]  # one transformer each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-pages.check_parameters("N >= d + 2", "n_layer <= 4", "noise_stds[0] == 0")
+parameters.check_parameters("N >= d + 2", "n_layer <= 4", "noise_stds[0] == 0")
 plots.style()
 laws = {sigma: LinearRegression(N=N, d=d, noise_std=sigma) for sigma in noise_stds}
 models = {L: LinearTransformer(d=d, n_layer=L, init_std=1e-4) for L in (1, n_layer)}

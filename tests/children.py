@@ -19,9 +19,11 @@ from pathlib import Path
 import torch
 import torch._dynamo  # optimisers import it when they are first used, which takes seconds
 
-from lintf import kernel, state, store, train
-from lintf.member import Member
-from lintf.train import History
+from lintf import kernel
+from lintf.training import fit as loop
+from lintf.training import state, store
+from lintf.training.history import History
+from lintf.training.run import Member
 
 NOBODY = 65534
 
@@ -95,7 +97,7 @@ def _train(
     """
     os.chdir(Path(runs).parent)  # a powerless child may not see the folders above
     os.environ["LINTF_RUNS"] = Path(runs).name
-    update, write, train.CHECKPOINT_SECONDS = state.State.update, store.write, every
+    update, write, loop.CHECKPOINT_SECONDS = state.State.update, store.write, every
 
     def slow_update(*args: object) -> None:
         time.sleep(step)
@@ -119,7 +121,7 @@ def _train(
         members = [Member.of(config) for config in configs]
         tasks = {m.seed: m.task for m in members}
         one = members[0]
-        history = train.fit(one.model, tasks.__getitem__, one.training, tuple(tasks), progress=False, device="cpu")
+        history = loop.fit(one.model, tasks.__getitem__, one.training, tuple(tasks), progress=False, device="cpu")
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         json.dump({"digest": digest(history), "warnings": [str(w.message) for w in caught]}, file)

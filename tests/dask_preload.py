@@ -20,9 +20,10 @@ FILE_EVENTS = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.
 
 
 def prepare(log: str) -> None:
-    from lintf import state, train
+    from lintf.training import fit as loop
+    from lintf.training import state
 
-    if train.CHECKPOINT_SECONDS == CHECKPOINTS:  # Dask loads a preload more than once
+    if loop.CHECKPOINT_SECONDS == CHECKPOINTS:  # Dask loads a preload more than once
         return
     steps, update, exists = os.open(log, os.O_WRONLY | os.O_APPEND), state.State.update, pathlib.Path.exists
 
@@ -38,7 +39,7 @@ def prepare(log: str) -> None:
         if event in FILE_EVENTS and any(ELSEWHERE in str(a) for a in arguments):
             raise PermissionError(f"{event} of what is on another machine: {arguments}")
 
-    state.State.update, train.CHECKPOINT_SECONDS = noted, CHECKPOINTS
+    state.State.update, loop.CHECKPOINT_SECONDS = noted, CHECKPOINTS
     pathlib.Path.exists = lambda path: ELSEWHERE not in str(path) and exists(path)
     sys.addaudithook(refuse)
 

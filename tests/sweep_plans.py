@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
-from lintf.encoder import Encoder
-from lintf.logistic import LogisticRegression
-from lintf.looped import Looped
-from lintf.model import LinearTransformer
-from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.prompts import LinearRegression
-from lintf.recall import RecallTransformer
-from lintf.regression import ConditionedRegression
-from lintf.sentences import Recall
-from lintf.train import Training
+from lintf.models.encoder import Encoder
+from lintf.models.linear import LinearTransformer
+from lintf.models.looped import Looped
+from lintf.models.mlp import MLPTransformer
+from lintf.models.recall import RecallTransformer
+from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.logistic import LogisticRegression
+from lintf.tasks.mlp import NonlinearRegression
+from lintf.tasks.recall import Recall
+from lintf.training.fit import Training
 
 linear, task, short = (
     LinearTransformer(d=3, n_layer=2, init_std=0.1),

@@ -14,21 +14,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from lintf.encoder import Encoder
-from lintf.landscape import along, gradient, hessian_diagonal
-from lintf.logistic import LogisticRegression
-from lintf.looped import Looped
-from lintf.model import LinearTransformer
-from lintf.nonlinear import MLPTransformer, NonlinearRegression
-from lintf.prompts import LinearRegression
-from lintf.recall import RecallTransformer
-from lintf.regression import ConditionedRegression
-from lintf.rotation import rotated_task
-from lintf.sentences import Recall
-from lintf.settings import DTYPES, Training
-from lintf.solvers import LeastSquares, best_gradient_descent
-from lintf.theory import one_layer_optimum
-from lintf.train import fit
+from lintf.analysis.landscape import along, gradient, hessian_diagonal
+from lintf.analysis.solvers import LeastSquares, best_gradient_descent
+from lintf.analysis.theory import one_layer_optimum
+from lintf.models.encoder import Encoder
+from lintf.models.linear import LinearTransformer
+from lintf.models.looped import Looped
+from lintf.models.mlp import MLPTransformer
+from lintf.models.recall import RecallTransformer
+from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.logistic import LogisticRegression
+from lintf.tasks.mlp import NonlinearRegression
+from lintf.tasks.recall import Recall
+from lintf.tasks.rotated import rotated_task
+from lintf.training.config import DTYPES, Training
+from lintf.training.fit import fit
 
 PACKAGE = Path(__file__).parents[1] / "lintf"
 TRAININGS = {

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from lintf import gram, isotropic
-from lintf.batch import Prompts
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.solvers import GradientDescent, LeastSquares
-from lintf.task import sample_ensemble
-from lintf.theory import gradient_descent_weights
-from lintf.train import Training, fit
+from lintf.analysis import isotropic
+from lintf.analysis.solvers import GradientDescent, LeastSquares
+from lintf.analysis.theory import gradient_descent_weights
+from lintf.models import gram
+from lintf.models.linear import LinearTransformer
+from lintf.tasks.base import sample_ensemble
+from lintf.tasks.batches import Prompts
+from lintf.tasks.linear import LinearRegression
+from lintf.training.fit import Training, fit
 
 MODEL = LinearTransformer(d=3, n_layer=2)
 TASK = LinearRegression(N=4, d=3)

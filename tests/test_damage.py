@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lintf import store
-from lintf.store import Record, StoreError
+from lintf.training import store
+from lintf.training.store import Record, StoreError
 
 ROOT = Path(__file__).parents[1]
 STORED = sorted((ROOT / "runs").glob("*.safetensors"))

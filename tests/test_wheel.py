@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lintf import versions
+from lintf.training import versions
 
 ROOT = Path(__file__).parents[1]
 

@@ -30,8 +30,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from lintf import versions
-from lintf.workers import cores
+from lintf.training import versions
+from lintf.training.workers import cores
 
 GITHUB = re.compile(r"(?:https://(?:[^@/]+@)?|git@|ssh://git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?")
 LOGGER = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The commands: list, run, verify, reproduce, sweep."""

@@ -1,0 +1,163 @@
+"""What a sweep is made of: cells, each a training or a page with its parameters. A cell goes to a worker, and its
+Result comes back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from lintf.cli import notebook
+from lintf.training import store
+from lintf.training.fit import fit
+from lintf.training.history import Diverged
+from lintf.training.run import Member
+from lintf.training.store import Record
+from lintf.training.versions import around_pages
+
+
+@dataclass(frozen=True)
+class Result:
+    ok: bool
+    detail: str  # in one line: what was found, or what went wrong
+    notebook: str = ""  # of a page, as far as it got
+    runs: dict[str, Record] = field(default_factory=dict)  # file name -> run that the caller's disk does not have
+    begun: float = 0.0  # Unix time, by the worker's clock
+    seconds: float = 0.0  # wall time on the worker
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingCell:
+    """One run of `fit`, with one seed."""
+
+    parameters: dict[str, object]
+    config: dict
+
+    @cached_property
+    def member(self) -> Member:
+        return Member.of(self.config)
+
+    @property
+    def key(self) -> str:
+        return f"lintf-{store.key(self.config)}"
+
+    @property
+    def own(self) -> str:
+        """The file name of the run."""
+        return self.member.path.name
+
+    def file(self, out: Path) -> Path:
+        return self.member.path
+
+    def stored(self, out: Path) -> Result | None:
+        """What runs/ has. Raises StoreError for a damaged file."""
+        record = store.find(self.member.path)
+        return record and _found(record)
+
+    def work(self) -> Result:
+        m = self.member
+        try:
+            fit(m.model, m.task, m.training, (m.seed,), progress=False)
+        except Diverged:
+            pass  # it is stored, and says so
+        if record := store.find(m.path):
+            return _found(record)
+        return Result(False, f"trained, but {m.path} could not be saved")  # `fit` has warned of it
+
+    def keep(self, result: Result, out: Path) -> None:
+        _keep_runs(result)
+
+
+@dataclass(frozen=True)
+class PageCell:
+    """A page with its parameters, run by papermill. It brings its notebook along, for workers that have none."""
+
+    parameters: dict[str, object]
+    page: str  # its name
+    source: str  # the notebook
+
+    own = ""  # which runs it has stored is known only afterwards
+
+    @property
+    def key(self) -> str:
+        """Of all that can change the notebook: page, parameters, code and data."""
+        text = json.dumps([self.source, self.parameters, around_pages()], sort_keys=True)
+        return f"{self.page}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def file(self, out: Path) -> Path:
+        return out / f"{self.key}.ipynb"
+
+    def stored(self, out: Path) -> Result | None:
+        """The notebook of an earlier sweep, unless it is damaged."""
+        try:
+            text = self.file(out).read_text(encoding="utf-8")
+            return Result(True, _claims(text), text)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def work(self) -> Result:
+        with tempfile.TemporaryDirectory() as folder:
+            page, out = Path(folder) / f"{self.page}.ipynb", Path(folder) / "out.ipynb"
+            here = notebook.FOLDER / page.name
+            if here.is_file() and here.read_text(encoding="utf-8") == self.source:
+                page = here  # beside the files that it may read
+            else:
+                page.write_text(self.source, encoding="utf-8")
+            failed = ""
+            try:
+                notebook.run(page, out, self.parameters, quiet=True)
+            except notebook.CellFailed as error:
+                failed = str(error)
+            text = out.read_text(encoding="utf-8") if out.is_file() else ""
+        return Result(not failed, failed or _claims(text), text)
+
+    def keep(self, result: Result, out: Path) -> None:
+        """A notebook that failed is kept beside, under a name that does not count as stored."""
+        _keep_runs(result)
+        if result.notebook:
+            target = self.file(out) if result.ok else out / f"{self.key}.failed.ipynb"
+            replace_text(target, result.notebook)
+
+
+Cell = TrainingCell | PageCell
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Written aside, then moved: the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def claims(text: str) -> Iterator[dict]:
+    """The claims that a notebook shows, as `claims.Claim` has them."""
+    for cell in json.loads(text)["cells"]:
+        for output in cell.get("outputs", ()):
+            if "lintf_claim" in output.get("metadata", {}):
+                yield output["metadata"]["lintf_claim"]
+
+
+def _claims(text: str) -> str:
+    held = [claim["holds"] for claim in claims(text)]
+    return f"{sum(held)} of {len(held)} claims hold" if held else "done"
+
+
+def _found(record: Record) -> Result:
+    if "diverged" in record.meta:
+        return Result(False, f"training diverged at step {record.meta['diverged']}")
+    return Result(True, f"loss {float(record.tensors['loss'][-1]):.3g}")
+
+
+def _keep_runs(result: Result) -> None:
+    for name, record in result.runs.items():
+        store.save(store.folder() / Path(name).name, record)

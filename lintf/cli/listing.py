@@ -1,0 +1,154 @@
+"""What there is, in words: the pages, and the stored runs in groups or one by one."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+
+from lintf.checks import WrongInput, nearest
+from lintf.cli import notebook
+from lintf.training import store
+from lintf.training.store import Record
+
+# Numbers in a run's name: n_layer, width, loops, ..., then N, d, H, and the training's.
+NUMBERS = re.compile(r"-(?:seed|lr|alpha|kappa|[LwbnNdHBT])\d[\d.]*(?:e[+-]?\d+)?(?=-|$)")
+
+DAYS = 7  # in so many days the samples hold every run
+
+MADE = {"device", "members", "path", "seconds", "threads", "versions"}  # what a run says of how it was made
+
+
+def overview(paths: Iterable[Path]) -> Iterator[str]:
+    """Lines: a table of the pages, and one of the stored runs, which are grouped by what differs in more than numbers.
+    Raises StoreError for a damaged run."""
+    pages = notebook.pages()
+    if pages:
+        yield from (f"{page.stem:24} {notebook.title(page)}" for page in pages)
+        yield ""
+    groups: dict[str, list[tuple[Path, Record]]] = {}
+    for path in paths:
+        groups.setdefault(kind(path), []).append((path, _load(path)))
+    if not groups:
+        yield f"no stored runs in {store.folder()}"
+        return
+    rows = [_row(name, runs) for name, runs in groups.items()]
+    together = _row("total", [run for runs in groups.values() for run in runs])
+    heads = ("stored runs", "runs", "seeds", "steps", "batch", "size", "trained for", "on", "made")
+    yield from _table([heads, *rows, together])
+    yield ""
+    yield "list NAME: the parameters of a page, or each run of a group; run NAME: run a page"
+
+
+def kind(path: Path) -> str:
+    """A run's name without numbers: what it has in common with its group."""
+    return NUMBERS.sub("", path.stem.rpartition("-")[0])
+
+
+def having(part: str) -> list[Path]:
+    """The stored runs with this in their names, or in their group's. A number alone is a page's, and the key at the end
+    of a name counts only after all of the name: both would pick runs by chance."""
+    if part.isdecimal():
+        return []
+    in_group = [path for path in store.runs() if part == kind(path)]
+    return in_group or [p for p in store.runs() if part in p.name.rpartition("-")[0] or p.name.startswith(part)]
+
+
+def select(part: str) -> list[Path]:
+    """The stored runs with this in their names. Raises WrongInput for none."""
+    if chosen := having(part):
+        return chosen
+    paths = list(store.runs())
+    if not paths:
+        raise WrongInput(f"no stored run in {store.folder()}")
+    names = [path.name for path in paths]
+    words = {word for name in names for word in name.split("-")[:-1]}
+    if pages := notebook.matching(part):
+        raise WrongInput(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
+    raise WrongInput(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
+
+
+def sample(paths: Iterable[Path], day: date) -> list[Path]:
+    """The runs whose turn it is on this day, one in seven by a hash of their names, and one of each group in which it
+    is no run's turn: every group is there each day, and every run in any seven days."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(kind(path), []).append(path)
+    chosen: list[Path] = []
+    for group in groups.values():
+        due = [path for path in group if (zlib.crc32(path.name.encode()) + day.toordinal()) % DAYS == 0]
+        chosen += due or [group[day.toordinal() % len(group)]]
+    return sorted(chosen)
+
+
+def _load(path: Path) -> Record:
+    """Raises StoreError for a run that is damaged, or says too little of how it was made."""
+    record = store.load(path)
+    if missing := MADE - record.meta.keys():
+        raise store.StoreError(f"{path}: does not say its {', '.join(sorted(missing))}. Delete the file or restore it.")
+    return record
+
+
+def _row(name: str, runs: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:
+    """The cells of one group of runs. A training of several seeds side by side counts for each with its share."""
+    configs, metas = [r.config for _, r in runs], [r.meta for _, r in runs]
+    return (
+        name,
+        str(len(runs)),
+        str(len({c["seed"] for c in configs})),
+        _span({c["training"]["max_iters"] for c in configs}),
+        _span({c["training"]["B"] for c in configs}),
+        _size(sum(path.stat().st_size for path, _ in runs)),
+        _duration(sum(m["seconds"] / m["members"] for m in metas)),
+        statistics.mode(m["device"] for m in metas),
+        max((m["made"] for m in metas if "made" in m), default="-"),
+    )
+
+
+def details(paths: Iterable[Path]) -> Iterator[str]:
+    """One line per run, and their number. Raises StoreError for a damaged run."""
+    total = number = 0
+    for path in paths:
+        meta, size = _load(path).meta, path.stat().st_size
+        total, number = total + size, number + 1
+        alone = f"for {meta['members']} seeds " if meta["members"] > 1 else ""
+        threads = f", {meta['threads']} threads" if meta["threads"] > 1 else ""
+        trained = f"{_duration(meta['seconds'])} {alone}on {meta['device']}{threads}, {meta['path']}"
+        gone = f", diverged at step {meta['diverged']}" if "diverged" in meta else ""
+        made = f"torch {meta['versions']['torch']}, made {meta.get('made', '-')}"
+        yield f"{path.name}: {_size(size)}, {trained}, {made}{gone}"
+    yield f"{number} runs, {_size(total)}"
+
+
+def page(path: Path) -> Iterator[str]:
+    """What a page is about, and the parameters that `run` takes."""
+    yield f"{path.stem}: {notebook.title(path)}"
+    yield from (f"  {line}" for line in notebook.parameters_source(path).splitlines())
+
+
+def _span(values: set[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}..{high}"
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as they must be: the first and the last two to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = {0, len(widths) - 2, len(widths) - 1}
+    for row in rows:
+        cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,250 @@
+"""Sweeps: from a name and a grid of parameters to cells, and the table of what became of them."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import importlib.util
+import inspect
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from types import ModuleType
+
+from lintf.checks import WrongInput, one_line
+from lintf.cli import grid, listing, notebook
+from lintf.cli.cells import Cell, PageCell, Result, TrainingCell, claims, replace_text
+from lintf.cli.values import check_switches
+from lintf.pages import parameters
+from lintf.training import store
+from lintf.training.run import Member
+from lintf.training.several import Plan
+
+SEEDS = "seeds"
+Axes = Mapping[str, Sequence[object]]
+
+
+def cells(name: str, axes: Axes) -> list[Cell]:
+    """The cells of a grid over the parameters of
+
+    - a page, named as for `notebook.find`;
+    - MODULE:FUNCTION or FILE.py:FUNCTION, where the function returns (model, task, training) as for `fit`;
+    - a stored run, named by a part of its file name: its configuration, in which fields are replaced.
+
+    For the last two `seeds` are the seeds of the trainings, one to a cell. Everything is checked here, before any work
+    starts. Raises WrongInput.
+    """
+    if ":" in name:
+        return list(_function_cells(name, axes))
+    if notebook.matching(name) or Path(name).suffix in (".ipynb", ".py"):
+        return list(_page_cells(notebook.find(name), axes))
+    return list(_run_cells(name, axes))
+
+
+def label(parameters: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
+    """A parameter that is a list on the page takes a single value, too: seeds=0,1 are two cells with one seed each."""
+    notebook.check_language(page)
+    names = parameters.assigned(notebook.parameters_source(page))
+    notebook.check_names(page.stem, axes, names)
+    defaults = notebook.defaults(page)
+    known = defaults.keys() | axes.keys()  # of the others only the page can say whether they will do
+    if any("check_parameters" in source for source in notebook.code(page)):
+        checked = [
+            n for n in names if n in known and n in parameters.RULES and n != "device"
+        ]  # a worker has its own devices
+        relations = _relations(page, known)
+    else:  # a notebook of one's own, where the names may mean something else
+        checked, relations = [], []
+    for given in grid.cells(axes):
+        chosen = {
+            name: [value] if isinstance(defaults.get(name), list) and not isinstance(value, list) else value
+            for name, value in given.items()
+        }
+        try:
+            check_switches(given, defaults)
+            parameters.check_values(defaults | chosen, checked, relations)
+        except ValueError as error:
+            raise WrongInput(f"{label(given)}: {error}") from error
+        except Exception as error:  # of a relation that cannot be asked of such a value
+            raise WrongInput(f"{label(given)}: {one_line(error)}") from error
+        yield PageCell(chosen, page.stem, page.read_text(encoding="utf-8"))
+
+
+def _relations(page: Path, known: Iterable[str]) -> list[str]:
+    """What the page asks of these parameters in so many words; what it computes, it asks when it runs."""
+    found = []
+    for source in notebook.code(page):
+        with suppress(ValueError, SyntaxError):
+            found += parameters.relations(source, known)
+    return found
+
+
+def _function_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
+    where, _, attribute = name.rpartition(":")
+    with _neighbours(where):
+        function = _load(name, where, attribute)
+        parameters, open_ended = _parameters(name, function)
+        if not open_ended:
+            notebook.check_names(name, axes, [*parameters, SEEDS])
+        if missing := [n for n, default in parameters.items() if default is inspect.Parameter.empty and n not in axes]:
+            raise WrongInput(f"{name} needs {', '.join(missing)}: give -p {missing[0]}=VALUES")
+        for given in grid.cells(axes):
+            check_switches(given, parameters)
+            arguments = {n: value for n, value in given.items() if n != SEEDS}
+            yield _training(given, lambda arguments=arguments: function(**arguments), given.get(SEEDS, 0))
+
+
+def _parameters(name: str, function: Callable[..., Plan]) -> tuple[dict[str, object], bool]:
+    """The parameters of a function with their defaults, and whether it takes any others."""
+    try:
+        known = inspect.signature(function).parameters
+    except (ValueError, TypeError) as error:
+        raise WrongInput(f"{name}: its parameters are not known ({one_line(error)})") from error
+    named = {n: p.default for n, p in known.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return named, any(p.kind is p.VAR_KEYWORD for p in known.values())
+
+
+def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
+    found = listing.select(name)
+    configs = {store.canonical(c | {"seed": 0}): c for c in (store.load(path).config for path in found)}
+    if len(configs) > 1:
+        some = ", ".join(path.name for path in found[:3])
+        raise WrongInput(f"{name!r} could be one of {len(configs)} configurations of stored runs ({some}, ...)")
+    member = Member.of(next(iter(configs.values())))
+    parts = (member.model, member.task, member.training)
+    known = [{f.name for f in fields(part)} for part in parts]
+    notebook.check_names(found[0].name, axes, [*sorted(set().union(*known)), SEEDS])
+    for given in grid.cells(axes):
+        changes = [{n: value for n, value in given.items() if n in names} for names in known]
+
+        def plan(changes: list[dict] = changes) -> Plan:
+            return tuple(replace(part, **change) for part, change in zip(parts, changes, strict=True))
+
+        yield _training(given, plan, given.get(SEEDS, member.seed))
+
+
+def _training(given: dict[str, object], plan: Callable[[], Plan], seed: object) -> TrainingCell:
+    """Raises WrongInput for what `fit` would refuse. The cell has of a training what names it in runs/; fields that
+    change nothing, as betas of SGD, need not come along."""
+    try:
+        model, task, training = plan()
+        if isinstance(task, type):
+            raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task}")
+        member = Member(model, task(seed) if callable(task) else task, training, seed)
+        cell = TrainingCell(given, member.config)
+        same = cell.member.path == member.path
+    except ValueError as error:  # what `fit` would refuse
+        raise WrongInput(f"{label(given)}: {' '.join(str(error).split())}") from error
+    except (Exception, SystemExit) as error:  # of the user's function
+        raise WrongInput(f"{label(given)}: {one_line(error)}") from error
+    if not same:
+        raise WrongInput(f"{label(given)}: {member.config} cannot be sent to a worker")
+    return cell
+
+
+@contextmanager
+def _neighbours(where: str) -> Iterator[None]:
+    """A FILE.py may import what stands beside it, as if it were run itself."""
+    folder = str(Path(where).resolve().parent)
+    if not where.endswith(".py"):
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _load(name: str, where: str, attribute: str) -> Callable[..., Plan]:
+    """The function MODULE:FUNCTION or FILE.py:FUNCTION. Raises WrongInput."""
+    try:
+        function = getattr(_load_file(where) if where.endswith(".py") else importlib.import_module(where), attribute)
+    except (Exception, SystemExit) as error:  # it is the user's file
+        raise WrongInput(f"{name}: no such function ({one_line(error)})") from error
+    if not callable(function):
+        raise WrongInput(f"{name} must be a function that returns (model, task, training), got {function!r:.80}")
+    return function
+
+
+def _load_file(where: str) -> ModuleType:
+    """A module of its own, under its path: no other module, installed or of the same stem, has that name."""
+    path = str(Path(where).resolve())
+    spec = importlib.util.spec_from_file_location(path, path)
+    module = sys.modules[path] = importlib.util.module_from_spec(spec)  # where dataclasses look themselves up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path]
+        raise
+    return module
+
+
+class Table:
+    """cells.csv in a folder: one row for each cell, whatever became of it, and claims.csv with what pages claim."""
+
+    def __init__(self, folder: Path, cells: Sequence[Cell]) -> None:
+        self.folder, self.cells = folder, cells
+        self.results: dict[int, tuple[str, Result]] = {}  # place of the cell -> stored or new, and its result
+        self.claims: dict[int, list[dict]] = {}
+
+    def look(self) -> list[int]:
+        """Enter what is stored; the places of the cells that are not. Raises StoreError for a damaged run."""
+        for i, cell in enumerate(self.cells):
+            if result := cell.stored(self.folder):
+                self._enter(i, result, "stored")
+        return [i for i in range(len(self.cells)) if i not in self.results]
+
+    def add(self, i: int, result: Result) -> None:
+        self._enter(i, result, "new")
+
+    def _enter(self, i: int, result: Result, found: str) -> None:
+        """Without notebook and runs, which would fill the memory."""
+        if result.ok and result.notebook:
+            self.claims[i] = list(claims(result.notebook))
+        self.results[i] = found, replace(result, notebook="", runs={})
+
+    @property
+    def failed(self) -> int:
+        return sum(not result.ok for _, result in self.results.values())
+
+    def failures(self) -> Iterator[str]:
+        """Lines: the cells that failed, and why."""
+        if self.failed:
+            yield "failed:"
+            for i, (_, result) in sorted(self.results.items()):
+                if not result.ok:
+                    yield f"  {label(self.cells[i].parameters)}: {result.detail}"
+            yield ""
+
+    def summary(self) -> str:
+        return f"{len(self.results) - self.failed} of {len(self.cells)} cells done, {self.failed} failed"
+
+    def write(self) -> None:
+        """Both files anew. Raises OSError."""
+        names = list(self.cells[0].parameters)
+        heads = ["status", "found", "result", "begun", "seconds", "worker", "file"]
+        rows, claimed = [], []
+        for i, cell in enumerate(self.cells):
+            given = list(cell.parameters.values())
+            found, result = self.results.get(i, ("", Result(False, "")))
+            status = ("ok" if result.ok else "failed") if found else "not run"
+            times = [f"{result.begun:.2f}", f"{result.seconds:.2f}"] if result.begun else ["", ""]
+            rows.append([*given, status, found, result.detail, *times, result.worker, cell.file(self.folder).name])
+            for c in self.claims.get(i, ()):
+                claimed.append([*given, c["key"], c["published"], c["measured"], c["holds"]])
+        self._write("cells.csv", [*names, *heads], rows)
+        if claimed:
+            self._write("claims.csv", [*names, "claim", "published", "measured", "holds"], claimed)
+
+    def _write(self, name: str, heads: list[str], rows: list[list[object]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([heads, *rows])
+        replace_text(self.folder / name, text.getvalue())

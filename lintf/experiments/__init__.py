@@ -1,0 +1,1 @@
+"""The trainings that several pages share, one file a paper."""

@@ -1,0 +1,68 @@
+"""The four settings in which Ahn et al. (arXiv 2310.01082) compare Adam with SGD, and their trainings, which several
+pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lintf.checks import check_choice
+from lintf.models.linear import LinearTransformer
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.history import History
+from lintf.training.several import fit_all
+
+ALGS = ("sgd", "adam")
+NAMES = {"sgd": "SGD with momentum", "adam": "Adam"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The law of the covariates, and what the paper tuned to it: both learning rates and the bound on the gradient's
+    norm."""
+
+    mode: str
+    N: int
+    lr: dict[str, float]
+    clip: float = 1.0
+
+    def task(self, d: int = 5) -> LinearRegression:
+        return LinearRegression(N=self.N, d=d, mode=self.mode)
+
+    def recipe(self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 250) -> Training:
+        """Momentum 0.9, betas (0.9, 0.9); the paper's learning rate unless another is given."""
+        check_choice("alg", alg, ALGS)
+        lr = self.lr[alg] if lr is None else lr
+        return Training(lr=lr, max_iters=max_iters, B=B, alg=alg, clip=self.clip, record_every=record_every)
+
+
+SETTINGS = {
+    "normal N=20": Setting("normal", 20, {"sgd": 0.02, "adam": 0.02}),
+    "normal N=5": Setting("normal", 5, {"sgd": 0.01, "adam": 0.005}),
+    "sphere N=20": Setting("sphere", 20, {"sgd": 5.0, "adam": 0.1}, clip=0.1),
+    "gamma N=20": Setting("gamma", 20, {"sgd": 0.02, "adam": 0.02}),
+}
+
+
+def chosen(names: Iterable[str]) -> dict[str, Setting]:
+    """The named settings. Raises ValueError for a name that is none of them, and for no name."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ValueError(f"settings must be a list of names, got {names!r}")
+    found = {check_choice("each of settings", name, SETTINGS): SETTINGS[name] for name in names}
+    if not found:
+        raise ValueError(f"settings must name at least one of {', '.join(SETTINGS)}, got none")
+    return found
+
+
+def trained(
+    names: Iterable[str], model: LinearTransformer, max_iters: int, B: int, seeds: Sequence[int], device: str = "auto"
+) -> dict[str, dict[str, History]]:
+    """name -> algorithm -> its trainings. One line says how many were loaded; what has to be trained shows progress."""
+    plans = {
+        (name, alg): (model, setting.task(model.d), setting.recipe(alg, max_iters, B))
+        for name, setting in chosen(names).items()
+        for alg in ALGS
+    }
+    runs = fit_all(plans, seeds, device)
+    return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in plans}

@@ -1,0 +1,145 @@
+"""The trainings of part V: looped transformers and LSTMs, all alike but for what is compared (arXiv 2311.12424)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lintf.analysis.newton import SteepestDescent
+from lintf.analysis.solvers import LeastSquares, squared_error
+from lintf.checks import check_int, check_real
+from lintf.models.looped import Looped
+from lintf.tasks.batches import Prompts
+from lintf.tasks.linear import LinearRegression
+from lintf.training.config import Training
+from lintf.training.history import History
+from lintf.training.several import Plan
+
+CHUNK = 100  # prompts that go through a model at once: their states stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all trainings of a figure have in common. Learning rates are Adam's."""
+
+    d: int
+    N: int
+    width: int
+    n_head: int
+    max_iters: int
+    B: int
+    lr: float
+    lr_end: float
+
+    def plan(self, loops: int, T: int, **fields: object) -> Plan:
+        """The training of a `Looped` with these fields, with the paper's curriculum in proportion: of N a quarter at
+        first, and all of it after three quarters of the steps; T loops at first, and all of them after the first
+        fifth or before. A warm-up in the first twentieth of the steps, then half a cosine from lr to lr_end."""
+        N, steps = check_int("N", self.N, 1), check_int("max_iters", self.max_iters, 1)
+        size = {"width": self.width, "n_head": self.n_head, "positions": 2 * N + 1}
+        model = Looped(d=self.d, loops=loops, T=T, **size, **fields)
+        curriculum = [("N", max(1, N // 4), max(1, N // 20), max(1, steps // 20))]
+        if model.grows:
+            curriculum.append(("loops", T, max(1, loops // 15), max(1, steps // 40)))
+        schedule = {"warmup": steps // 20, "lr_end": self.lr_end, "decay_steps": max(steps // 20 + 1, steps)}
+        options = {"betas": (0.9, 0.999), "clip": 1.0, "record_every": max(1, steps // 50)}
+        recipe = Training(self.lr, steps, self.B, curriculum=tuple(curriculum), **schedule, **options)
+        return model, LinearRegression(N, self.d), recipe
+
+
+def tokens_of(share: float, N: int) -> int:
+    """How many tokens this share of a prompt with N examples is, rounded; -1, which means all, for the share 1."""
+    share = check_real("share", share, 0.0)
+    if share > 1:
+        raise ValueError(f"share must be from 0 to 1, got {share!r}")
+    return -1 if share == 1 else int(share * (2 * N + 1) + 0.5)
+
+
+def prediction_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
+    """(seeds, prompts, N+1): the squared error over d of the predictions from 0, 1, ..., N examples, after so many
+    loops, or the model's own number."""
+    return path_errors(model, run, prompts, loops)[:, -1]
+
+
+def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
+    """(seeds, loops, prompts, N+1): the same after each of the loops."""
+    parts = []
+    for chunk in chunks(prompts):
+        with torch.no_grad():
+            gaps = model.path(run.final, chunk, loops) - chunk.labels
+        parts.append(gaps.square() / model.d)
+    return torch.cat(parts, 2)
+
+
+def chunks(prompts: Prompts) -> list[Prompts]:
+    """The prompts in pieces of CHUNK."""
+    parts = zip(prompts.Z.split(CHUNK), prompts.y.split(CHUNK), strict=True)
+    return [Prompts(Z, y) for Z, y in parts]
+
+
+def wrong_labels(prompts: Prompts, generator: torch.Generator) -> Tensor:
+    """(B, N): another label for each example. They come from other weights, N(0, I), the same for all examples of a
+    prompt."""
+    w = torch.randn(len(prompts.y), prompts.d, 1, generator=generator, dtype=prompts.y.dtype, device="cpu")
+    return (prompts.Z[:, :-1, :-1] @ w)[..., 0]
+
+
+def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
+    """N B prompts: B with another label for the first example, B with another for the second, and so on."""
+    N = prompts.N
+    Z = prompts.Z.repeat(N, 1, 1, 1)
+    Z[range(N), :, range(N), -1] = wrong_labels(prompts, generator).mT
+    return Prompts(Z.flatten(0, 1), prompts.y.repeat(N))
+
+
+def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
+    """(prompts, N): what a wrong label of each example adds to the query's squared error over d, for the first seed."""
+    params = {name: p[0] for name, p in run.final.items()}
+    wrong, parts = wrong_labels(prompts, torch.Generator().manual_seed(97)), []
+    for chunk, labels in zip(chunks(prompts), wrong.split(CHUNK), strict=True):
+        with torch.no_grad():
+            answers = model.changed(params, chunk, labels)
+        errors = (answers - chunk.y.unsqueeze(1)).square() / model.d
+        parts.append(errors[:, :-1] - errors[:, -1:])
+    return torch.cat(parts)
+
+
+def step_seconds(plan: Plan, repeats: int = 2) -> float:
+    """The shortest of several measured times for the loss and its gradient on one batch of a plan, on the CPU."""
+    model, law, recipe = plan
+    g, times = torch.Generator().manual_seed(0), []
+    params = {name: p.requires_grad_() for name, p in model.init(g).items()}
+    batch = law.sample(recipe.B, g, "tokens")
+    for _ in range(check_int("repeats", repeats, 1)):
+        start = time.perf_counter()
+        torch.autograd.grad(model.loss(params, batch), list(params.values()))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def prefix(prompts: Prompts, n: int) -> Prompts:
+    """The first n examples of prompts as a prompt, with the next covariate as its query."""
+    n = check_int("n", n, 1, prompts.N)
+    Z = prompts.Z[..., : n + 1, :].clone()
+    Z[..., -1, -1] = 0
+    return Prompts(Z, prompts.labels[..., n])
+
+
+def classical(prompts: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
+    """name -> (prompts, N+1): the squared error over d of least squares and, after so many steps, of gradient descent
+    with an exact line search in each step, from 0, 1, ..., N examples."""
+    steps = [check_int("each of steps", k, 1) for k in steps]
+    names = {k: f"GD, {k} step{'s' * (k > 1)}" for k in steps}
+    without = prompts.labels[..., 0].square()  # the error of 0, which is what all of them answer
+    columns = {name: [without] for name in ("least squares", *names.values())}
+    for n in range(1, prompts.N + 1):
+        part = prefix(prompts, n)
+        columns["least squares"].append(squared_error(LeastSquares(), part))
+        answers = SteepestDescent(max(steps, default=0)).iterates(part)
+        for k in steps:
+            columns[names[k]].append((answers[k] - part.y).square())
+    return {name: torch.stack(each, -1) / prompts.d for name, each in columns.items()}

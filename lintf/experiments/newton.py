@@ -1,0 +1,94 @@
+"""The trainings of Giannou et al. (arXiv 2403.03183) that the pages of part III share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from lintf.checks import check_choice, check_list
+from lintf.models.base import FittedModel
+from lintf.models.encoder import Encoder
+from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.logistic import LogisticRegression
+from lintf.training.config import Training
+from lintf.training.history import History
+from lintf.training.several import Plan, fit_all
+
+VARIANTS = {
+    "LSA": {"clip": 10.0, "init_std": 2e-4},
+    "LSA, query masked": {"clip": 10.0, "init_std": 2e-4, "mask_query": True},
+    "LSA + LayerNorm": {"norm": True},
+}
+Key = tuple[str, float, int]  # a variant of the model or a target, kappa, the number of layers
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all trainings of a figure have in common. Learning rates are Adam's."""
+
+    d: int
+    N: int
+    width: int
+    max_iters: int
+    B: int
+    lr: float
+    lr_end: float
+
+    def recipe(self, curriculum: tuple[tuple[str, int, int, int], ...] = ()) -> Training:
+        """In the paper's proportions: a warm-up in the first tenth of the steps, then half a cosine from lr to lr_end,
+        which it reaches after nine tenths."""
+        tenth = self.max_iters // 10
+        schedule = {"warmup": tenth, "lr_end": self.lr_end, "decay_steps": max(tenth + 1, 9 * tenth)}
+        options = {"betas": (0.9, 0.999), "clip": 10.0, "record_every": max(1, self.max_iters // 100)}
+        return Training(self.lr, self.max_iters, self.B, curriculum=curriculum, **schedule, **options)
+
+    def regression(self, variant: str, kappa: float, n_layer: int) -> Plan:
+        """With the paper's curriculum: every twentieth of the steps the weights get one more entry, from 2 on, and
+        the prompts five more examples, from 10 on. Raises ValueError for an unknown variant."""
+        check_choice("each of variants", variant, VARIANTS)
+        model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **VARIANTS[variant])
+        task = ConditionedRegression(self.N, self.d, kappa, w_dims=self.d)
+        every = max(1, self.max_iters // 20)
+        return model, task, self.recipe((("w_dims", 2, 1, every), ("N", 10, 5, every)))
+
+    def regressions(self, variants: Iterable[str], kappas: Iterable[float], depths: Iterable[int]) -> dict[Key, Plan]:
+        """All combinations. Raises ValueError for an empty list."""
+        lists = {"variants": variants, "kappas": kappas, "depths": depths}
+        variants, kappas, depths = (check_list(name, values) for name, values in lists.items())
+        return {key: self.regression(*key) for key in product(variants, kappas, depths)}
+
+    def logistic(self, target: str, kappa: float, n_layer: int, mu: float = 0.01) -> Plan:
+        """The full transformer, which answers with weights."""
+        options = {"attention": "softmax", "norm": True, "mlp": True, "readout": "w", "positions": self.N + 1}
+        model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **options)
+        return model, LogisticRegression(self.N, self.d, kappa, mu, target), self.recipe()
+
+
+def trained(
+    plans: Mapping[Key, Plan], seeds: Sequence[int], more_seeds: Sequence[int] = (), device: str = "auto"
+) -> dict[Key, History]:
+    """The plans' trainings with `seeds`; those with kappa = 1 and at most two layers also with `more_seeds`."""
+    each = {key: [*seeds, *(more_seeds if key[1] == 1 and key[2] <= 2 else ())] for key in plans}
+    return fit_all(plans, each, device)
+
+
+def predictor(plan: Plan, run: History, **changes: object) -> FittedModel:
+    """The models of all seeds as one predictor, in float64, with changed fields where some are given."""
+    return FittedModel(replace(plan[0], **changes), {name: p.double() for name, p in run.final.items()})
+
+
+def steps_worth(errors: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """After how many steps a method whose error is `curve` (steps + 1,) first has the given errors (n,): the logarithm
+    of its smallest error so far is interpolated linearly. 0 for errors above the whole curve. Raises ValueError for
+    numbers that are not positive, and for errors below the whole curve."""
+    least = np.minimum.accumulate(curve)
+    if not (least[-1] > 0 and errors.min() > 0):
+        raise ValueError(f"errors must be positive, got {errors.min()} and on the curve {least[-1]}")
+    if errors.min() < least[-1]:
+        steps = len(curve) - 1
+        raise ValueError(f"steps must be more than {steps}: these reach {least[-1]:.1e}, not {errors.min():.1e}")
+    new = np.flatnonzero(np.diff(least, prepend=np.inf) < 0)
+    return np.interp(-np.log(errors), -np.log(least[new]), new)

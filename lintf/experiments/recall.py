@@ -1,0 +1,119 @@
+"""The trainings of Nguyen and Nguyen-Tang (arXiv 2505.15009) that several pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from lintf.checks import check_choice
+from lintf.models.recall import VARIANTS, RecallTransformer
+from lintf.tasks.recall import Recall
+from lintf.training.config import Training
+from lintf.training.fit import check_seeds, fit
+from lintf.training.history import History
+from lintf.training.several import fit_all, is_stored, say
+
+KAPPA = {"F": 0.0, "FA": 1.0}
+NAMES = (  # of the paper's thirteen models
+    *("-".join(parts) for parts in product(("origin", "reparam"), ("linear", "relu", "softmax"), KAPPA)),
+    "reparamW-linear-FA",
+)
+
+
+def named(name: str, alpha: float = 0.0) -> RecallTransformer:
+    """The model with this name, such as "origin-relu-F". Raises ValueError for a name that is none."""
+    allowed = [
+        f"{kind}-{attention}-{k}" for kind in VARIANTS for attention in ("linear", "relu", "softmax") for k in KAPPA
+    ]
+    kind, attention, kappa = check_choice("each name", name, allowed).split("-")
+    return RecallTransformer(kind, attention, KAPPA[kappa], 0.0 if kind == "origin" else alpha)
+
+
+def recipe(lr: float, max_iters: int, B: int, record_every: int, pool: int | None = None) -> Training:
+    """Plain SGD, the gradient of every parameter scaled to length 1. In float64, in which the loss is followed as far
+    as it falls."""
+    options = {"momentum": 0.0, "normalize": True, "record_every": record_every, "pool": pool, "dtype": "float64"}
+    return Training(lr=lr, max_iters=max_iters, B=B, alg="sgd", **options)
+
+
+def trained(
+    names: Iterable[str],
+    alphas: Iterable[float],
+    lrs: Iterable[float],
+    max_iters: int,
+    B: int,
+    H: int,
+    seeds: Sequence[int],
+    device: str = "auto",
+) -> dict[tuple[str, float, float], History]:
+    """(name, alpha, lr) -> its trainings on new sentences at each step."""
+    stride = max(1, max_iters // 100)
+    plans = {
+        (name, alpha, lr): (named(name, alpha), Recall(alpha=alpha, H=H), recipe(lr, max_iters, B, stride))
+        for name, alpha, lr in product(names, alphas, lrs)
+    }
+    return fit_all(plans, seeds, device)
+
+
+def trained_on_samples(
+    names: Iterable[str],
+    alphas: Iterable[float],
+    lr: float,
+    epochs: int,
+    n: int,
+    B: int,
+    H: int,
+    seeds: Sequence[int],
+    device: str = "auto",
+) -> dict[tuple[str, float], History]:
+    """(name, alpha) -> its trainings on n sentences per seed. The reparametrised models are made for the share of noise
+    among these, which differs from seed to seed."""
+    if n % B:
+        raise ValueError(f"n must be a multiple of B = {B}, got {n}")
+    seeds, alphas, runs, stored = check_seeds(seeds), list(alphas), {}, []
+    shares = {(a, seed): noise_share(Recall(alpha=a, H=H), n, seed) for a in alphas for seed in seeds}
+    for name, alpha in product(names, alphas):
+        task, training = Recall(alpha=alpha, H=H), recipe(lr, epochs * (n // B), B, n // B, pool=n)
+        parts = []
+        for seed in seeds:
+            plan = named(name, shares[alpha, seed]), task, training
+            stored.append(is_stored(plan, [seed]))
+            parts.append(fit(*plan, [seed], device=device, progress=not stored[-1]))
+        runs[name, alpha] = _joined(parts)
+    say(stored)
+    return runs
+
+
+def above_bayes(run: History, task: Recall, measure: str = "population_loss", last: int = 1) -> Tensor:
+    """(seeds,): a loss in nats above the Bayes risk, the mean over the last so many records."""
+    return run.measures[measure][:, -last:].mean(1) - task.bayes_risk
+
+
+def excess_in_theory(task: Recall, lam: Tensor) -> Tensor:
+    """log(1 + (1 - alpha) k exp(-lam)): the loss above the Bayes risk of the reparametrised models with linear or ReLU
+    attention and kappa = 1, all of whose parameters are lam. k counts the tokens that are neither output nor tau."""
+    others = task.vocab - (2 if task.alpha else 1)
+    return torch.log1p((1 - task.alpha) * others * torch.exp(-lam))
+
+
+def noise_share(task: Recall, n: int, seed: int) -> float:
+    """How much noise there is among the n sentences on which a model with this seed is trained. Raises ValueError where
+    the task has noise and the sample has none, or nothing else."""
+    sample = task.sample(n, torch.Generator().manual_seed(seed))  # these models start from 0: the first thing drawn
+    noise = int((sample.next == task.vocab - 1).sum())
+    if task.alpha and noise in (0, n):
+        raise ValueError(
+            f"n must be large enough for noise and outputs among the sentences, got {n} with {noise} noisy"
+        )
+    return noise / n
+
+
+def _joined(parts: Sequence[History]) -> History:
+    """Histories of one seed each as one."""
+    first = parts[0]
+    measures = {name: torch.cat([h.measures[name] for h in parts]) for name in first.measures}
+    seeds, meta = (tuple(v for h in parts for v in getattr(h, name)) for name in ("seeds", "meta"))
+    return History(seeds, first.steps, torch.cat([h.loss for h in parts]), {}, meta, measures)

@@ -1,0 +1,1 @@
+"""What is trained: pure functions of their parameters."""

@@ -1,0 +1,110 @@
+"""Model: what is trained, as a pure function of its parameters. FittedModel: a model with its parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from lintf.checks import Checked, check_choice
+from lintf.tasks.base import Task
+from lintf.tasks.batches import FORMS, Batch
+
+Params = dict[str, Tensor]
+
+
+class Model(Checked):
+    """What `fit` trains: a frozen dataclass, whose fields say all about it. A model of one's own has a field d, the
+    dimension of its prompts, and defines `shapes`, `init` and `forward`.
+
+    form: of the prompts it is trained on. keep_weights: whether a run stores the parameters after the last step,
+    beside what `observe` gives. grows: the fields that a curriculum may change, which leave the parameters as they are.
+    """
+
+    form: ClassVar[str] = "tokens"
+    keep_weights: ClassVar[bool] = True
+    grows: ClassVar[tuple[str, ...]] = ()
+    d: int
+
+    @property
+    def label(self) -> str:
+        """For file names; what it leaves out is in the configuration's hash."""
+        return f"{type(self).__name__.lower()}-d{self.d}"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the parameters of one member."""
+        raise NotImplementedError(f"{type(self).__name__} must define shapes")
+
+    def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """The parameters of one member before the first step, on the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} must define init(generator, dtype)")
+
+    def forward(self, params: Params, prompts: Batch) -> Tensor:
+        """The answers (B,) to prompts, for parameters and prompts without leading axes."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(params, prompts)")
+
+    def predict(self, params: Params, prompts: Batch) -> Tensor:
+        """(..., B): the answers. Leading axes of the parameters are ensemble members; prompts have the same ones, or
+        none (shared by all). By `forward` for each; a model can do it for all at once."""
+        lead = self.check(params, prompts)
+        if not lead:
+            return self.forward(params, prompts)
+        tensors = {name: t.flatten(0, len(lead) - 1) if prompts.lead else t for name, t in prompts.tensors.items()}
+        each = vmap(lambda p, t: self.forward(p, replace(prompts, **t)), (0, 0 if prompts.lead else None))
+        found = each({name: p.flatten(0, len(lead) - 1) for name, p in params.items()}, tensors)
+        return found.unflatten(0, lead)
+
+    def loss(self, params: Params, prompts: Batch) -> Tensor:
+        """Mean squared error over the prompts, one number per ensemble member (...)."""
+        return (self.predict(params, prompts) - prompts.y).square().mean(-1)
+
+    def observe(self, params: Params, task: Task) -> Params:
+        """What a run records at its steps, each with the parameters' leading axes: nothing, unless a model says so."""
+        return {}
+
+    def check_fit(self, task: Task) -> None:
+        """Raises ValueError for a task that this model cannot be trained on."""
+        if self.d != task.d:
+            raise ValueError(f"model with d = {self.d} and task with d = {task.d} do not fit")
+        if self.form not in task.forms:
+            said = f"{type(self).__name__} and {type(task).__name__} do not fit: it trains on the form {self.form!r}"
+            raise ValueError(f"{said}, these prompts have {' and '.join(map(repr, task.forms))}")
+
+    def check_params(self, params: Params) -> torch.Size:
+        """Their leading axes. Raises ValueError for other names or shapes than this model's."""
+        shapes = self.shapes
+        leads = {p.shape[: max(0, p.dim() - len(shapes.get(name, ())))] for name, p in params.items()}
+        own = {name: tuple(p.shape[len(lead) :]) for lead in leads for name, p in params.items()}
+        if len(leads) != 1 or own != shapes:
+            got = {name: tuple(p.shape) for name, p in params.items()}
+            raise ValueError(f"parameters of shapes {got} do not fit {self}, which has {shapes}")
+        return leads.pop()
+
+    def check(self, params: Params, prompts: Batch) -> torch.Size:
+        """The parameters' leading axes. Raises ValueError where they or the prompts do not fit this model."""
+        kind = FORMS[check_choice("form", self.form, FORMS)]
+        if not isinstance(prompts, kind):
+            raise ValueError(f"{type(self).__name__} needs {kind.__name__}, got {type(prompts).__name__}")
+        if getattr(prompts, "d", self.d) != self.d:  # sentences have none: they are the numbers of their tokens
+            raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
+        return self.check_params(params)
+
+    def size(self) -> int:
+        """The number of parameters of one member."""
+        return sum(map(math.prod, self.shapes.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A model with its parameters: a predictor like those of solvers.py."""
+
+    model: Model
+    params: Params
+
+    def predict(self, prompts: Batch) -> Tensor:
+        return self.model.predict(self.params, prompts)

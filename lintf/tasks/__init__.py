@@ -1,0 +1,1 @@
+"""What is drawn: prompts and their laws."""

@@ -1,0 +1,1 @@
+"""Training, what it leaves behind, and the store of finished runs."""

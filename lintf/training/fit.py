@@ -1,0 +1,205 @@
+"""fit(): the one training loop of the project. All seeds are trained at once, along a leading ensemble axis."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+import lintf
+from lintf import kernel
+from lintf.models.base import Model
+from lintf.models.linear import LinearTransformer
+from lintf.tasks.base import Task, check_ensemble
+from lintf.training import store
+from lintf.training.checkpoint import Checkpoint
+from lintf.training.config import Training
+from lintf.training.data import Batches
+from lintf.training.graphed import loss_on
+from lintf.training.history import Diverged, History, history_of
+from lintf.training.progress import tqdm
+from lintf.training.run import Member
+from lintf.training.state import FINAL, State
+
+CHECKPOINT_SECONDS = 20.0
+
+
+def fit(
+    model: Model,
+    task: Task | Callable[[int], Task],
+    training: Training,
+    seeds: Sequence[int] = (0,),
+    *,
+    device: str = "auto",
+    stored: bool = True,
+    progress: bool = True,
+) -> History:
+    """Train one model per seed, or load it from runs/ where that very configuration is stored.
+
+    task: the law of the prompts, or a function from the seed to it. Seed s draws its parameters and then its prompts
+    from its own generator, so it gives the same trajectory alone and among others. device: "auto" is the GPU if there
+    is one. With `stored=False` nothing is looked up or saved. Interrupted runs resume from their last checkpoint.
+    Raises ValueError for wrong input, Diverged for a non-finite loss, StoreError for a damaged file in runs/. A run
+    that diverged is stored too, as far as it got, and raises Diverged again when it is asked for.
+    """
+    if isinstance(task, type):
+        raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task!r}")
+    seeds, where, members = check_seeds(seeds), check_device(device), {}
+    for s in seeds:
+        member = Member(model, task(s) if callable(task) else task, training, s)
+        members[member.seed] = member
+    if not members or len(members) < len(seeds):
+        raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
+    seeds = tuple(members)
+    check_ensemble([m.task for m in members.values()])
+    found = {}
+    if stored:
+        found = {s: record for s, m in members.items() if (record := store.find(m.path)) is not None}
+    if found and progress:
+        print(f"{len(found)} of {len(seeds)} runs loaded from {store.folder().name}/")
+    for s, record in found.items():
+        if "diverged" in record.meta:
+            step = record.meta["diverged"]
+            raise Diverged(step, s, training.rate(step), history_of([record], (s,), model))
+    missing = [m for s, m in members.items() if s not in found]
+    together = Checkpoint([m.config for m in members.values()])
+    if missing:
+        # Some runs, and a checkpoint of all: killed between the saves of the runs.
+        trainees = list(members.values()) if stored and together.exists() else missing
+        checkpoint = Checkpoint([m.config for m in trainees]) if stored else None
+        try:
+            trained = _train(trainees, where, checkpoint, progress)
+        except Diverged as error:
+            if checkpoint:
+                _keep(checkpoint, [(members[error.seed], _diverged(members[error.seed], error))])
+            raise
+        new = [(m, record) for m, record in zip(trainees, trained, strict=True) if m.seed not in found]
+        if checkpoint:
+            _keep(checkpoint, new)
+        found |= {m.seed: record for m, record in new}
+    elif stored:
+        _keep(together, [])  # what is left of a second process that trained the same runs, and was killed
+    return history_of([found[s] for s in seeds], seeds, model)
+
+
+def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds must be a list of integers, got {seeds!r}")
+    return tuple(seeds)
+
+
+def _keep(checkpoint: Checkpoint, runs: list[tuple[Member, store.Record]]) -> None:
+    """Save runs, each that can be; their checkpoint has done its work only when all are saved."""
+    saved = True
+    for member, record in runs:
+        try:
+            store.save(member.path, record)
+        except OSError as error:
+            checkpoint.warn(error, stacklevel=4)
+            saved = False
+    if saved:
+        checkpoint.remove()
+
+
+def _train(
+    members: list[Member], device: torch.device, checkpoint: Checkpoint | None, progress: bool
+) -> list[store.Record]:
+    """Train members that differ in seed and task only, side by side."""
+    model, training = members[0].model, members[0].training
+    seeds = [m.seed for m in members]
+    state, recorded = State(members, device), training.recorded_steps()
+    batches, loss_of = Batches(members, state.generators, device), loss_on(device, training.alg)
+    first, spent, how, before = 0, 0.0, _how(model, next(iter(state.params.values()))), []
+    if checkpoint and (saved := checkpoint.load()):
+        state.restore(saved.tensors)
+        first, spent, before = saved.meta["step"], saved.meta["seconds"], saved.meta["parts"]
+        if progress:
+            print(f"an interrupted training goes on at step {first} of {training.max_iters}")
+    elif checkpoint and (others := checkpoint.others()):
+        said = "another version of lintf or torch wrote this checkpoint. The training begins anew"
+        warnings.warn(f"{others[0]}: {said}, and the file stays until the runs are stored", stacklevel=3)
+    start = last_save = last_shown = time.perf_counter()
+
+    def records() -> list[store.Record]:
+        steps = torch.tensor(recorded[: len(state.losses)], dtype=torch.int64, device="cpu")
+        stacked = state.recorded() | state.weights()
+        meta = how | {
+            "seconds": round(spent + time.perf_counter() - start, 3),  # wall time of all members trained together
+            "members": len(members),
+            "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
+        }
+        if any(part["how"] != how for part in before):  # not bit for bit what this process would have made alone
+            meta["before"] = before
+        return [
+            store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
+            for e, m in enumerate(members)
+        ]
+
+    title = f"{model.label}, {training.alg} ({how['path']})"
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # with the loss in 80 columns
+    with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=form) as bar:
+        for step in range(first, training.max_iters + 1):
+            batch = batches.at(step)
+            now = time.perf_counter()
+            if checkpoint and step > first and now - last_save > CHECKPOINT_SECONDS:
+                tensors = state.tensors() | {"generators": batches.before}
+                parts = [*before, {"until": step, "how": how}]
+                checkpoint.save(tensors, {"step": step, "seconds": spent + now - start, "parts": parts})
+                last_save = now
+            with torch.set_grad_enabled(training.alg != "lbfgs"):  # it evaluates the loss again itself
+                loss = loss_of(training.model_stage(model, step), state.params, batch)  # (E,)
+            values = loss.tolist()
+            if step == recorded[len(state.losses)]:
+                state.record(loss)
+            if not all(map(math.isfinite, values)):
+                seed = next(s for s, value in zip(seeds, values, strict=True) if not math.isfinite(value))
+                raise Diverged(step, seed, training.rate(step), history_of(records(), tuple(seeds), model))
+            if step == training.max_iters:
+                break
+            state.update(step, loss, batch)
+            if now - last_shown > 0.2:
+                bar.set_postfix(loss=f"{sum(values) / len(values):.3g}", refresh=False)
+                bar.update(step + 1 - bar.n)
+                last_shown = now
+        bar.update(training.max_iters - bar.n)
+    return records()
+
+
+def _path(model: Model, p: Tensor) -> str:
+    """Which code the training goes through, for parameters such as p."""
+    if model.form != "gram":
+        return "token space" if isinstance(model, LinearTransformer) else "plain PyTorch"
+    return "plain PyTorch" if kernel.unavailable(model.d, p.dtype, p.device.type) else "compiled kernel"
+
+
+def _how(model: Model, p: Tensor) -> dict:
+    """What the last digits depend on, beside the configuration, for parameters such as p."""
+    return {
+        "device": str(p.device) if p.device.type == "cpu" else torch.cuda.get_device_name(p.device),
+        "path": _path(model, p),
+        "threads": torch.get_num_threads(),
+        "versions": {"lintf": lintf.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def _diverged(member: Member, error: Diverged) -> store.Record:
+    e = error.history.seeds.index(member.seed)
+    tensors = {"steps": error.history.steps, "loss": error.history.loss[e]}
+    tensors |= {name: p[e] for name, p in error.history.recorded.items()}
+    tensors |= {f"{FINAL}{name}": p[e] for name, p in error.history.weights.items()}
+    return store.Record(member.config, tensors, error.history.meta[e] | {"diverged": error.step})
+
+
+def check_device(name: str) -> torch.device:
+    """The device with this name. Raises ValueError for one that is not here."""
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return torch.device("cuda" if len(here) > 1 else "cpu")
+    if name not in here and not (name == "cuda" and len(here) > 1):
+        raise ValueError(f"device must be 'auto' or one that is here ({', '.join(here)}), got {name!r}")
+    return torch.device(name)

@@ -1,0 +1,119 @@
+"""One run: a model, a task, a training and a seed, and the configuration that names it in runs/."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+import textwrap
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import FunctionType
+
+from lintf.checks import Checked, check_choice, check_int, settle
+from lintf.models.base import Model
+from lintf.models.encoder import Encoder
+from lintf.models.linear import LinearTransformer
+from lintf.models.looped import Looped
+from lintf.models.mlp import MLPTransformer
+from lintf.models.recall import RecallTransformer
+from lintf.tasks.base import Task
+from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.linear import LinearRegression
+from lintf.tasks.logistic import LogisticRegression
+from lintf.tasks.mlp import NonlinearRegression
+from lintf.tasks.recall import Recall
+from lintf.training import store
+from lintf.training.config import Training
+
+MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped)
+TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
+KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}  # by their names in stored configurations
+
+
+@dataclass(frozen=True)
+class Member:
+    """Raises ValueError where the four do not fit together."""
+
+    model: Model
+    task: Task
+    training: Training
+    seed: int
+
+    def __post_init__(self) -> None:
+        settle(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
+        for name, kind in (("model", Model), ("task", Task)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        for name, *_ in self.training.curriculum:
+            numbers = [field.name for field in fields(self.task) if type(getattr(self.task, field.name)) is int]
+            check_choice("curriculum", name, (*numbers, *self.model.grows))
+        self.training.model_stage(self.model, 0)  # raises where the model cannot start so small
+        self.model.check_fit(self.task)
+        if self.training.integrate:
+            self.task.check_integrate(self.model.form)
+
+    @property
+    def config(self) -> dict:
+        return {
+            "model": {"kind": kind_of(type(self.model)), **self.model.config},
+            "task": {"kind": kind_of(type(self.task)), **self.task.config},
+            "training": self.training.config,
+            "seed": self.seed,
+        }
+
+    @property
+    def path(self) -> Path:
+        t = self.training
+        label = f"{self.model.label}-{self.task.label}-{t.alg}-lr{t.lr:g}-B{t.B}-T{t.max_iters}-seed{self.seed}"
+        return store.path_of(label, self.config)
+
+    @staticmethod
+    def of(config: dict) -> Member:
+        """The inverse of `config`. Raises ValueError for a class that cannot be had here."""
+
+        def build(given: dict) -> Checked:
+            given = dict(given)
+            return class_of(given.pop("kind"))(**given)
+
+        return Member(build(config["model"]), build(config["task"]), Training(**config["training"]), config["seed"])
+
+
+def kind_of(cls: type) -> str:
+    """The name of a model's or task's class in a configuration. One from outside of this package is named with its
+    module, and with a digest of its code: another definition is another kind."""
+    if KINDS.get(cls.__name__) is cls:
+        return cls.__name__
+    return f"{cls.__module__}:{cls.__qualname__}:{_code(cls)}"
+
+
+def class_of(kind: str) -> type:
+    """The inverse of `kind_of`. Raises ValueError, naming the class, where it is not here or has another definition."""
+    if kind in KINDS:
+        return KINDS[kind]
+    module, _, rest = kind.partition(":")
+    name = rest.partition(":")[0]
+    try:
+        found = sys.modules.get(module) or importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name or kind} of {module} cannot be imported here ({error})") from error
+    if kind_of(found) != kind:
+        raise ValueError(f"{name} of {module} has another definition here")
+    return found
+
+
+def _code(cls: type) -> str:
+    """Eight hex digits that change with the methods of a class, and of those that it inherits from outside of lintf."""
+    sources = []
+    for owner in cls.__mro__:
+        if owner is object or owner.__module__.partition(".")[0] == "lintf":
+            continue
+        for attribute in vars(owner).values():
+            method = attribute.fget if isinstance(attribute, property) else getattr(attribute, "__func__", attribute)
+            method = inspect.unwrap(method) if callable(method) else method
+            if isinstance(method, FunctionType) and method.__code__.co_filename != "<string>":  # as dataclasses write
+                sources.append(textwrap.dedent(inspect.getsource(method)))
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:8]

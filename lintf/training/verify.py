@@ -1,0 +1,172 @@
+"""Does today's code still give what is stored? `verify` re-runs the first steps of a run, `reproduce` all of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lintf.training import store
+from lintf.training.fit import fit
+from lintf.training.history import Diverged
+from lintf.training.run import Member
+from lintf.training.state import FINAL
+
+# Relative to rounding, 6e-8 in float32: sums over a batch in another order differ by a few of these, 20 steps carry
+# that on, to 1e-4 in the least stable trainings; a wrong step, seed, batch or formula changes the first digits.
+RTOL = {"float32": 1e-3, "float64": 1e-9}
+# L-BFGS divides by differences of gradients: on another processor 80 of its inner steps turned 1e-16 into 3e-5.
+RTOL_LBFGS = 1e-3
+# On another machine rounding differs, and where training is chaotic (SGD at a constant rate is) it grows until two runs
+# differ as much as one of them from itself some steps later. So what was learned is compared in units of the stored
+# run's own fluctuation over its last tenth, or of 1e-3 of its size if it is at rest.
+FLUCTUATIONS, AT_REST = 3.0, 1e-3
+GONE = "it is gone, or was a link to nothing"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    path: Path
+    ok: bool
+    detail: str
+
+
+def verify(path: Path) -> Outcome:
+    """Re-run the first steps (20, unless fewer were recorded) of a stored run from its configuration: the losses and
+    parameters recorded on the way must agree, step by step. Where the loss explodes, it must do so at the same step,
+    and what follows is not compared: from there on rounding grows with the numbers. A damaged file does not agree with
+    anything."""
+    try:
+        record = store.load(path)
+    except store.StoreError as error:
+        return Outcome(path, False, str(error))
+    except FileNotFoundError:
+        return Outcome(path, False, GONE)
+    stopped = record.meta.get("diverged")
+    try:
+        member = Member.of(record.config)
+        short = replace(member.training, max_iters=min(member.training.first_steps, member.training.max_iters))
+        what = "its loss explodes at another step than the stored one's, or only one of them does"
+        again = fit(member.model, member.task, short, (member.seed,), device="cpu", stored=False, progress=False)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Outcome(path, False, f"its configuration does not fit today's code: {error!r}")
+    except Diverged as error:
+        again = error.history
+        if stopped is None:
+            what = f"{error}; the stored run did not"
+    if store.canonical(member.config) != store.canonical(record.config):
+        return Outcome(path, False, "its configuration is not one that today's code would write")
+    steps, losses = record.tensors.get("steps"), record.tensors.get("loss")
+    planned = [s for s in member.training.recorded_steps() if stopped is None or s <= stopped]
+    if steps is None or losses is None or steps.tolist() != planned or len(losses) != len(steps):
+        return Outcome(path, False, "its recorded steps are not those of its configuration")
+    if stopped in planned and losses[-1].isfinite():
+        return Outcome(path, False, f"diverged at step {stopped} when stored, where its loss is finite")
+    common = int((steps <= short.max_iters).sum())  # the last of them is there for some strides only
+    before, now = (_explosion(v[:common]) for v in (losses, again.loss[0]))
+    if now != before:
+        return Outcome(path, False, what)
+    gaps = {"loss": _gap(again.loss[0, :before], losses[:before])}
+    last = min(common, before + 1)
+    if before < common and not all(p[0, before].isfinite().all() for p in again.recorded.values()):
+        last = before  # weights that overflowed at once
+    for name, p in again.recorded.items():
+        gaps[name] = _gap(p[0, :last], record.tensors.get(name, p[0, :0])[:last])
+    kept = {n: record.tensors[f"{FINAL}{n}"] for n in member.model.shapes if f"{FINAL}{n}" in record.tensors}
+    if stopped is None and member.model.keep_weights:  # the weights at the end must have the measures at the end
+        if {n: tuple(p.shape) for n, p in kept.items()} != member.model.shapes:
+            return Outcome(path, False, "its weights after the last step are missing or of other shapes")
+        for name, value in member.model.observe(kept, member.task).items():
+            gaps[f"{name} at the end"] = _gap(value[None], record.tensors[name][-1:])
+    allowed = RTOL_LBFGS if short.alg == "lbfgs" else RTOL[short.dtype]
+    return _judge(path, f"first {short.max_iters} steps, relative", gaps, allowed)
+
+
+def _explosion(losses: torch.Tensor) -> int:
+    """The first of the losses (n,) that is beyond ten times the first one, or not finite; n if none is."""
+    beyond = ~(losses <= 10 * losses[0]) | ~losses.isfinite()
+    return int(beyond.long().argmax()) if beyond.any() else len(losses)
+
+
+def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcome]:
+    """Train stored runs again from nothing, seeds of one configuration side by side, and compare what was learned."""
+    groups: dict[tuple[str, int], list[tuple[Path, store.Record, Member]]] = {}
+    for path in paths:
+        try:
+            record = store.load(path)
+            member = Member.of(record.config)
+        except store.StoreError as error:
+            yield Outcome(path, False, str(error))
+            continue
+        except FileNotFoundError:
+            yield Outcome(path, False, GONE)
+            continue
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            yield Outcome(path, False, f"its configuration does not fit today's code: {error!r}")
+            continue
+        alike = record.config | {"seed": 0, "task": record.config["task"] | dict.fromkeys(member.task.may_differ)}
+        if "diverged" in record.meta:  # it would stop the others
+            alike = record.config
+        nth = 0  # a group has each seed once
+        while any(m.seed == member.seed for *_, m in groups.get((store.key(alike), nth), [])):
+            nth += 1
+        groups.setdefault((store.key(alike), nth), []).append((path, record, member))
+    for group in groups.values():
+        yield from _again(group, progress)
+
+
+def _again(group: list[tuple[Path, store.Record, Member]], progress: bool) -> Iterator[Outcome]:
+    """Train the members of a group side by side."""
+    paths, records, members = zip(*group, strict=True)
+    stopped = records[0].meta.get("diverged")  # then the group is this one run
+    tasks = {m.seed: m.task for m in members}
+    try:
+        again = fit(
+            members[0].model, tasks.__getitem__, members[0].training, tuple(tasks), stored=False, progress=progress
+        )
+    except (ValueError, Diverged) as error:
+        as_stored = isinstance(error, Diverged) and stopped is not None
+        what = f"{error}, when stored at step {stopped}" if as_stored else f"could not be trained again: {error}"
+        yield from (Outcome(path, as_stored, what) for path in paths)
+        return
+    if stopped is not None:
+        yield Outcome(paths[0], False, f"diverged at step {stopped} when stored, and does not now")
+        return
+    for e, (path, record) in enumerate(zip(paths, records, strict=True)):
+        learned = again.recorded or {"loss": again.loss}  # which a model that records nothing has, too
+        stored = {name: record.tensors.get(name, p[e, :0]) for name, p in learned.items()}
+        gaps = {name: _gap(p[e, -1:], stored[name][-1:]) for name, p in learned.items()}
+        gaps = {name: gap / _fluctuation(stored[name]) for name, gap in gaps.items()}
+        then = record.meta.get("seconds", math.nan)
+        took = f"{again.meta[e]['seconds']:.0f} s for {len(group)} seeds, {then:.0f} s when stored"
+        yield _judge(path, f"{took}; final parameters in units of the run's fluctuation", gaps, FLUCTUATIONS)
+
+
+def _judge(path: Path, what: str, gaps: dict[str, float], allowed: float) -> Outcome:
+    worst = max(gaps, key=lambda name: gaps[name])
+    detail = f"{what}, largest difference {gaps[worst]:.1e} ({worst}), allowed {allowed:g}"
+    return Outcome(path, gaps[worst] <= allowed, detail)
+
+
+def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Euclidean distance over the norm of b, the largest of all steps for (steps, ...); infinite where shapes differ or
+    a number is not finite."""
+    if a.shape != b.shape or not (a.isfinite().all() and b.isfinite().all()):
+        return math.inf
+    if not len(a):
+        return 0.0
+    a, b = a.double().reshape(len(a), -1), b.double().reshape(len(b), -1)
+    scale = b.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)  # squares could overflow
+    return float(((a - b) / scale).norm(dim=1).div((b / scale).norm(dim=1)).nan_to_num(0).amax(0))
+
+
+def _fluctuation(snapshots: torch.Tensor) -> float:
+    """How far the parameters (T, ...) still move late in a run, relative to their size: the root mean square distance
+    of the last tenth of the snapshots from their mean. The last snapshot, which is to be compared, stays out."""
+    tail = snapshots[-max(3, len(snapshots) // 10) - 1 : -1].double()
+    tail = tail.reshape(len(tail), -1)
+    spread = float((tail - tail.mean(0)).square().sum(1).mean().sqrt() / tail[-1].norm())
+    return max(spread, AT_REST) if math.isfinite(spread) else AT_REST

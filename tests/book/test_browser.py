@@ -1,0 +1,275 @@
+"""The built book, as a reader meets it: in a headless browser, light and dark, on a screen and on a phone."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+import tools
+import yaml
+from bs4 import BeautifulSoup
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+DOCS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = pytest.mark.browser
+each_doc = pytest.mark.parametrize("doc", DOCS)
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the book, quietly."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    """The address of the built book, served on this machine."""
+    assert (HTML / "index.html").exists(), "the book is not built: run `make book`"
+    handler = functools.partial(Handler, directory=str(HTML))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def parsed(site: str) -> dict[Path, BeautifulSoup]:
+    """Every page of the book, parsed."""
+    paths = [path for path in HTML.rglob("*.html") if "_static" not in path.parts]
+    return {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    path = tools.browser()
+    assert path is not None, tools.NO_BROWSER
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, site: str) -> Iterator[Page]:
+    """A tab that reaches this machine only, and fails the test for what went wrong in it."""
+    context = browser.new_context()
+    page = context.new_page()
+    wrong: list[str] = []
+
+    def only_here(route):
+        if urlsplit(route.request.url).hostname == "127.0.0.1":
+            route.continue_()
+        else:
+            wrong.append(f"asks another host: {route.request.url}")
+            route.abort()
+
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # so end what was still on its way when the test went to another page
+            wrong.append(f"failed: {request.url}: {request.failure}")
+
+    context.route("**/*", only_here)
+    page.on("console", lambda message: message.type == "error" and wrong.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.on("requestfailed", failed)
+    page.on("response", lambda answer: answer.status >= 400 and wrong.append(f"{answer.status}: {answer.url}"))
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def visit(tab: Page, url: str, theme: str, width: int) -> None:
+    """Open a page in a theme and a width, and wait until its maths is typeset."""
+    tab.set_viewport_size({"width": width, "height": 900})
+    tab.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    tab.goto(url)
+    tab.evaluate("window.MathJax?.startup?.promise")
+    assert tab.evaluate("document.documentElement.dataset.theme") == theme
+
+
+def brightness(png: bytes) -> float:
+    """The mean brightness of a picture, from 0 to 255."""
+    grey = Image.open(io.BytesIO(png)).convert("L")
+    return sum(grey.tobytes()) / (grey.width * grey.height)
+
+
+@each_doc
+def test_maths_is_typeset_and_images_are_there(tab, site, doc):
+    visit(tab, f"{site}/{doc}.html", "light", 1280)
+    tab.wait_for_load_state("networkidle")  # nothing is asked for late, either
+    written = tab.locator("article .math").count()
+    assert tab.locator("article .math mjx-container").count() >= written
+    assert tab.locator("mjx-merror").count() == 0
+    text = tab.locator("article").evaluate(
+        "a => { const c = a.cloneNode(true); c.querySelectorAll('pre, code, mjx-container').forEach(e => e.remove());"
+        " return c.textContent }"
+    )
+    for raw in ("$", r"\(", r"\[", r"\begin", "{cite", "{numref", "{ref"):
+        assert raw not in text
+    for image in tab.locator("article img").all():
+        assert (image.get_attribute("alt") or "").strip(), f"no alt text: {image.get_attribute('src')}"
+        assert image.evaluate("i => i.naturalWidth * i.naturalHeight") > 0
+        assert "_images/" not in image.get_attribute("alt"), "a file name says nothing"
+
+
+@each_doc
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_never_scrolls_sideways(tab, site, doc, theme):
+    visit(tab, f"{site}/{doc}.html", theme, 390)
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
+    cut = tab.evaluate(
+        "[...document.querySelectorAll('article p, article pre, article table, article img, article mjx-container')]"
+        ".filter(e => e.getBoundingClientRect().left < 0).map(e => e.outerHTML.slice(0, 200))"
+    )
+    assert cut == [], "cut off on the left, where no scrolling reaches"
+
+
+@each_doc
+def test_everything_is_readable_in_the_dark(tab, site, doc):
+    visit(tab, f"{site}/{doc}.html", "dark", 1280)
+    for image in tab.locator("article .cell_output img, article img.lintf-thumbnail").all():
+        assert brightness(image.screenshot()) < 100, "a figure on a white ground on a dark page"
+    for row in tab.locator(".lintf-claim").all():
+        assert brightness(row.screenshot()) < 100
+        shade = row.evaluate("e => getComputedStyle(e).color.match(/\\d+/g).slice(0, 3).map(Number)")
+        assert min(shade) > 150, "dark text on a dark page"
+
+
+def test_every_notebook_shows_figures_and_claims(tab, site):
+    for doc in DOCS:
+        if doc.startswith("notebooks/"):
+            visit(tab, f"{site}/{doc}.html", "light", 1280)
+            assert tab.locator("article figure img").count() >= 1
+            assert tab.locator("article figure figcaption").count() == tab.locator("article .cell_output img").count()
+            assert tab.locator(".lintf-claim").count() >= 1
+
+
+def test_controls_have_a_still_picture_in_their_place(tab, site):
+    """Where no kernel runs there is the figure of the first setting, as large as any other, and nothing of a widget."""
+    played = [doc for doc in DOCS if (HTML / "_sources" / f"{doc}.ipynb").exists()]
+    played = [doc for doc in played if "play.Controls(" in (HTML / "_sources" / f"{doc}.ipynb").read_text()]
+    assert len(played) >= 6
+    for doc in played:
+        visit(tab, f"{site}/{doc}.html", "light", 1280)
+        picture = tab.locator("article figure[id$='-play'] img")
+        assert picture.count() == 1
+        assert picture.evaluate("i => i.naturalWidth") >= 600
+        assert picture.evaluate("i => i.getBoundingClientRect().width") >= 500
+        assert tab.locator("script[type*='jupyter.widget']").count() == 0
+
+
+def test_solutions_are_folded_and_open(tab, site):
+    visit(tab, f"{site}/{next(doc for doc in DOCS if doc.startswith('notebooks/'))}.html", "light", 1280)
+    solution = tab.locator(".tag_hide-cell").first
+    assert not solution.locator(".cell_input").is_visible()
+    solution.locator("summary").click()
+    assert solution.locator(".cell_input").is_visible()
+
+
+def test_search_finds_a_word(tab, site):
+    visit(tab, f"{site}/search.html?q=preconditioner", "light", 1280)
+    tab.wait_for_selector("#search-results li a")
+    assert tab.locator("#search-results li a").first.get_attribute("href").split("?")[0].endswith(".html")
+
+
+def test_the_front_door_leads_to_the_welcome_page(tab, site):
+    tab.goto(f"{site}/index.html")
+    tab.wait_for_url(f"**/{TOC['root']}.html")
+    assert tab.locator("article .lintf-gallery li").count() == sum(doc.startswith("notebooks/") for doc in DOCS)
+
+
+def test_the_welcome_page_tells_the_story_in_one_screen(tab, site):
+    visit(tab, f"{site}/{TOC['root']}.html", "light", 1280)  # 900 pixels high
+    story, first = tab.locator("article h1 ~ p:not(.rubric)").all(), tab.locator(".lintf-gallery li").first
+    assert len(story) >= 3
+    assert all(paragraph.bounding_box()["y"] < first.bounding_box()["y"] for paragraph in story)
+    title = first.locator(".lintf-title").bounding_box()
+    assert title["y"] + title["height"] <= 900, "the story and the first row of the gallery"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_card_of_the_gallery_leads_to_its_page(tab, site, width):
+    visit(tab, f"{site}/{TOC['root']}.html", "light", width)
+    cards = tab.locator(".lintf-gallery li")
+    leads = [card.locator("a").get_attribute("href") for card in cards.all()]
+    assert leads == [f"../{doc}.html" for doc in DOCS if doc.startswith("notebooks/")]
+    for card in cards.all():
+        image = card.locator("img")
+        assert image.bounding_box()["width"] >= 100
+        top = image.evaluate(
+            "i => { i.scrollIntoView({block: 'center'}); const b = i.getBoundingClientRect();"
+            " return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2).href }"
+        )
+        assert top == f"{site}/{card.locator('a').get_attribute('href').removeprefix('../')}"
+
+
+def test_next_and_previous_walk_the_whole_book(tab, site):
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    for step, order in (("right-next", DOCS), ("left-prev", DOCS[::-1])):
+        tab.goto(f"{site}/{order[0]}.html")
+        walked = [order[0]]
+        while tab.locator(f".prev-next-footer a.{step}, .prev-next-area a.{step}").count():
+            tab.goto(tab.locator(f".prev-next-area a.{step}").first.evaluate("a => a.href"))
+            walked.append(urlsplit(tab.url).path.removeprefix("/").removesuffix(".html"))
+            assert len(walked) <= len(order)
+        assert walked == order
+
+
+def test_equations_have_numbers_of_their_own_and_references_say_them(parsed):
+    pages = {doc: parsed[HTML / f"{doc}.html"] for doc in DOCS}
+    numbers: dict[tuple[str, str], str] = {}  # page and anchor -> number
+    for doc, soup in pages.items():
+        for equation in soup.select("article div.math[id^=equation-]"):
+            numbers[doc, equation["id"]] = equation.select_one(".eqno").contents[0].get_text()
+    assert len(numbers) > 40
+    assert len(set(numbers.values())) == len(numbers), "a number is used twice"
+    seen = 0
+    for doc, soup in pages.items():
+        for link in soup.select('article a[href*="#equation-"]:not(.headerlink)'):
+            address, anchor = urldefrag(link["href"])
+            here = (HTML / f"{doc}.html").resolve()
+            target = (here.parent / address).resolve() if address else here
+            name = target.relative_to(HTML.resolve()).as_posix().removesuffix(".html")
+            assert link.get_text() == numbers[name, anchor]
+            seen += 1
+    assert seen > 30
+
+
+def test_links_inside_the_book_lead_somewhere(parsed):
+    broken = []
+    for path, soup in parsed.items():
+        for tag, name in (("a", "href"), ("img", "src"), ("script", "src"), ("link", "href")):
+            for element in soup.find_all(tag, **{name: True}):
+                address, anchor = urldefrag(element[name])
+                parts = urlsplit(address)
+                if parts.scheme or parts.netloc:
+                    if tag != "a":
+                        broken.append(f"{path.relative_to(HTML)} loads {element[name]}")
+                    continue
+                target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+                inside = target in parsed and anchor
+                if not target.exists() or (inside and parsed[target].find(id=anchor) is None):
+                    broken.append(f"{path.relative_to(HTML)} -> {element[name]}")
+    assert broken == []
