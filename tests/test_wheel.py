@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[1]
 USE = """
 import lintf, torch
 from lintf import linearity, phase_runs, store, versions
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.settings import Training
-from lintf.train import fit
+from lintf import LinearTransformer
+from lintf import LinearRegression
+from lintf import Training
+from lintf import fit
 
 print(lintf.__file__)
 print(len(linearity.sample_text()))
@@ -56,7 +56,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_every_file_of_the_package(wheel):
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lintf").rglob("*") if path.is_file()}
     files = {name for name in files if "__pycache__" not in name and not name.endswith((".so", ".o"))}
-    assert {"lintf/kernel.cpp", "lintf/lanes.h", "lintf/data/sample_text.txt", "lintf/data/optima.json"} <= files
+    assert {
+        "lintf/kernel/kernel.cpp",
+        "lintf/kernel/lanes.h",
+        "lintf/kernel/threads.h",
+        "lintf/data/sample_text.txt",
+        "lintf/data/optima.json",
+    } <= files
     assert files == {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("lintf/")}
 
 

@@ -371,7 +371,7 @@ def test_every_paper_that_is_named_is_in_the_bibliography_and_the_other_way_roun
 
 def test_no_helper_is_defined_twice():
     places = [(page.stem, "\n".join(cell.source for cell in code(page))) for page in PAGES]
-    places += [("lintf", path.read_text()) for path in (ROOT / "lintf").glob("*.py")]
+    places += [("lintf", path.read_text()) for path in (ROOT / "lintf").rglob("*.py")]
     owners: dict[str, set[str]] = {}
     for place, source in places:
         for name in defs(source):
@@ -575,7 +575,7 @@ def test_two_pages_may_not_share_a_claim(tmp_path):
     assert "claim 'one-loss' is made by notebooks/01_one and by notebooks/02_two" in result.stderr
 
 
-REAL = """from lintf.claims import claim
+REAL = """from lintf import claim
 claim("one-value", "the value is a number", "a file", "any", open("../runs/value.txt").read(), {holds})
 """
 
@@ -626,7 +626,7 @@ def test_a_build_with_warnings_fails_again(tmp_path):
 
 # --- what an earlier build has left, and what is not the book's ---
 
-CLAIM = "from lintf.claims import claim\nclaim({key!r}, 'the value is a number', 'a file', 'any', '1', True)"
+CLAIM = "from lintf import claim\nclaim({key!r}, 'the value is a number', 'a file', 'any', '1', True)"
 
 
 def two_pages(folder: Path, *sources: str) -> Path:

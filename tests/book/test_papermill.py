@@ -127,7 +127,7 @@ def test_the_same_stops_where_it_is_strict(runs, monkeypatch):
 @pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist", "loadfile"]], ids=["alone", "two"])
 def test_nbval_is_strict_without_being_told(workers):
     """Cells share a kernel, also with several workers, and what does not hold is a failure."""
-    cells = [nbformat.v4.new_code_cell(s) for s in ("from lintf.claims import expect", "expect(True)", "expect(False)")]
+    cells = [nbformat.v4.new_code_cell(s) for s in ("from lintf import expect", "expect(True)", "expect(False)")]
     (ROOT / "_build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "_build") as folder:
         for name in "ab":

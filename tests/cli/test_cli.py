@@ -358,8 +358,8 @@ PAGE = {
     "parameters": "n = 2  # how many\nrate = 0.1  # a number\nseeds = [0, 1]  # a list",
     "show": "print(n + 1, rate, seeds)",
     "train": (
-        "from lintf.model import LinearTransformer\nfrom lintf.prompts import LinearRegression\n"
-        "from lintf.train import Training, fit\n"
+        "from lintf import LinearTransformer\nfrom lintf import LinearRegression\n"
+        "from lintf import Training, fit\n"
         "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=4, d=3), Training(lr=rate, max_iters=n, B=9));"
     ),
 }

@@ -41,9 +41,9 @@ PEM = (
 )  # a key and a certificate for these tests, good for nothing else
 PRELOAD = Path(__file__).parents[1].joinpath("dask_preload.py")
 PLAN = """
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.train import Training
+from lintf import LinearTransformer
+from lintf import LinearRegression
+from lintf import Training
 
 def plan(iters, lr=0.01, alg="adam"):
     training = Training(lr=lr, max_iters=iters, B=20, alg=alg, record_every=10)

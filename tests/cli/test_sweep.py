@@ -28,9 +28,9 @@ from lintf.training.run import Member
 
 PLAN = """
 from dataclasses import replace
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.train import Training
+from lintf import LinearTransformer
+from lintf import LinearRegression
+from lintf import Training
 
 model, task = LinearTransformer(d=3, n_layer=2), LinearRegression(N=6, d=3)
 
@@ -50,8 +50,8 @@ PAGE = {
     "parameters": "n = 2  # how many\nN = 5  # examples\nloops = 4\nT = 3\nseeds = [0, 1]  # a list\nnote = 'x'",
     "check": "from lintf.pages import parameters\nparameters.check_parameters('N > loops', 'len(note) < 9')",
     "train": (
-        "from lintf.model import LinearTransformer\nfrom lintf.prompts import LinearRegression\n"
-        "from lintf.train import Training, fit\nfrom lintf.claims import claim\n"
+        "from lintf import LinearTransformer\nfrom lintf import LinearRegression\n"
+        "from lintf import Training, fit\nfrom lintf import claim\n"
         "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=N, d=3), "
         "Training(lr=0.01, max_iters=n, B=9), seeds)\n"
         "claim('own-claim', 'It is so', 'here', published='7', measured=str(N), holds=N == 7)\n"

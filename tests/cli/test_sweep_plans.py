@@ -62,9 +62,9 @@ PLAN = """
 from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.train import Training
+from lintf import LinearTransformer
+from lintf import LinearRegression
+from lintf import Training
 
 @dataclass(frozen=True)
 class Scale:

@@ -27,8 +27,8 @@ RESULTS = """
 import torch
 from lintf import kernel
 from lintf.landscape import hessian_diagonal
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
+from lintf import LinearTransformer
+from lintf import LinearRegression
 why_not = kernel.unavailable(5, torch.float32) or kernel.unavailable(5, torch.float32, library="lines")
 assert why_not is None, why_not
 for dtype in (torch.float32, torch.float64):
@@ -74,7 +74,7 @@ def test_the_width_of_the_vectors_changes_rounding_only(tmp_path):
 
 
 def test_the_width_is_that_of_the_processors_registers():
-    source = f'#include "{ROOT / "lintf" / "lanes.h"}"\nwidth: VECTOR_BYTES\n'
+    source = f'#include "{ROOT / "lintf" / "kernel" / "lanes.h"}"\nwidth: VECTOR_BYTES\n'
     for march, width in (("x86-64", 16), ("x86-64-v2", 16), ("x86-64-v3", 32), ("x86-64-v4", 64)):
         command = ["c++", f"-march={march}", "-E", "-P", "-x", "c++", "-"]
         done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
@@ -90,8 +90,8 @@ THREADS = """
 import os, signal, torch
 from lintf import kernel
 from lintf.landscape import hessian_diagonal
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
+from lintf import LinearTransformer
+from lintf import LinearRegression
 model, task = LinearTransformer(3, 3, n_head=2, init_std=0.2), LinearRegression(N=4, d=3, noise_std=0.1)
 def results(backend, threads):
     os.environ["LINTF_KERNEL"] = "off" if backend == "plain" else "on"
@@ -144,8 +144,8 @@ def test_one_thread_starts_none_and_a_refused_one_is_not_missed(threads, answer,
     header.write_text(f"#include <pthread.h>\n#define pthread_create(thread, ...) ((void)(thread), {answer})\n")
     code = f"""
 import torch
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
+from lintf import LinearTransformer
+from lintf import LinearRegression
 torch.set_num_threads({threads})
 model, prompts = LinearTransformer(2, 1), LinearRegression(N=4, d=2).sample(3000, torch.Generator().manual_seed(0))
 params = model.init(torch.Generator().manual_seed(1))

@@ -462,7 +462,7 @@ def test_large_d_takes_the_plain_path():
 PROBE = """
 import sys, torch
 from lintf import gram, kernel
-from lintf.prompts import LinearRegression
+from lintf import LinearRegression
 P = torch.full((2, 1, 3, 3), 0.1)
 batch = LinearRegression(N=4, d=3).sample(7, torch.Generator().manual_seed(0))
 print(kernel.unavailable(3, torch.float32))

@@ -638,9 +638,9 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
 
 def test_exceptions_reach_other_processes():
     """With all they carry: copies are made as for another process. Every exception class of the package."""
-    for module in pkgutil.iter_modules(lintf.__path__):
-        if module.name != "__main__":
-            importlib.import_module(f"lintf.{module.name}")
+    for module in pkgutil.walk_packages(lintf.__path__, "lintf."):
+        if module.name != "lintf.__main__":
+            importlib.import_module(module.name)
     history = quiet(MODEL, TASK, Training(lr=0.01, max_iters=2, B=3), seeds=(4,))
     given, seen = {Diverged: (7, 4, 0.5, history)}, []
     todo = list(Exception.__subclasses__())

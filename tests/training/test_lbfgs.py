@@ -244,9 +244,9 @@ def test_an_optimiser_at_rest_resumes(runs, monkeypatch):
 CHILD = """
 import time
 from lintf import train
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.train import Training
+from lintf import LinearTransformer
+from lintf import LinearRegression
+from lintf import Training
 loss = LinearTransformer.loss
 def slowly(*args):
     time.sleep(0.004)

@@ -262,9 +262,9 @@ def test_a_run_that_does_not_say_how_it_was_made(here, runs, capsys):
 
 
 PLAN = """
-from lintf.model import LinearTransformer
-from lintf.prompts import LinearRegression
-from lintf.train import Training
+from lintf import LinearTransformer
+from lintf import LinearRegression
+from lintf import Training
 def plan(N):
     return LinearTransformer(d=3), LinearRegression(N=N, d=3), Training(lr=0.01, max_iters=3, B=6)
 """
