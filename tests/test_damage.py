@@ -175,7 +175,9 @@ def test_models_of_others_are_never_unpickled():
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("Model.from_pretrained")
     ]
     assert [name for name, _ in calls] == ["linearity.py"]
-    assert "'use_safetensors': True" in ast.unparse(ast.parse((ROOT / "lintf" / "linearity.py").read_text()))
+    assert "'use_safetensors': True" in ast.unparse(
+        ast.parse((ROOT / "lintf" / "analysis" / "linearity.py").read_text())
+    )
     assert "**options" in ast.unparse(calls[0][1])
 
 

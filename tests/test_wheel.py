@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[1]
 
 USE = """
 import lintf, torch
-from lintf import linearity, phase_runs, store, versions
+from lintf.analysis import linearity
+from lintf.experiments import phase as phase_runs
+from lintf.training import store, versions
 from lintf import LinearTransformer
 from lintf import LinearRegression
 from lintf import Training

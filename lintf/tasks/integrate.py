@@ -20,7 +20,8 @@ from lintf.tasks.linear import LinearRegression, roots
 
 def integrate(tasks: Sequence[LinearRegression], gram: Gram) -> Gram:
     """Each prompt of the members' batches (E, ..., B), E = len(tasks), replaced by the d^2 design points of its
-    examples: (E, ..., B d^2). Raises ValueError for tasks with label noise."""
+    examples: (E, ..., B d^2). Those of a single task may be without axis, (B). Raises ValueError for tasks with label
+    noise."""
     if any(task.noise_std for task in tasks):
         raise ValueError(f"noise_std must be 0 to integrate, got {[task.noise_std for task in tasks]}")
     d, dtype, device = gram.d, gram.S.dtype, gram.S.device
@@ -33,5 +34,7 @@ def integrate(tasks: Sequence[LinearRegression], gram: Gram) -> Gram:
     B = gram.S.shape[-1]
     x = x.repeat_interleave(d, -1).repeat(1, 1, B)  # (E, d, B d^2): point i d + j has query i and weights j
     w = w.repeat(1, 1, d).repeat(1, 1, B)
+    if not gram.lead:  # of one task
+        x, w = x[0], w[0]
     S = gram.S.repeat_interleave(d * d, -1)
     return Gram(S, (S * w.unsqueeze(-3)).sum(-2), x, (x * w).sum(-2), gram.N)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.optimize import minimize, minimize_scalar
 
-from lintf.analysis import newton
 from lintf.analysis.newton import NewtonIteration, SteepestDescent
 from lintf.analysis.solvers import GradientDescent, LeastSquares
 from lintf.analysis.theory import NewtonTransformer, linear_attention
+from lintf.tasks import logistic
 from lintf.tasks.base import sample_ensemble
 from lintf.tasks.batches import Prompts
 from lintf.tasks.linear import LinearRegression
@@ -304,7 +304,7 @@ def test_large_margins_do_not_overflow():
 
 
 def test_a_problem_that_takes_too_long_is_an_error(monkeypatch):
-    monkeypatch.setattr(newton, "LONGEST", 3)
+    monkeypatch.setattr(logistic, "LONGEST", 3)
     with pytest.raises(RuntimeError, match="after 3 steps in 4 of 4 logistic problems, the largest"):
         logistic_newton(*problems(), 1e-3)
 
@@ -315,9 +315,9 @@ def test_the_last_allowed_step_counts(monkeypatch):
     g, H = logistic_derivatives(path, X, y, 0.01)
     decrement = (g * torch.linalg.solve(H, g)).sum(-1).sqrt().amax(1)
     needed = int((decrement <= 1e-10).nonzero()[0, 0])
-    monkeypatch.setattr(newton, "LONGEST", needed)
+    monkeypatch.setattr(logistic, "LONGEST", needed)
     logistic_newton(X, y, 0.01)
-    monkeypatch.setattr(newton, "LONGEST", needed - 1)
+    monkeypatch.setattr(logistic, "LONGEST", needed - 1)
     with pytest.raises(RuntimeError, match="mu is too small"):
         logistic_newton(X, y, 0.01)
 

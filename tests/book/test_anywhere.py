@@ -183,7 +183,9 @@ def test_a_page_runs_where_there_is_nothing_else(tmp_path, bare, colab):
     assert [path.name for path in (tmp_path / "content").iterdir()] == ["lintf-book"]
 
     # "Restart session": a new kernel, in Colab's own folder; and a copy in Drive, whose origin is not said any more
-    again = colab(cells("import os; from lintf import store; next(store.runs()); print(os.getcwd())"), "1a2B3c-drive")
+    again = colab(
+        cells("import os; from lintf.training import store; next(store.runs()); print(os.getcwd())"), "1a2B3c-drive"
+    )
     assert printed(again) == f"{tmp_path / 'content' / 'lintf-book' / 'notebooks'}\n"
     assert [path.name for path in (tmp_path / "content").iterdir()] == ["lintf-book"]
 

@@ -169,7 +169,7 @@ def test_every_notebook_shows_figures_and_claims(tab, site):
 def test_controls_have_a_still_picture_in_their_place(tab, site):
     """Where no kernel runs there is the figure of the first setting, as large as any other, and nothing of a widget."""
     played = [doc for doc in DOCS if (HTML / "_sources" / f"{doc}.ipynb").exists()]
-    played = [doc for doc in played if "play.Controls(" in (HTML / "_sources" / f"{doc}.ipynb").read_text()]
+    played = [doc for doc in played if "widgets.Controls(" in (HTML / "_sources" / f"{doc}.ipynb").read_text()]
     assert len(played) >= 6
     for doc in played:
         visit(tab, f"{site}/{doc}.html", "light", 1280)

@@ -466,13 +466,13 @@ def test_a_worker_that_could_not_do_the_same_is_refused(ready, here, tmp_path, c
     """Before any cell begins."""
     package = shutil.copytree(ready.package, tmp_path / "other" / "lintf")
     if change == "a comment":
-        with open(package / "gram.py", "a") as file:
+        with open(package / "models" / "gram.py", "a") as file:
             file.write("# one line more\n")
     elif change == "a version":
         init = (package / "__init__.py").read_text()
         (package / "__init__.py").write_text(init.replace("0.1.0", "0.0.1"))
     elif change == "no sweeps":
-        (package / "cluster.py").write_text("")
+        (package / "cli" / "cluster.py").write_text("")
     with worker(ready.address, tmp_path / "worker", package, "--no-nanny", *options):
         ready.wait(3)
         assert sweep(ready, "iters=20,21") == 2

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = """
 import torch
 from lintf import kernel
-from lintf.landscape import hessian_diagonal
+from lintf.analysis.landscape import hessian_diagonal
 from lintf import LinearTransformer
 from lintf import LinearRegression
 why_not = kernel.unavailable(5, torch.float32) or kernel.unavailable(5, torch.float32, library="lines")
@@ -89,7 +89,7 @@ def test_the_width_is_that_of_the_processors_registers():
 THREADS = """
 import os, signal, torch
 from lintf import kernel
-from lintf.landscape import hessian_diagonal
+from lintf.analysis.landscape import hessian_diagonal
 from lintf import LinearTransformer
 from lintf import LinearRegression
 model, task = LinearTransformer(3, 3, n_head=2, init_std=0.2), LinearRegression(N=4, d=3, noise_std=0.1)
@@ -255,7 +255,7 @@ def compiler(folder: Path, text: str) -> str:
     return str(path)
 
 
-PROBE = "import torch\nfrom lintf import build, kernel\n{}\nprint(kernel.unavailable(2, torch.float32))"
+PROBE = "import torch\nfrom lintf import kernel\nbuild = kernel.build\n{}\nprint(kernel.unavailable(2, torch.float32))"
 SLOW = '[ "$1" = --version ] && exit 0\necho $$ > pid\nsleep 600 & wait'
 
 

@@ -22,7 +22,7 @@ from lintf.pages import plots, widgets
 mpl.use("Agg")
 plt = plots.plt
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-PAGES = sorted(page for page in NOTEBOOKS.glob("*.ipynb") if "play.Controls(" in page.read_text())
+PAGES = sorted(page for page in NOTEBOOKS.glob("*.ipynb") if "widgets.Controls(" in page.read_text())
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,7 @@ def made_by(page: Path) -> widgets.Controls:
     """The control of a page, from the cells up to the parameters' check and those that it needs: others are slow."""
     cells = [cell.source for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
     setup = next(i for i, source in enumerate(cells) if source.startswith("parameters.check_parameters("))
-    (place,) = (i for i, source in enumerate(cells) if source.startswith("play.Controls("))
+    (place,) = (i for i, source in enumerate(cells) if source.startswith("widgets.Controls("))
     needed, chosen = needs_and_gives(cells[place])[0], []
     for i in reversed(range(place)):
         needs, gives = needs_and_gives(cells[i])

@@ -243,7 +243,7 @@ def test_an_optimiser_at_rest_resumes(runs, monkeypatch):
 
 CHILD = """
 import time
-from lintf import train
+from lintf.training import fit as loop
 from lintf import LinearTransformer
 from lintf import LinearRegression
 from lintf import Training
