@@ -8,8 +8,8 @@ __version__ = "0.1.0"
 
 PUBLIC = {
     "Batch": "tasks.batches",
-    "ConditionedRegression": "tasks.conditioned",
     "FittedModel": "models.base",
+    "Gram": "tasks.batches",
     "LinearRegression": "tasks.linear",
     "LinearTransformer": "models.linear",
     "Model": "models.base",
@@ -19,6 +19,7 @@ PUBLIC = {
     "claim": "pages.claims",
     "expect": "pages.claims",
     "fit": "training.fit",
+    "fit_all": "training.several",
 }
 __all__ = sorted(PUBLIC)
 

@@ -37,15 +37,11 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit
 from lintf.analysis.solvers import GradientDescent, best_gradient_descent, squared_error
 from lintf.analysis.theory import distance_to_identity, gradient_descent_weights
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots
 from lintf.pages.claims import claim, expect
-from lintf.tasks.linear import LinearRegression
-from lintf.training.config import Training
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

@@ -39,17 +39,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from dataclasses import replace
 
 import torch
+from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots
 from lintf.pages.claims import claim, expect
-from lintf.tasks.linear import LinearRegression
 from lintf.tasks.rotated import Rotated, whitened
-from lintf.training.config import Training
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

@@ -36,16 +36,12 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import FittedModel, LinearTransformer, Training, claim, expect, fit
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, best_of_grid, squared_error
 from lintf.analysis.theory import isotropic_weights
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots, widgets
-from lintf.pages.claims import claim, expect
 from lintf.tasks.rotated import Rotated
-from lintf.training.config import Training
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

@@ -37,19 +37,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
+from lintf import FittedModel, Gram, LinearRegression, LinearTransformer, Training, fit
 from lintf.analysis import isotropic, landscape, theory
 from lintf.analysis.solvers import GradientDescent
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots, widgets
 from lintf.pages.claims import claim, expect
 from lintf.tasks.base import sample_ensemble
-from lintf.tasks.batches import Gram
 from lintf.tasks.integrate import integrate
-from lintf.tasks.linear import LinearRegression
 from lintf.tasks.rotated import Rotated, rotated_task, whitened
-from lintf.training.config import Training
-from lintf.training.fit import fit
 from scipy.optimize import root
 
 # %% [markdown]

@@ -36,12 +36,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import FittedModel, LinearTransformer, claim, expect
 from lintf.analysis.solvers import squared_error
 from lintf.experiments import adam_sgd
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots, widgets
-from lintf.pages.claims import claim, expect
 from lintf.training.several import fit_each
 
 # %% [markdown]

@@ -39,12 +39,11 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from itertools import pairwise
 
 import torch
+from lintf import LinearTransformer, claim, expect
 from lintf.analysis import intervals
 from lintf.analysis.landscape import gradient_noise
 from lintf.experiments import adam_sgd
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
 from scipy import stats
 
 # %% [markdown]

@@ -36,13 +36,11 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import Gram, LinearTransformer, claim, expect
 from lintf.analysis import intervals
 from lintf.analysis.landscape import condition_number, hessian_diagonal
 from lintf.experiments import adam_sgd
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
-from lintf.tasks.batches import Gram
 
 # %% [markdown]
 # ## Parameters

@@ -37,13 +37,11 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import LinearTransformer, claim, expect, fit
 from lintf.analysis import intervals
 from lintf.analysis.landscape import along, directional_smoothness
 from lintf.experiments import adam_sgd
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
-from lintf.training.fit import fit
 from scipy import stats
 
 # %% [markdown]

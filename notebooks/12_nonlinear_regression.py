@@ -35,15 +35,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import Training, claim, expect, fit
 from lintf.analysis import intervals, landscape
 from lintf.analysis.solvers import LeastSquares, squared_error
 from lintf.experiments import adam_sgd
 from lintf.models.mlp import MLPTransformer
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
 from lintf.tasks.mlp import NonlinearRegression
-from lintf.training.config import Training
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

@@ -37,15 +37,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
+from lintf import FittedModel, claim, expect
 from lintf.analysis import intervals
 from lintf.analysis.isotropic import optimum
 from lintf.analysis.newton import NewtonIteration, SteepestDescent
 from lintf.analysis.solvers import squared_error
 from lintf.experiments import newton
 from lintf.experiments.newton import steps_worth
-from lintf.models.base import FittedModel
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
 from lintf.tasks.base import sample_groups
 from lintf.tasks.conditioned import ConditionedRegression
 

@@ -35,13 +35,12 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import Prompts, claim, expect
 from lintf.analysis.newton import NewtonIteration
 from lintf.experiments import newton
 from lintf.experiments.newton import predictor
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
 from lintf.tasks.base import sample_groups
-from lintf.tasks.batches import Prompts
 from lintf.tasks.conditioned import ConditionedRegression, moved_query
 
 # %% [markdown]

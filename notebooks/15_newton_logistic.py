@@ -36,19 +36,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import claim, expect
 from lintf.analysis import intervals
 from lintf.experiments import newton
 from lintf.experiments.newton import steps_worth
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
+from lintf.tasks import logistic
 from lintf.tasks.base import sample_groups
-from lintf.tasks.logistic import (
-    LogisticRegression,
-    logistic_derivatives,
-    logistic_loss,
-    logistic_newton,
-    posterior_mean,
-)
+from lintf.tasks.logistic import LogisticRegression, posterior_mean
 
 # %% [markdown]
 # ## Parameters
@@ -111,8 +106,8 @@ for kappa in kappas:
     batch = sample_groups(law, test_groups, test_prompts, g, "labels", torch.double)
     prompts[kappa] = batch
 given = {k: (p.Z[:, :-1, :-1], p.Z[:, :-1, -1]) for k, p in prompts.items()}
-solution = {k: logistic_newton(*given[k], mu) for k in kappas}
-iterates = {k: logistic_newton(*given[k], mu, steps) for k in kappas}
+solution = {k: logistic.logistic_newton(*given[k], mu) for k in kappas}
+iterates = {k: logistic.logistic_newton(*given[k], mu, steps) for k in kappas}
 
 # %% [markdown]
 # ## The models
@@ -148,8 +143,8 @@ def distance(estimates, to):
 
 def excess(estimates, kappa):
     """(estimates,)"""
-    loss = logistic_loss(torch.stack(list(estimates)), *given[kappa], mu)
-    return (loss - logistic_loss(solution[kappa], *given[kappa], mu)).mean(1)
+    loss = logistic.logistic_loss(torch.stack(list(estimates)), *given[kappa], mu)
+    return (loss - logistic.logistic_loss(solution[kappa], *given[kappa], mu)).mean(1)
 
 
 # %% [markdown]
@@ -168,7 +163,7 @@ full = {}
 for k in kappas:
     path = [torch.zeros_like(solution[k])]
     for _ in range(8):
-        g, H = logistic_derivatives(path[-1], *given[k], mu)
+        g, H = logistic.logistic_derivatives(path[-1], *given[k], mu)
         path.append(path[-1] - torch.linalg.solve(H, g))
     full[k] = distance(path, solution[k]).mean(0)
     print(f"kappa = {k:2}:", *(f"{e:.0e}" for e in full[k]))
@@ -318,7 +313,7 @@ X = given[k][0]
 eta = 1 / (torch.linalg.eigvalsh(X.mT @ X)[:, -1:] / (4 * N) + mu)
 v, count = torch.zeros_like(solution[k]), 0
 while (v - solution[k]).square().mean() > goal and count < 5000:
-    v, count = v - eta * logistic_derivatives(v, *given[k], mu)[0], count + 1
+    v, count = v - eta * logistic.logistic_derivatives(v, *given[k], mu)[0], count + 1
 print(f"{count} steps for what {depths[-1]} layers reach, kappa = {k}")
 expect(count > 10)
 

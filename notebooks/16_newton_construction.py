@@ -35,18 +35,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
+from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit
 from lintf.analysis.newton import NewtonIteration, SteepestDescent
 from lintf.analysis.solvers import GradientDescent, LeastSquares, best_gradient_descent
 from lintf.analysis.theory import NewtonTransformer, linear_attention
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots, widgets
 from lintf.pages.claims import claim, expect
 from lintf.tasks.base import sample_ensemble
 from lintf.tasks.batches import Prompts
-from lintf.tasks.linear import LinearRegression
-from lintf.training.config import Training
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

@@ -40,12 +40,11 @@ from itertools import product
 
 import seaborn as sns
 import torch
+from lintf import claim, expect, fit
 from lintf.experiments import recall
 from lintf.experiments.recall import above_bayes
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
 from lintf.tasks.recall import Recall
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

@@ -33,10 +33,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import claim, expect
 from lintf.experiments import recall
 from lintf.experiments.recall import above_bayes
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
 from lintf.tasks.recall import Recall, cross_entropy
 
 # %% [markdown]

@@ -36,11 +36,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from dataclasses import replace
 
 import torch
+from lintf import claim, expect, fit
 from lintf.experiments import recall
 from lintf.pages import parameters, plots, widgets
-from lintf.pages.claims import claim, expect
 from lintf.tasks.recall import Recall
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

@@ -38,6 +38,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from dataclasses import replace
 
 import torch
+from lintf import Prompts, claim, expect, fit_all
 from lintf.analysis import intervals
 from lintf.analysis.solvers import LeastSquares, squared_error
 from lintf.experiments import looped
@@ -48,9 +49,6 @@ from lintf.experiments.looped import (
     tokens_of,
 )
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
-from lintf.tasks.batches import Prompts
-from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters

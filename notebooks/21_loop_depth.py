@@ -36,13 +36,11 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import Prompts, claim, expect, fit_all
 from lintf.analysis import intervals
 from lintf.experiments import looped
 from lintf.experiments.looped import chunks, prediction_errors, step_seconds
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
-from lintf.tasks.batches import Prompts
-from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters

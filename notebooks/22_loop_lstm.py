@@ -34,18 +34,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import Prompts, claim, expect, fit_all
 from lintf.analysis import intervals
 from lintf.experiments import looped
-from lintf.experiments.looped import (
-    influence,
-    path_errors,
-    prediction_errors,
-    step_seconds,
-)
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
-from lintf.tasks.batches import Prompts
-from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters
@@ -96,10 +88,10 @@ scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 plans = {"block": scale.plan(loops, T)}
 for k in layers:
     plans[f"LSTM, {k}"] = scale.plan(loops, T, cell="lstm", n_layer=k)
-looped = list(plans)
+in_loops = list(plans)
 plans["block, one pass"] = scale.plan(loops, T, n_last_tokens=0)
 plans["LSTM, 1, one pass"] = scale.plan(1, 1, cell="lstm")
-each = {name: [*seeds, *(more_seeds if name in looped[:2] else ())] for name in plans}
+each = {name: [*seeds, *(more_seeds if name in in_loops[:2] else ())] for name in plans}
 runs = fit_all(plans, each, device)
 
 # %% [markdown]
@@ -111,16 +103,18 @@ runs = fit_all(plans, each, device)
 law = plans["block"][1]
 test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
 classical = looped.classical(test, [1, loops])
-errors = {k: prediction_errors(plan[0], runs[k], test) for k, plan in plans.items()}
+errors = {
+    k: looped.prediction_errors(plan[0], runs[k], test) for k, plan in plans.items()
+}
 for name, plan in plans.items():
     size = sum(p[0].numel() for p in runs[name].final.values())
     print(f"{name:18} {size:6} parameters,", end=" ")
-    print(f"{1000 * step_seconds(plan):4.0f} ms a step:", end=" ")
+    print(f"{1000 * looped.step_seconds(plan):4.0f} ms a step:", end=" ")
     print(intervals.mean(errors[name][0, :, -1]))
 
 # %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for a looped block of GPT-2 and looped LSTMs of one to three layers (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and one and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-lstm"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. The block follows least squares to four examples and falls to 0.013. LSTMs fall more slowly and steadily, one layer to 0.02, with more layers lower. One step of gradient descent ends at 0.2, twelve steps far below."}}
 _, ((ax,),) = plots.panels(height=3.6)
-for name in looped:
+for name in in_loops:
     ax.plot(errors[name][0].mean(0), label=name)
 for (name, e), colour in zip(classical.items(), ("0.1", "0.4", "0.65"), strict=True):
     ax.plot(e.mean(0), ":", color=colour, label=name)
@@ -135,7 +129,7 @@ plots.shared_legend(ax)
 # luck? The block and one layer have a second seed:
 
 # %%
-for name in looped[:2]:
+for name in in_loops[:2]:
     by_seed = errors[name][..., -1].mean(1)
     print(f"{name:8}", ", ".join(f"{v:.3f}" for v in by_seed))
 
@@ -153,8 +147,8 @@ for name in looped[:2]:
 # %%
 some = Prompts(test.Z[:300], test.y[:300])
 paths = {}
-for name in looped:
-    found = path_errors(plans[name][0], runs[name], some, 2 * loops)
+for name in in_loops:
+    found = looped.path_errors(plans[name][0], runs[name], some, 2 * loops)
     paths[name] = found[0, ..., -1].mean(1)
 
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-lstm` (first seed, 300 test prompts). Dots: the trained number of loops. Dashed: models that make one pass and are trained on that.", "name": "fig-loop-lstm-path"}, "image": {"alt": "Error over 1 to 24 loops on a logarithmic axis. The block starts above 1 and falls to 0.011 at loop 12, then rises to 0.02. The LSTMs start at 0.7 or below, fall within ten loops and stay level. Dashed lines: a block in one pass at 0.76, an LSTM in one pass at 0.05."}}
@@ -181,9 +175,11 @@ plots.shared_legend(ax)
 # wrong one, as on [the page on information flow](20_loop_information_flow.ipynb), and see how much the query's error rises.
 
 # %%
-shown = [looped[0], looped[1], looped[-1]]
+shown = [in_loops[0], in_loops[1], in_loops[-1]]
 few = Prompts(test.Z[:200], test.y[:200])
-rises = {name: influence(plans[name][0], runs[name], few).mean(0) for name in shown}
+rises = {
+    name: looped.influence(plans[name][0], runs[name], few).mean(0) for name in shown
+}
 
 # %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples, in the models of {numref}`fig-loop-lstm` (first seed, 200 test prompts).", "name": "fig-loop-lstm-influence"}, "image": {"alt": "Small bar charts over the examples 1 to 20. For the block the bars are highest for the first examples and vanish for the last five; for one layer of an LSTM they are all about equally high, for three they fall from 1.2 to 0.3."}}
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
@@ -205,9 +201,9 @@ label = axes[len(shown) // 2, 0].set_ylabel("added error")
 # could avoid.
 
 # %%
-query = torch.stack([errors[name][0, :, -1] for name in looped], 1)
+query = torch.stack([errors[name][0, :, -1] for name in in_loops], 1)
 left = classical["least squares"].mean(1)
-overall = torch.stack([errors[name][0].mean(1) - left for name in looped], 1)
+overall = torch.stack([errors[name][0].mean(1) - left for name in in_loops], 1)
 values = ", ".join(f"{v:.3f}" for v in overall.mean(0)[1:])
 worse = intervals.bootstrap(overall, lambda e: (e[1:] / e[0]).min())
 runs_of = f"d = {d}, {N} examples, width {width}, {max_iters:,} steps"
@@ -243,7 +239,7 @@ claim(
 # %%
 much = [
     intervals.bootstrap(query, lambda e, k=k: e[k] / e[0])
-    for k in range(1, len(looped))
+    for k in range(1, len(in_loops))
 ]
 claim(
     "loop-lstm-much",
@@ -296,7 +292,7 @@ for size in (width, 256):
 
 # %% tags=["hide-cell"]
 lone = "LSTM, 1, one pass"
-further = path_errors(plans[lone][0], runs[lone], few, 5)[0, ..., -1].mean(1)
+further = looped.path_errors(plans[lone][0], runs[lone], few, 5)[0, ..., -1].mean(1)
 print("after 1, 2, ... passes:", ", ".join(f"{v:.2f}" for v in further))
 expect(further[1:].min() > further[0])
 

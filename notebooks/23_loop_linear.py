@@ -38,21 +38,16 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
+from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit_all
 from lintf.analysis import intervals, isotropic, landscape
 from lintf.analysis.solvers import squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
 from lintf.experiments.phase import best_layers
 from lintf.models import gram
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots, widgets
 from lintf.pages.claims import claim, expect
-from lintf.tasks.batches import Gram
 from lintf.tasks.integrate import integrate
-from lintf.tasks.linear import LinearRegression
 from lintf.tasks.rotated import Rotated, whitened
-from lintf.training.config import Training
-from lintf.training.several import fit_all
 
 # %% [markdown]
 # ## Parameters
@@ -236,8 +231,7 @@ for L in n_layers:
     Q = -best[names[0], L].a[0] * torch.eye(d).double().expand_as(turning)
     found, g = [], torch.Generator().manual_seed(0)
     for _ in range(10):
-        every = integrate([law], law.sample(1000, g, dtype=torch.double))
-        prompts = Gram(every.S, every.s[0], every.x[0], every.y[0], N)
+        prompts = integrate([law], law.sample(1000, g, dtype=torch.double))
         found.append(landscape.along(model, {"Q": Q}, {"Q": turning}, prompts)[2])
     both = [intervals.mean(v) for v in torch.stack(found, 1)]
     print(f"{L} loops: symmetric {both[0]}, rotation {both[1]}")

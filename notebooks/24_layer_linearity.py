@@ -39,14 +39,10 @@ from itertools import pairwise
 
 import seaborn as sns
 import torch
+from lintf import LinearRegression, LinearTransformer, Training, claim, expect, fit
 from lintf.analysis import linearity
 from lintf.experiments import looped
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
-from lintf.tasks.linear import LinearRegression
-from lintf.training.config import Training
-from lintf.training.fit import fit
 
 # %% [markdown]
 # ## Parameters

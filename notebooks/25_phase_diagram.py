@@ -41,13 +41,11 @@ from itertools import product
 
 import pandas as pd
 import torch
+from lintf import FittedModel, LinearRegression, claim, expect
 from lintf.analysis import solvers, theory
 from lintf.cli import notebook
 from lintf.experiments import phase
-from lintf.models.base import FittedModel
 from lintf.pages import parameters, plots
-from lintf.pages.claims import claim, expect
-from lintf.tasks.linear import LinearRegression
 from lintf.tasks.rotated import rotated_task
 from lintf.training.several import fit_each
 
@@ -72,9 +70,7 @@ seeds = [0, 1]  # one network each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-parameters.check_parameters(
-    "min(n_layers) == 1", "1 < max(n_layers) <= 4", "kappas[0] == 1"
-)
+parameters.check_parameters("min(n_layers) == 1 < max(n_layers) <= 4", "kappas[0] == 1")
 plots.style()
 settings = list(product(n_layers, Ns, ds, kappas))
 plans = {

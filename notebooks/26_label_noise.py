@@ -38,16 +38,12 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
+from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit_all
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import LeastSquares
 from lintf.analysis.theory import one_layer_optimum
-from lintf.models.base import FittedModel
-from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters, plots
 from lintf.pages.claims import claim, expect
-from lintf.tasks.linear import LinearRegression
-from lintf.training.config import Training
-from lintf.training.several import fit_all
 from scipy.optimize import minimize, minimize_scalar
 
 # %% [markdown]

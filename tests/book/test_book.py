@@ -206,15 +206,15 @@ def called(page: Path, cell: nbformat.NotebookNode) -> set[str]:
     return found
 
 
-BANDS = {"plots.band", "plots.curves", "plots.distances"}  # the functions of lintf.plots that draw the book's band
+BANDS = {"plots.band", "plots.curves", "plots.distances"}  # the functions of plots that draw the book's band
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
 
 @each_page
 def test_a_caption_says_scale_band_and_seeds(page):
     said: dict[str, str] = {}  # by figure: its caption, and those of the figures above that it refers to
-    (parameters,) = (cell for cell in code(page) if "parameters" in cell.metadata.get("tags", []))
-    values = {name: ast.literal_eval(value) for name, value in parameters.assigned(parameters.source).items()}
+    (stated,) = (cell for cell in code(page) if "parameters" in cell.metadata.get("tags", []))
+    values = {name: ast.literal_eval(value) for name, value in parameters.assigned(stated.source).items()}
     counts = {len(value) for name, value in values.items() if "seeds" in name and isinstance(value, list)}
     for name, cell in figures(page).items():
         caption = cell.metadata["mystnb"]["figure"]["caption"]
