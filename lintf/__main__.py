@@ -25,7 +25,7 @@ import lintf
 from lintf.checks import WrongInput, nearest, one_line
 from lintf.cli import grid, listing, notebook, sweep
 from lintf.cli.cells import Result
-from lintf.training import store
+from lintf.training import measured, store
 from lintf.training.progress import Count
 from lintf.training.verify import Outcome, reproduce
 from lintf.training.workers import MOST, cores, verify_all
@@ -222,7 +222,8 @@ def _watch(table: sweep.Table, missing: list[int], results: Generator[tuple[int,
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    paths = listing.select(arguments.name)
+    results = [path for path in measured.results() if arguments.name in path.name]
+    paths = [*(listing.having(arguments.name) if results else listing.select(arguments.name)), *results]
     if arguments.sample:
         some = listing.sample(paths, arguments.sample)
         whole = f"python -m lintf verify {arguments.name}".rstrip()

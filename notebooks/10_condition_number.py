@@ -38,9 +38,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import torch
 from lintf import Gram, LinearTransformer, claim, expect
 from lintf.analysis import intervals
-from lintf.analysis.landscape import condition_number, hessian_diagonal
+from lintf.analysis.landscape import hessian_diagonal
 from lintf.experiments import adam_sgd
 from lintf.pages import parameters, plots
+from lintf.training.measured import measured
 
 # %% [markdown]
 # ## Parameters
@@ -94,16 +95,19 @@ tasks = {name: s.task(d) for name, s in adam_sgd.chosen(settings).items()}
 runs = adam_sgd.trained(settings, model, max_iters, B, seeds, device)
 
 
-def kappa(name, steps, seed=99):
-    """Of both methods, on the prompts of that seed: (seeds, steps)."""
-    prompts = tasks[name].sample(test_prompts, torch.Generator().manual_seed(seed))
-    return {
-        alg: condition_number(hessian_diagonal(model, run.at(steps), prompts))
-        for alg, run in runs[name].items()
-    }
+plans = adam_sgd.plans(settings, model, max_iters, B)
 
 
-curves = {name: kappa(name, every) for name in settings}
+def kappa(name, alg, steps, prompt_seeds):
+    """On the prompts of each of those seeds: (prompt seeds, seeds, steps)."""
+    kinds = dict(zip(("model", "task", "training"), plans[name, alg], strict=True))
+    where = {"prompts": test_prompts, "prompt_seeds": list(prompt_seeds)}
+    which = {"seeds": seeds, "steps": list(steps)}
+    return measured(adam_sgd.condition_numbers, **kinds, **which, **where)["kappa"]
+
+
+algs = adam_sgd.ALGS
+curves = {name: {a: kappa(name, a, every, [99])[0] for a in algs} for name in settings}
 
 # %% mystnb={"figure": {"caption": "Robust condition number {eq}`eq-kappa` along the trainings with SGD and with Adam, in the four settings (d = 5, three layers; 10,000 steps of 1000 new prompts; second derivatives of the mean squared error over 1000 fixed prompts, every 250 steps). Lines: mean over six seeds; band: smallest to largest.", "name": "fig-condition-number"}, "image": {"alt": "Four panels on logarithmic axes, from step 0 to 10,000. With 20 Gaussian examples both start at 260; Adam drops to 11 and stays near 50, SGD stays near 250. With 5 examples the curves cross early and SGD is above later. On the sphere both are near 500 and overlap. With gamma covariates both vary between 50 and 1000."}}
 axes = plots.grid(settings, yscale="log", xlabel="training step", ylabel=r"$\kappa$")
@@ -152,8 +156,7 @@ table(first)
 # %%
 tested = {}  # name -> algorithm -> (test sets, seeds, instants)
 for name in settings:
-    found = [kappa(name, instants, seed) for seed in range(test_sets)]
-    tested[name] = {alg: torch.stack([f[alg] for f in found]) for alg in found[0]}
+    tested[name] = {a: kappa(name, a, instants, range(test_sets)) for a in algs}
 ratios = {name: t["sgd"] / t["adam"] for name, t in tested.items()}
 table({name: r.median(0).values for name, r in ratios.items()})
 

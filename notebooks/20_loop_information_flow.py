@@ -35,19 +35,12 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
     exec(open("/content/lintf-book/book/colab.py").read(), {"__file__": "/content/lintf-book/book/colab.py"})  # fmt: skip
 
 # %%
-from dataclasses import replace
-
 import torch
 from lintf import Prompts, claim, expect, fit_all
 from lintf.analysis import intervals
 from lintf.analysis.solvers import LeastSquares, squared_error
 from lintf.experiments import looped
-from lintf.experiments.looped import (
-    influence,
-    one_wrong_label,
-    prediction_errors,
-    tokens_of,
-)
+from lintf.experiments.looped import one_wrong_label, tokens_of
 from lintf.pages import parameters, plots
 
 # %% [markdown]
@@ -110,9 +103,9 @@ runs = fit_all(plans, both, device)
 
 # %%
 law, tokens = plans[whole][1], 2 * N + 1
-test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
+test = looped.common_prompts(law, test_prompts)
 classical = looped.classical(test, [loops])
-errors = {n: prediction_errors(plans[n][0], runs[n], test) for n in plans}
+errors = {n: looped.errors(plan, both[n], test_prompts) for n, plan in plans.items()}
 names = {n: "all tokens" if n == whole else f"last {n} of {tokens}" for n in plans}
 query = {n: e[0, :, -1] for n, e in errors.items()}
 for n in plans:
@@ -152,8 +145,7 @@ plots.shared_legend(ax)
 # the query's prediction. If its error rises, the example was read.
 
 # %%
-some = Prompts(test.Z[:200], test.y[:200])
-rises = {n: influence(plan[0], runs[n], some) for n, plan in plans.items()}
+rises = {n: looped.rises(p, seeds[0], test_prompts, 200) for n, p in plans.items()}
 hidden = {n: 0 if n == whole else (tokens - n) // 2 for n in plans}  # masked labels
 
 # %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples, in the models of {numref}`fig-loop-flow` (first seed, 200 test prompts). Shaded: examples whose label lies before the mask, so that its state is not passed on.", "name": "fig-loop-flow-influence"}, "image": {"alt": "Five small bar charts over the examples 1 to 20. Without a mask the bars are highest for the first example and fall to nothing for the last ones. With a mask the bars stand mostly behind the shaded region, and a small one or two at its beginning."}}
@@ -205,7 +197,7 @@ deep = {
 deep_runs = fit_all(deep, seeds, device)
 deep_query = {}
 for n, plan in deep.items():
-    deep_query[n] = prediction_errors(plan[0], deep_runs[n], test)[0, :, -1]
+    deep_query[n] = looped.errors(plan, seeds, test_prompts)[0, :, -1]
 
 # %% [markdown]
 # Beside these we put the model without a mask, which gets one in the test only, and least squares with the last
@@ -216,8 +208,8 @@ reads = {*range(0, 11, 2), *range(15, tokens, 5), tokens - 1, tokens}
 reads = sorted(n for n in reads if n <= tokens)
 late, bound = [], []
 for n in reads:
-    changed = replace(plans[whole][0], n_last_tokens=n)
-    late.append(prediction_errors(changed, runs[whole], some)[0, :, -1].mean())
+    masked = looped.errors(plans[whole], seeds[:1], test_prompts, 200, n_last_tokens=n)
+    late.append(masked[0, :, -1].mean())
     last = Prompts(test.Z[:, max(0, N - n // 2) :], test.y)
     bound.append(
         (squared_error(LeastSquares(), last) if n > 1 else test.y**2).mean() / d
@@ -313,6 +305,7 @@ claim(
 
 # %% tags=["hide-cell"]
 g = torch.Generator().manual_seed(97)
+some = looped.common_prompts(law, test_prompts, 200)
 flat = squared_error(LeastSquares(), one_wrong_label(some, g))
 profile = flat.view(N, -1).mean(1) / d
 print(", ".join(f"{v:.3f}" for v in profile))
@@ -323,10 +316,9 @@ expect(profile.max() < 4 * profile.min() or N < 20)  # all examples count alike
 # is lost?
 
 # %% tags=["hide-cell"]
-model = plans[whole][0]
-without_first = replace(model, n_last_tokens=tokens - 1)
-lost = prediction_errors(without_first, runs[whole], some)[0, :, -1].mean()
-kept = prediction_errors(model, runs[whole], some)[0, :, -1].mean()
+where = plans[whole], seeds[:1], test_prompts, 200
+lost = looped.errors(*where, n_last_tokens=tokens - 1)[0, :, -1].mean()
+kept = looped.errors(*where)[0, :, -1].mean()
 print(f"{kept:.3f} with all states, {lost:.3f} without the first")
 expect(lost > kept)
 

@@ -36,10 +36,10 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import Prompts, claim, expect, fit_all
+from lintf import claim, expect, fit_all
 from lintf.analysis import intervals
 from lintf.experiments import looped
-from lintf.experiments.looped import chunks, prediction_errors, step_seconds
+from lintf.experiments.looped import step_seconds
 from lintf.pages import parameters, plots
 
 # %% [markdown]
@@ -113,9 +113,9 @@ looks = dict(
 )
 looks |= {k: looks[j] | {"ls": "--"} for k, j in zip(halved, (two, three), strict=True)}
 law = plans[one][1]
-test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
+test = looped.common_prompts(law, test_prompts)
 classical = looped.classical(test, [loops])
-errors = {k: prediction_errors(plan[0], runs[k], test) for k, plan in plans.items()}
+errors = {k: looped.errors(p, each[k], test_prompts) for k, p in plans.items()}
 for name, plan in plans.items():
     model, at_N = plan[0], intervals.mean(errors[name][0, :, -1])
     size = sum(p[0].numel() for p in runs[name].final.values())
@@ -152,13 +152,10 @@ plots.shared_legend(ax)
 # after 1, 2, and up to 40 loops.
 
 # %%
-some, answers = Prompts(test.Z[:300], test.y[:300]), {}
-for name, (model, *_) in plans.items():
-    weights = {n: p[0] for n, p in runs[name].final.items()}
-    with torch.no_grad():
-        parts = [model.path(weights, part, most)[..., -1] for part in chunks(some)]
-    answers[name] = torch.cat(parts, 1)  # (loops, prompts)
-paths = {k: (a - some.y).square().mean(1) / d for k, a in answers.items()}
+answers = {}  # (loops, prompts)
+for name, plan in plans.items():
+    answers[name] = looped.answers(plan, seeds[0], test_prompts, 300, most)
+paths = {k: (a - test.y[:300]).square().mean(1) / d for k, a in answers.items()}
 
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-depth` (first seed, 300 test prompts). Shaded: the loops that were trained by the loss, for one to three blocks at equal loops. Dots: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}
 _, ((ax,),) = plots.panels(height=3.6)

@@ -34,7 +34,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import Prompts, claim, expect, fit_all
+from lintf import claim, expect, fit_all
 from lintf.analysis import intervals
 from lintf.experiments import looped
 from lintf.pages import parameters, plots
@@ -101,11 +101,9 @@ runs = fit_all(plans, each, device)
 
 # %%
 law = plans["block"][1]
-test = law.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
+test = looped.common_prompts(law, test_prompts)
 classical = looped.classical(test, [1, loops])
-errors = {
-    k: looped.prediction_errors(plan[0], runs[k], test) for k, plan in plans.items()
-}
+errors = {k: looped.errors(p, each[k], test_prompts) for k, p in plans.items()}
 for name, plan in plans.items():
     size = sum(p[0].numel() for p in runs[name].final.values())
     print(f"{name:18} {size:6} parameters,", end=" ")
@@ -145,11 +143,10 @@ for name in in_loops[:2]:
 # make one pass:
 
 # %%
-some = Prompts(test.Z[:300], test.y[:300])
 paths = {}
 for name in in_loops:
-    found = looped.path_errors(plans[name][0], runs[name], some, 2 * loops)
-    paths[name] = found[0, ..., -1].mean(1)
+    found = looped.answers(plans[name], seeds[0], test_prompts, 300, 2 * loops)
+    paths[name] = (found - test.y[:300]).square().mean(1) / d
 
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-lstm` (first seed, 300 test prompts). Dots: the trained number of loops. Dashed: models that make one pass and are trained on that.", "name": "fig-loop-lstm-path"}, "image": {"alt": "Error over 1 to 24 loops on a logarithmic axis. The block starts above 1 and falls to 0.011 at loop 12, then rises to 0.02. The LSTMs start at 0.7 or below, fall within ten loops and stay level. Dashed lines: a block in one pass at 0.76, an LSTM in one pass at 0.05."}}
 _, ((ax,),) = plots.panels(height=3.4)
@@ -176,10 +173,9 @@ plots.shared_legend(ax)
 
 # %%
 shown = [in_loops[0], in_loops[1], in_loops[-1]]
-few = Prompts(test.Z[:200], test.y[:200])
-rises = {
-    name: looped.influence(plans[name][0], runs[name], few).mean(0) for name in shown
-}
+rises = {}
+for name in shown:
+    rises[name] = looped.rises(plans[name], seeds[0], test_prompts, 200).mean(0)
 
 # %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples, in the models of {numref}`fig-loop-lstm` (first seed, 200 test prompts).", "name": "fig-loop-lstm-influence"}, "image": {"alt": "Small bar charts over the examples 1 to 20. For the block the bars are highest for the first examples and vanish for the last five; for one layer of an LSTM they are all about equally high, for three they fall from 1.2 to 0.3."}}
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
@@ -292,7 +288,8 @@ for size in (width, 256):
 
 # %% tags=["hide-cell"]
 lone = "LSTM, 1, one pass"
-further = looped.path_errors(plans[lone][0], runs[lone], few, 5)[0, ..., -1].mean(1)
+passes = looped.answers(plans[lone], seeds[0], test_prompts, 200, 5)
+further = (passes - test.y[:200]).square().mean(1) / d
 print("after 1, 2, ... passes:", ", ".join(f"{v:.2f}" for v in further))
 expect(further[1:].min() > further[0])
 

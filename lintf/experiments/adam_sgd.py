@@ -6,12 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from lintf.analysis.landscape import condition_number, hessian_diagonal
 from lintf.checks import check_choice
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training.config import Training
+from lintf.training.fit import fit
 from lintf.training.history import History
-from lintf.training.several import fit_all
+from lintf.training.several import Plan, fit_all
 
 ALGS = ("sgd", "adam")
 NAMES = {"sgd": "SGD with momentum", "adam": "Adam"}
@@ -55,14 +60,37 @@ def chosen(names: Iterable[str]) -> dict[str, Setting]:
     return found
 
 
-def trained(
-    names: Iterable[str], model: LinearTransformer, max_iters: int, B: int, seeds: Sequence[int], device: str = "auto"
-) -> dict[str, dict[str, History]]:
-    """name -> algorithm -> its trainings. One line says how many were loaded; what has to be trained shows progress."""
-    plans = {
+def condition_numbers(
+    model: LinearTransformer,
+    task: LinearRegression,
+    training: Training,
+    seeds: Sequence[int],
+    steps: Sequence[int],
+    prompts: int,
+    prompt_seeds: Sequence[int],
+) -> dict[str, Tensor]:
+    """kappa: the robust condition number of the loss on so many prompts of each of the prompt seeds, for the models of
+    these seeds at these steps of the training, (prompt seeds, seeds, steps)."""
+    params = fit(model, task, training, seeds, progress=False).at(steps)
+    found = []
+    for seed in prompt_seeds:
+        test = task.sample(prompts, torch.Generator().manual_seed(seed))
+        found.append(condition_number(hessian_diagonal(model, params, test)))
+    return {"kappa": torch.stack(found)}
+
+
+def plans(names: Iterable[str], model: LinearTransformer, max_iters: int, B: int) -> dict[tuple[str, str], Plan]:
+    """(name, algorithm) -> its training, with the paper's learning rate."""
+    return {
         (name, alg): (model, setting.task(model.d), setting.recipe(alg, max_iters, B))
         for name, setting in chosen(names).items()
         for alg in ALGS
     }
-    runs = fit_all(plans, seeds, device)
-    return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in plans}
+
+
+def trained(
+    names: Iterable[str], model: LinearTransformer, max_iters: int, B: int, seeds: Sequence[int], device: str = "auto"
+) -> dict[str, dict[str, History]]:
+    """name -> algorithm -> its trainings. One line says how many were loaded; what has to be trained shows progress."""
+    runs = fit_all(plans(names, model, max_iters, B), seeds, device)
+    return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in runs}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,9 +16,12 @@ from lintf.models.looped import Looped
 from lintf.tasks.batches import Prompts
 from lintf.tasks.linear import LinearRegression
 from lintf.training.config import Training
+from lintf.training.fit import fit
 from lintf.training.history import History
+from lintf.training.measured import Measure, measured
 from lintf.training.several import Plan
 
+TEST_SEED = 99  # of the prompts on which trainings are compared; none has it
 CHUNK = 100  # prompts that go through a model at once: their states stay in the processor's cache
 
 
@@ -73,6 +76,64 @@ def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None
             gaps = model.path(run.final, chunk, loops) - chunk.labels
         parts.append(gaps.square() / model.d)
     return torch.cat(parts, 2)
+
+
+def common_prompts(task: LinearRegression, prompts: int, first: int | None = None) -> Prompts:
+    """The prompts on which the trainings of a figure are compared: the first of so many."""
+    drawn = task.sample(prompts, torch.Generator().manual_seed(TEST_SEED), "tokens")
+    return Prompts(drawn.Z[:first], drawn.y[:first])
+
+
+def errors(plan: Plan, seeds: Sequence[int], prompts: int, first: int | None = None, **fields: object) -> Tensor:
+    """prediction_errors (seeds, first, N+1) of a plan's models, with changed fields where some are given, on
+    `common_prompts`. Computed once."""
+    return _once(measure_errors, plan, seeds=list(seeds), prompts=prompts, first=first, fields=fields)
+
+
+def answers(plan: Plan, seed: int, prompts: int, first: int, loops: int) -> Tensor:
+    """(loops, first): the query's answer after each loop, of one model of a plan. Computed once."""
+    return _once(measure_answers, plan, seed=seed, prompts=prompts, first=first, loops=loops)
+
+
+def rises(plan: Plan, seed: int, prompts: int, first: int) -> Tensor:
+    """`influence` (first, N) of one model of a plan. Computed once."""
+    return _once(measure_rises, plan, seed=seed, prompts=prompts, first=first)
+
+
+def _once(measure: Measure, plan: Plan, **arguments: object) -> Tensor:
+    model, task, training = plan
+    (found,) = measured(measure, model=model, task=task, training=training, **arguments).values()
+    return found
+
+
+def measure_errors(
+    model: Looped,
+    task: LinearRegression,
+    training: Training,
+    seeds: Sequence[int],
+    prompts: int,
+    first: int | None,
+    fields: dict[str, object],
+) -> dict[str, Tensor]:
+    run = fit(model, task, training, seeds, progress=False)
+    return {"errors": prediction_errors(replace(model, **fields), run, common_prompts(task, prompts, first))}
+
+
+def measure_answers(
+    model: Looped, task: LinearRegression, training: Training, seed: int, prompts: int, first: int, loops: int
+) -> dict[str, Tensor]:
+    run = fit(model, task, training, [seed], progress=False)
+    weights = {name: p[0] for name, p in run.final.items()}
+    with torch.no_grad():
+        parts = [model.path(weights, chunk, loops)[..., -1] for chunk in chunks(common_prompts(task, prompts, first))]
+    return {"answers": torch.cat(parts, 1)}
+
+
+def measure_rises(
+    model: Looped, task: LinearRegression, training: Training, seed: int, prompts: int, first: int
+) -> dict[str, Tensor]:
+    run = fit(model, task, training, [seed], progress=False)
+    return {"rises": influence(model, run, common_prompts(task, prompts, first))}
 
 
 def chunks(prompts: Prompts) -> list[Prompts]:

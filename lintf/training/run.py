@@ -29,7 +29,7 @@ from lintf.training.config import Training
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped)
 TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
-KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}  # by their names in stored configurations
+KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS, Training)}  # by their names in stored configurations
 
 
 @dataclass(frozen=True)

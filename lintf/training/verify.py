@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lintf.training import store
+from lintf.training import measured, store
 from lintf.training.fit import fit
 from lintf.training.history import Diverged
 from lintf.training.run import Member
@@ -45,6 +45,8 @@ def verify(path: Path) -> Outcome:
         return Outcome(path, False, str(error))
     except FileNotFoundError:
         return Outcome(path, False, GONE)
+    if "measure" in record.config:
+        return _verify_result(path, record)
     stopped = record.meta.get("diverged")
     try:
         member = Member.of(record.config)
@@ -83,6 +85,17 @@ def verify(path: Path) -> Outcome:
             gaps[f"{name} at the end"] = _gap(value[None], record.tensors[name][-1:])
     allowed = RTOL_LBFGS if short.alg == "lbfgs" else RTOL[short.dtype]
     return _judge(path, f"first {short.max_iters} steps, relative", gaps, allowed)
+
+
+def _verify_result(path: Path, record: store.Record) -> Outcome:
+    """Compute a stored result (measured.py) again, all of it."""
+    try:
+        found = measured.again(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Outcome(path, False, f"its measure cannot be taken again: {error!r}")
+    gaps = {"all": measured.largest_gap(found, record.tensors)}
+    single = any(t.dtype == torch.float32 for t in record.tensors.values())
+    return _judge(path, "computed again, relative", gaps, RTOL["float32" if single else "float64"])
 
 
 def _explosion(losses: torch.Tensor) -> int:
