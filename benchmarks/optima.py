@@ -1,4 +1,4 @@
-"""The best transformers of pages 23 and 25, whose search takes a minute or two: writes lintf/data/optima.json.
+"""The best transformers of pages 06, 23 and 25, whose search takes a minute or two: writes lintf/data/optima.json.
 
     python benchmarks/optima.py
 
@@ -20,9 +20,12 @@ RARE = 1 / 20_000  # eigenvalues met less often than once in the test prompts of
 LOOP = list(product((2, 3, 4), (20,), (5,), (100 / (20_000 * 20_000),)))  # of page 23: once in all prompts of training
 
 
+EXAMPLES = list(product((3,), range(2, 21, 2), (5,), (1 / (40_000 * 8000),)))  # of page 06, likewise
+
+
 def main() -> None:
     found = []
-    for L, N, d, rare in tqdm([*product(LAYERS, NS, DS, (RARE,)), *LOOP]):
+    for L, N, d, rare in tqdm([*product(LAYERS, NS, DS, (RARE,)), *LOOP, *EXAMPLES]):
         best = isotropic.optimum(L, N, d, rare)
         a, b = ([float(f"{v:.12g}") for v in values] for values in (best.a, best.b))
         found.append({"n_layer": L, "N": N, "d": d, "rare": rare, "a": a, "b": b})

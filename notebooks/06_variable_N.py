@@ -36,7 +36,6 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import FittedModel, LinearTransformer, Training, claim, expect, fit
-from lintf.analysis import isotropic
 from lintf.analysis.solvers import (
     LeastSquares,
     best_gradient_descent,
@@ -44,6 +43,7 @@ from lintf.analysis.solvers import (
     squared_error,
 )
 from lintf.analysis.theory import isotropic_weights, mapped
+from lintf.experiments.phase import best_layers
 from lintf.pages import parameters, plots
 from lintf.tasks.rotated import Rotated
 
@@ -85,7 +85,7 @@ common |= {"record_every": max(1, max_iters // 10)}
 
 # %%
 rare = min(0.1, 1 / (B * max_iters))  # one in all prompts of a training
-limits = {N: isotropic.optimum(n_layer, N, d, rare) for N in Ns}
+limits = {N: best_layers(n_layer, N, d, rare) for N in Ns}
 print([round(limit.loss, 4) for limit in limits.values()])
 
 # %% [markdown]

@@ -40,10 +40,10 @@ from itertools import pairwise
 
 import torch
 from lintf import LinearTransformer, claim, expect
-from lintf.analysis import intervals
-from lintf.analysis.landscape import gradient_noise
+from lintf.analysis import intervals, landscape
 from lintf.experiments import adam_sgd
 from lintf.pages import parameters, plots
+from lintf.training.measured import measured
 from scipy import stats
 
 # %% [markdown]
@@ -83,14 +83,9 @@ models = {
 
 
 # %%
-def noise(name, L, n, B=B):
-    """Vectors (n, parameters) at the initial parameters."""
-    g = torch.Generator().manual_seed(seed)
-    start = models[L].init(g)
-    return gradient_noise(models[L], start, laws[name], B, n, g, reference)
-
-
-vectors = noise(first, n_layer, batches)
+model, g = models[n_layer], torch.Generator().manual_seed(seed)
+start = model.init(g)
+vectors = landscape.gradient_noise(model, start, laws[first], B, batches, g, reference)
 length = vectors.norm(dim=1)
 print(f"mean {length.mean():.2f}, median {length.median():.2f}, max {length.max():.2f}")
 
@@ -135,9 +130,7 @@ plots.legend(ax)
 
 # %%
 for name, v in (("noise", length), ("Gaussian", gaussian)):
-    print(
-        f"{name:9} kurtosis {intervals.kurtosis(v)}, tail index {intervals.tail_index(v)}"
-    )
+    print(f"{name:9} kurtosis {intervals.kurtosis(v)}, tail {intervals.tail_index(v)}")
 
 # %% [markdown]
 # ## Heavier covariates
@@ -147,14 +140,19 @@ for name, v in (("noise", length), ("Gaussian", gaussian)):
 # $S / N$, and a polynomial of degree $k$ in a variable with tail index $\alpha$ has the tail index $\alpha / k$. So we expect
 # the order of the covariates again, only more so.
 
+
 # %%
+def noise(name, L, n, B=B):
+    """The lengths (n,) for another setting or depth, which are kept in `runs/measured`."""
+    what = {"model": models[L], "task": laws[name], "B": B, "batches": n, "seed": seed}
+    return measured(adam_sgd.lengths_of_noise, **what, reference=reference)["lengths"]
+
+
 lengths = {first: length}
 for name in settings[1:]:
-    lengths[name] = noise(name, n_layer, other_batches).norm(dim=1)
+    lengths[name] = noise(name, n_layer, other_batches)
 for name, v in lengths.items():
-    print(
-        f"{name:12} kurtosis {intervals.kurtosis(v)}, tail index {intervals.tail_index(v)}"
-    )
+    print(f"{name:12} kurtosis {intervals.kurtosis(v)}, tail {intervals.tail_index(v)}")
 
 # %% [markdown]
 # The order is as expected, and the numbers are far apart. On the sphere neither measure can tell the noise from the
@@ -186,16 +184,16 @@ plots.legend(ax)
 by_depth = {n_layer: length}
 for L in models:
     if L not in by_depth:
-        by_depth[L] = noise(first, L, batches).norm(dim=1)
+        by_depth[L] = noise(first, L, batches)
 by_depth = dict(sorted(by_depth.items()))
-measured = {
+tails = {
     "excess kurtosis": {L: intervals.kurtosis(v) for L, v in by_depth.items()},
     "tail index": {L: intervals.tail_index(v) for L, v in by_depth.items()},
 }
 
 # %% mystnb={"figure": {"caption": "Excess kurtosis and tail index of the noise against depth (d = 5, 20 Gaussian examples, at initialisation, seed 1; 10,000 batches of 1000 prompts each). Bars: 95 percent intervals.", "name": "fig-noise-depth"}, "image": {"alt": "Two panels against one to six layers. The excess kurtosis stays near 0.8 for one and two layers, and rises from there to between 2 and 5 for five and six layers, with wide intervals. The tail index falls from 15 to 10."}}
 _, (axes,) = plots.panels(1, 2, width=2.5, height=2.6)
-for ax, (name, estimates) in zip(axes, measured.items(), strict=True):
+for ax, (name, estimates) in zip(axes, tails.items(), strict=True):
     middle = [e.value for e in estimates.values()]
     bars = [[e.value - e.low, e.high - e.value] for e in estimates.values()]
     ax.errorbar(list(estimates), middle, list(zip(*bars, strict=True)), fmt="o-")
@@ -260,7 +258,7 @@ claim(
 # Gaussian noise.
 
 # %%
-shallow, deep = (measured["tail index"][L] for L in (min(by_depth), max(by_depth)))
+shallow, deep = (tails["tail index"][L] for L in (min(by_depth), max(by_depth)))
 ours, null = intervals.kurtosis(length), intervals.kurtosis(gaussian)
 claim(
     "noise-depth",
@@ -292,11 +290,9 @@ claim(
 
 # %% tags=["hide-cell"]
 for size in (B // 4, B, 4 * B):
-    v = noise(first, n_layer, 1000, size).norm(dim=1)
+    v = noise(first, n_layer, 1000, size)
     scaled = float(v.mean()) * size**0.5
-    print(
-        f"B = {size}: mean times root B {scaled:.1f}, kurtosis {intervals.kurtosis(v)}"
-    )
+    print(f"B = {size}: {scaled:.1f} / root B, kurtosis {intervals.kurtosis(v)}")
     expect(abs(scaled / (float(length.mean()) * B**0.5) - 1) < 0.1 or batches < 1000)
 
 # %% [markdown]

@@ -36,12 +36,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
     exec(open("/content/lintf-book/book/colab.py").read(), {"__file__": "/content/lintf-book/book/colab.py"})  # fmt: skip
 
 # %%
+from itertools import product
+
 import torch
 from lintf import LinearTransformer, claim, expect, fit
-from lintf.analysis import intervals
-from lintf.analysis.landscape import along, directional_smoothness
+from lintf.analysis import intervals, landscape
 from lintf.experiments import adam_sgd
 from lintf.pages import parameters, plots
+from lintf.training.measured import measured
 from scipy import stats
 
 # %% [markdown]
@@ -81,29 +83,18 @@ tasks = {name: s.task(d) for name, s in laws.items()}
 # $$ (eq-smoothness)
 #
 # for the loss $\mathcal L$ on 1000 fixed prompts. Beside it we take the norm of the gradient of the same loss.
-
-
-# %%
-def every_step(name, alg):
-    recipe = laws[name].recipe(alg, max_iters, B, record_every=1)
-    options = {"device": device, "stored": False, "progress": False}
-    run = fit(model, tasks[name], recipe, [seed], **options)
-    return {k: p[0] for k, p in run.params.items()}
-
-
-ways = {
-    (name, alg): every_step(name, alg) for name in settings for alg in adam_sgd.ALGS
-}
-
-# %% [markdown]
+#
+#
 # The first derivatives come from backpropagation, the second ones from a Taylor series of second order that is carried
 # through the network, so both are exact. Two thousand of the latter take a fraction of a second.
 
 # %%
 smooth, norm = {}, {}
-for (name, alg), way in ways.items():
-    few = tasks[name].sample(test_prompts, torch.Generator().manual_seed(99))
-    smooth[name, alg], norm[name, alg] = directional_smoothness(model, way, few)
+for name, alg in product(settings, adam_sgd.ALGS):
+    recipe = laws[name].recipe(alg, max_iters, B, record_every=1)
+    kinds = {"model": model, "task": tasks[name], "training": recipe, "seed": seed}
+    found = measured(adam_sgd.smoothness, **kinds, prompts=test_prompts, prompt_seed=99)
+    smooth[name, alg], norm[name, alg] = found["smoothness"], found["norm"]
 
 # %% [markdown]
 # A step along which the loss bends downwards has a negative $s_t$ in {eq}`eq-smoothness`, which has no logarithm. We count these, and leave them
@@ -270,9 +261,12 @@ claim(
 # numbers? How far would you trust this on another computer, after 19 steps and after 2000?
 
 # %% tags=["hide-cell"]
-way, recipe = ways[settings[0], "adam"], laws[settings[0]].recipe
+recipe, options = laws[settings[0]].recipe, {"device": device, "progress": False}
+every = recipe("adam", max_iters, B, record_every=1)
+run = fit(model, tasks[settings[0]], every, [seed], stored=False, **options)
+way = {k: p[0] for k, p in run.params.items()}
 longer = recipe("adam", 10_000 if max_iters == 2000 else 2 * max_iters, B)
-stored = fit(model, tasks[settings[0]], longer, [seed], device=device, progress=False)
+stored = fit(model, tasks[settings[0]], longer, [seed], **options)
 late = int(stored.steps[stored.steps <= max_iters][-1])
 for step in (19, late):
     there = stored.at([step])["Q"][0, 0]
@@ -290,7 +284,7 @@ here, step = (
     {k: f(p) for k, p in way.items()}
     for f in (lambda p: p[:-1], lambda p: p.diff(dim=0))
 )
-value, slope, bend = along(model, here, step, few)
+value, slope, bend = landscape.along(model, here, step, few)
 change = slope + bend / 2
 print(f"{(change > 0).float().mean():.0%} of the steps raise the loss")
 error = (value[:-1] + change[:-1] - value[1:]).abs() / value[1:]

@@ -36,12 +36,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import torch
 from lintf import Training, claim, expect, fit
-from lintf.analysis import intervals, landscape
+from lintf.analysis import intervals
 from lintf.analysis.solvers import LeastSquares, squared_error
 from lintf.experiments import adam_sgd
 from lintf.models.mlp import MLPTransformer
 from lintf.pages import parameters, plots
 from lintf.tasks.mlp import NonlinearRegression
+from lintf.training.measured import measured
 
 # %% [markdown]
 # ## Parameters
@@ -149,9 +150,9 @@ plots.legend(ax, len(seeds))
 # gradient of 20,000 prompts, fewer than for the linear model, since each prompt has to go through the network.
 
 # %%
-g, target = torch.Generator().manual_seed(seeds[0]), targets[seeds[0]]
-noise = landscape.gradient_noise(model, model.init(g), target, B, 400, g, 20_000)
-length = noise.norm(dim=1)
+start = {"model": model, "task": targets[seeds[0]], "seed": seeds[0], "B": B}
+noise = measured(adam_sgd.lengths_of_noise, **start, batches=400, reference=20_000)
+length = noise["lengths"]
 print(f"mean {length.mean():.3f}, excess kurtosis {intervals.kurtosis(length)}")
 
 # %% [markdown]
@@ -166,23 +167,22 @@ print(f"mean {length.mean():.3f}, excess kurtosis {intervals.kurtosis(length)}")
 
 
 # %%
-def conditions(alg, e, seed):
+def conditions(alg, seed):
     """At the instants, for one seed."""
-    few, at = own_prompts(seed, test_prompts), of_seed(runs[alg].at(instants), e)
-    return landscape.condition_number(landscape.hessian_diagonal(model, at, few))
+    kinds = {"model": model, "task": targets[seed], "training": recipes[alg]}
+    where = {"steps": instants, "prompts": test_prompts, "prompt_seeds": [99]}
+    return measured(adam_sgd.condition_numbers, **kinds, seeds=[seed], **where)["kappa"]
 
 
-measured = {
-    alg: torch.stack([conditions(alg, *es) for es in enumerate(seeds)]) for alg in rates
-}
-ratio = measured["sgd"] / measured["adam"]  # (seeds, instants)
+kappas = {alg: torch.cat([conditions(alg, s)[0] for s in seeds]) for alg in rates}
+ratio = kappas["sgd"] / kappas["adam"]  # (seeds, instants)
 
 # %% [markdown]
 # The starting point is the same for both methods, so the ratio starts at 1.
 
 # %%
 for i, step in enumerate(instants):
-    sgd, adam = (measured[alg][:, i].median() for alg in rates)
+    sgd, adam = (kappas[alg][:, i].median() for alg in rates)
     spread = f"{ratio[:, i].mean():.1f} ± {ratio[:, i].std(correction=min(1, len(seeds) - 1)):.1f}"
     print(f"step {step:5}: median {sgd:.0f} and {adam:.0f}, ratio {spread}")
 
@@ -199,14 +199,13 @@ for i, step in enumerate(instants):
 # unseen.
 
 # %%
-smooth, first = {}, seeds[:1]
+smooth, first = {}, {"model": model, "task": targets[seeds[0]], "seed": seeds[0]}
 for alg in rates:
-    options = {"stored": False, "progress": False, "device": device}
-    way = fit(model, targets.__getitem__, training(alg, walk, 1), first, **options)
-    few = own_prompts(first[0], test_prompts)
-    smooth[alg], _ = landscape.directional_smoothness(
-        model, of_seed(way.params, 0), few
+    where = {"prompts": test_prompts, "prompt_seed": 99}
+    way = measured(
+        adam_sgd.smoothness, **first, training=training(alg, walk, 1), **where
     )
+    smooth[alg] = way["smoothness"]
 
 # %% mystnb={"figure": {"caption": "Directional smoothness {eq}`eq-smoothness` along the first 200 steps of the trainings of {numref}`fig-nonlinear-loss`, for the first seed (running median over 20 steps; second derivatives on 150 fixed prompts).", "name": "fig-nonlinear-smoothness"}, "image": {"alt": "Two curves over 200 steps on a logarithmic axis. Both fall from above 1 to between 0.1 and 0.5 and cross several times; that of SGD drops out where its running median is negative."}}
 _, ((ax,),) = plots.panels(height=2.8)

@@ -394,8 +394,7 @@ for alpha, law in laws.items():
 name, law = "origin-linear-FA", Recall(alpha=0.5, H=H)
 recipe = recall.recipe(0.1, min(1000, max_iters), B, min(100, max_iters))
 recipe = replace(recipe, halve_every=200)
-options = {"device": device, "stored": False, "progress": False}
-run = fit(recall.named(name), law, recipe, seeds[:1], **options)
+run = fit(recall.named(name), law, recipe, seeds[:1], device=device, progress=False)
 left, lost = (
     above_bayes(run, law, f"{w}_loss").item() for w in ("population", "unseen")
 )

@@ -105,7 +105,9 @@ runs = fit_all(plans, both, device)
 law, tokens = plans[whole][1], 2 * N + 1
 test = looped.common_prompts(law, test_prompts)
 classical = looped.classical(test, [loops])
-errors = {n: looped.errors(plan, both[n], test_prompts) for n, plan in plans.items()}
+errors = {
+    n: looped.kept_errors(plan, both[n], test_prompts) for n, plan in plans.items()
+}
 names = {n: "all tokens" if n == whole else f"last {n} of {tokens}" for n in plans}
 query = {n: e[0, :, -1] for n, e in errors.items()}
 for n in plans:
@@ -197,7 +199,7 @@ deep = {
 deep_runs = fit_all(deep, seeds, device)
 deep_query = {}
 for n, plan in deep.items():
-    deep_query[n] = looped.errors(plan, seeds, test_prompts)[0, :, -1]
+    deep_query[n] = looped.kept_errors(plan, seeds, test_prompts)[0, :, -1]
 
 # %% [markdown]
 # Beside these we put the model without a mask, which gets one in the test only, and least squares with the last
@@ -208,7 +210,9 @@ reads = {*range(0, 11, 2), *range(15, tokens, 5), tokens - 1, tokens}
 reads = sorted(n for n in reads if n <= tokens)
 late, bound = [], []
 for n in reads:
-    masked = looped.errors(plans[whole], seeds[:1], test_prompts, 200, n_last_tokens=n)
+    masked = looped.kept_errors(
+        plans[whole], seeds[:1], test_prompts, 200, n_last_tokens=n
+    )
     late.append(masked[0, :, -1].mean())
     last = Prompts(test.Z[:, max(0, N - n // 2) :], test.y)
     bound.append(
@@ -317,8 +321,8 @@ expect(profile.max() < 4 * profile.min() or N < 20)  # all examples count alike
 
 # %% tags=["hide-cell"]
 where = plans[whole], seeds[:1], test_prompts, 200
-lost = looped.errors(*where, n_last_tokens=tokens - 1)[0, :, -1].mean()
-kept = looped.errors(*where)[0, :, -1].mean()
+lost = looped.kept_errors(*where, n_last_tokens=tokens - 1)[0, :, -1].mean()
+kept = looped.kept_errors(*where)[0, :, -1].mean()
 print(f"{kept:.3f} with all states, {lost:.3f} without the first")
 expect(lost > kept)
 

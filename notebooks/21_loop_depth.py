@@ -115,7 +115,7 @@ looks |= {k: looks[j] | {"ls": "--"} for k, j in zip(halved, (two, three), stric
 law = plans[one][1]
 test = looped.common_prompts(law, test_prompts)
 classical = looped.classical(test, [loops])
-errors = {k: looped.errors(p, each[k], test_prompts) for k, p in plans.items()}
+errors = {k: looped.kept_errors(p, each[k], test_prompts) for k, p in plans.items()}
 for name, plan in plans.items():
     model, at_N = plan[0], intervals.mean(errors[name][0, :, -1])
     size = sum(p[0].numel() for p in runs[name].final.values())

@@ -103,7 +103,7 @@ runs = fit_all(plans, each, device)
 law = plans["block"][1]
 test = looped.common_prompts(law, test_prompts)
 classical = looped.classical(test, [1, loops])
-errors = {k: looped.errors(p, each[k], test_prompts) for k, p in plans.items()}
+errors = {k: looped.kept_errors(p, each[k], test_prompts) for k, p in plans.items()}
 for name, plan in plans.items():
     size = sum(p[0].numel() for p in runs[name].final.values())
     print(f"{name:18} {size:6} parameters,", end=" ")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lintf.checks import WrongInput, nearest
 from lintf.cli import notebook
-from lintf.training import store
+from lintf.training import measured, store
 from lintf.training.store import Record
 
 # Numbers in a run's name: n_layer, width, loops, ..., then N, d, H, and the training's.
@@ -39,6 +39,9 @@ def overview(paths: Iterable[Path]) -> Iterator[str]:
     together = _row("total", [run for runs in groups.values() for run in runs])
     heads = ("stored runs", "runs", "seeds", "steps", "batch", "size", "trained for", "on", "made")
     yield from _table([heads, *rows, together])
+    if results := list(measured.results()):
+        size = _size(sum(path.stat().st_size for path in results))
+        yield f"and {len(results)} results on fixed prompts in {measured.folder()}, {size}"
     yield ""
     yield "list NAME: the parameters of a page, or each run of a group; run NAME: run a page"
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lintf.analysis.landscape import condition_number, hessian_diagonal
+from lintf.analysis.landscape import condition_number, directional_smoothness, gradient_noise, hessian_diagonal
 from lintf.checks import check_choice
+from lintf.models.base import Model
 from lintf.models.linear import LinearTransformer
+from lintf.tasks.base import Task
 from lintf.tasks.linear import LinearRegression
 from lintf.training.config import Training
 from lintf.training.fit import fit
@@ -61,8 +63,8 @@ def chosen(names: Iterable[str]) -> dict[str, Setting]:
 
 
 def condition_numbers(
-    model: LinearTransformer,
-    task: LinearRegression,
+    model: Model,
+    task: Task,
     training: Training,
     seeds: Sequence[int],
     steps: Sequence[int],
@@ -77,6 +79,22 @@ def condition_numbers(
         test = task.sample(prompts, torch.Generator().manual_seed(seed))
         found.append(condition_number(hessian_diagonal(model, params, test)))
     return {"kappa": torch.stack(found)}
+
+
+def smoothness(
+    model: Model, task: Task, training: Training, seed: int, prompts: int, prompt_seed: int
+) -> dict[str, Tensor]:
+    """smoothness and norm: `directional_smoothness` along a training that records every step, (steps,) each."""
+    run = fit(model, task, training, [seed], stored=False, progress=False)
+    test = task.sample(prompts, torch.Generator().manual_seed(prompt_seed))
+    found = directional_smoothness(model, {name: p[0] for name, p in run.params.items()}, test)
+    return dict(zip(("smoothness", "norm"), found, strict=True))
+
+
+def lengths_of_noise(model: Model, task: Task, B: int, batches: int, seed: int, reference: int) -> dict[str, Tensor]:
+    """lengths: of the gradient's noise on so many batches of B prompts, at the model's start with this seed."""
+    g = torch.Generator().manual_seed(seed)
+    return {"lengths": gradient_noise(model, model.init(g), task, B, batches, g, reference).norm(dim=1)}
 
 
 def plans(names: Iterable[str], model: LinearTransformer, max_iters: int, B: int) -> dict[tuple[str, str], Plan]:

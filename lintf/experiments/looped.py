@@ -84,7 +84,7 @@ def common_prompts(task: LinearRegression, prompts: int, first: int | None = Non
     return Prompts(drawn.Z[:first], drawn.y[:first])
 
 
-def errors(plan: Plan, seeds: Sequence[int], prompts: int, first: int | None = None, **fields: object) -> Tensor:
+def kept_errors(plan: Plan, seeds: Sequence[int], prompts: int, first: int | None = None, **fields: object) -> Tensor:
     """prediction_errors (seeds, first, N+1) of a plan's models, with changed fields where some are given, on
     `common_prompts`. Computed once."""
     return _once(measure_errors, plan, seeds=list(seeds), prompts=prompts, first=first, fields=fields)

@@ -46,14 +46,16 @@ def results() -> Iterator[Path]:
     return iter(sorted(folder().glob(f"*{store.SUFFIX}")))
 
 
-def again(record: store.Record) -> dict[str, Tensor]:
-    """A stored result, computed anew. Raises ValueError where its measure or a class of its arguments is not here."""
+def again(record: store.Record, **shorter: object) -> dict[str, Tensor]:
+    """A stored result, computed anew, with other arguments where some are given. Raises ValueError where its measure or
+    a class of its arguments is not here."""
     module, _, name = record.config["measure"].partition(":")
     try:
         measure = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{name} of {module} cannot be imported here ({error})") from error
-    return measure(**{key: _built(value) for key, value in record.config["arguments"].items()})
+    arguments = {key: built(value) for key, value in record.config["arguments"].items()}
+    return measure(**arguments | shorter)
 
 
 def largest_gap(found: dict[str, Tensor], kept: dict[str, Tensor]) -> float:
@@ -70,7 +72,8 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _built(value: object) -> object:
+def built(value: object) -> object:
+    """The inverse of `_plain`."""
     if isinstance(value, dict) and "kind" in value:
         given = dict(value)
         return class_of(given.pop("kind"))(**given)

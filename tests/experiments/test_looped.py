@@ -11,12 +11,16 @@ import torch
 from lintf.experiments.looped import (
     CHUNK,
     Scale,
+    answers,
     classical,
+    common_prompts,
     influence,
+    kept_errors,
     one_wrong_label,
     path_errors,
     prediction_errors,
     prefix,
+    rises,
     step_seconds,
     tokens_of,
 )
@@ -196,3 +200,25 @@ def test_classical_errors_against_numpy():
 def test_steps_that_are_none(steps):
     with pytest.raises(ValueError, match="each of steps must be"):
         classical(drawn(B=2, N=3, d=2), steps)
+
+
+def test_what_is_kept_of_a_plan_is_what_its_models_give(runs):
+    plan, seeds = TINY.plan(4, 2), [3, 1]
+    run, prompts = fit(*plan, seeds, device="cpu", progress=False), common_prompts(plan[1], 23, 7)
+    drawn_at_once = plan[1].sample(23, torch.Generator().manual_seed(99), "tokens")
+    assert torch.equal(prompts.Z, drawn_at_once.Z[:7])
+    exact = prediction_errors(plan[0], run, prompts)
+    for _ in range(2):  # computed, and found
+        assert torch.equal(kept_errors(plan, seeds, 23, 7), exact)
+        assert torch.equal(rises(plan, 3, 23, 7), influence(plan[0], run, prompts))
+        found = answers(plan, 3, 23, 7, 9)
+        assert found.shape == (9, 7)
+        for loops in (1, 4, 9):
+            weights = {name: p[0] for name, p in run.final.items()}
+            with torch.no_grad():
+                expected = plan[0].predict(weights, prompts, loops)[..., -1]
+            torch.testing.assert_close(found[loops - 1], expected)
+    masked = kept_errors(plan, seeds, 23, 7, n_last_tokens=5)
+    assert torch.equal(masked, prediction_errors(replace(plan[0], n_last_tokens=5), run, prompts))
+    assert not torch.equal(masked, exact)
+    assert len(list((runs / "measured").glob("*.safetensors"))) == 4
