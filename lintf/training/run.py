@@ -29,7 +29,8 @@ from lintf.training.config import Training
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped)
 TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
-KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS, Training)}  # by their names in stored configurations
+KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}  # by their names in stored configurations
+NAMED = KINDS | {Training.__name__: Training}
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,15 @@ class Member:
 def kind_of(cls: type) -> str:
     """The name of a model's or task's class in a configuration. One from outside of this package is named with its
     module, and with a digest of its code: another definition is another kind."""
-    if KINDS.get(cls.__name__) is cls:
+    if NAMED.get(cls.__name__) is cls:
         return cls.__name__
     return f"{cls.__module__}:{cls.__qualname__}:{_code(cls)}"
 
 
 def class_of(kind: str) -> type:
     """The inverse of `kind_of`. Raises ValueError, naming the class, where it is not here or has another definition."""
-    if kind in KINDS:
-        return KINDS[kind]
+    if kind in NAMED:
+        return NAMED[kind]
     module, _, rest = kind.partition(":")
     name = rest.partition(":")[0]
     try:

@@ -86,6 +86,7 @@ def optima():
 def test_the_file_has_the_best_transformer_of_every_setting_of_the_pages(optima):
     settings = {(L, N, d, 5e-5) for L in (1, 2, 3, 4) for N in (5, 10, 20, 40, 80, 160) for d in (2, 5, 10)}
     settings |= {(L, 20, 5, 100 / (20_000 * 20_000)) for L in (2, 3, 4)}
+    settings |= {(3, N, 5, 1 / (40_000 * 8000)) for N in range(2, 21, 2)}
     assert sorted((row["n_layer"], row["N"], row["d"], row["rare"]) for row in optima) == sorted(settings)
 
 
