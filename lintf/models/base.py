@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -93,10 +92,6 @@ class Model(Checked):
         if getattr(prompts, "d", self.d) != self.d:  # sentences have none: they are the numbers of their tokens
             raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
         return self.check_params(params)
-
-    def size(self) -> int:
-        """The number of parameters of one member."""
-        return sum(map(math.prod, self.shapes.values()))
 
 
 @dataclass(frozen=True, eq=False)
