@@ -25,9 +25,9 @@ from lintf.cli.cells import Result
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import store
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
-from lintf.training.run import Member
+from lintf.training.run import Run
 from lintf.training.store import Record
 
 WORKERS = (1, 2, 4, 8)
@@ -58,10 +58,10 @@ class Cell:
 @cache
 def run_of_a_sweep() -> Record:
     """Trained once on each worker, with one prompt in a batch: only its size matters."""
-    model, task, training = LinearTransformer(d=D, n_layer=L), LinearRegression(d=D), Training(1e-4, STEPS, B=1)
+    model, task, training = LinearTransformer(d=D, n_layer=L), LinearRegression(d=D), TrainConfig(1e-4, STEPS, B=1)
     history = fit(model, task, training, stored=False, progress=False)
     tensors = {"steps": history.steps} | {n: t[0] for n, t in ({"loss": history.loss} | history.params).items()}
-    return Record(Member(model, task, training, 0).config, tensors, history.meta[0])
+    return Record(Run(model, task, training, 0).config, tensors, history.meta[0])
 
 
 def measure(workers: Sequence[int] = WORKERS, cells: Sequence[int] = CELLS, repeats: int = 2) -> dict:

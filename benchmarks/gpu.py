@@ -43,14 +43,14 @@ from lintf.tasks.linear import LinearRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
 from lintf.training.checkpoint import Checkpoint
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.data import Batches
 from lintf.training.fit import check_device, fit
 from lintf.training.graphed import AFTER, Graphed, Loss, capture, eager
 from lintf.training.history import Diverged
-from lintf.training.run import Member
-from lintf.training.several import Plan
-from lintf.training.state import State
+from lintf.training.run import Run
+from lintf.training.several import Experiment
+from lintf.training.state import TrainState
 
 PRESETS = Path(__file__).parents[1] / "presets"
 PHASES = ("check", "measure", "train")
@@ -73,12 +73,12 @@ class TimeUp(BaseException):
 @dataclass(frozen=True)
 class Job:
     name: str
-    plan: Plan
+    experiment: Experiment
     seed: int
 
     @property
-    def member(self) -> Member:
-        return Member(*self.plan, self.seed)
+    def run(self) -> Run:
+        return Run(*self.experiment, self.seed)
 
 
 def parameters(page: str, presets: str) -> dict:
@@ -92,96 +92,96 @@ def scale_of(kind: type, p: dict) -> looped.Scale | newton.Scale:
     return kind(**{f.name: p[f.name] for f in fields(kind)})
 
 
-def looped_plans(presets: str) -> dict[str, tuple[Plan, list[int]]]:
+def looped_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
     """name -> a training of pages 20 to 22 and its seeds. The first is on all three."""
     p = parameters("21", presets)
     scale, loops, T, seeds = scale_of(looped.Scale, p), p["loops"], p["T"], p["seeds"]
-    found = {"1 block": (scale.plan(loops, T), [*seeds, *p["more_seeds"]])}
+    found = {"1 block": (scale.experiment(loops, T), [*seeds, *p["more_seeds"]])}
     for k in (2, 3):
-        found[f"{k} blocks"] = scale.plan(loops, T, n_layer=k), seeds
+        found[f"{k} blocks"] = scale.experiment(loops, T, n_layer=k), seeds
     p = parameters("22", presets)
     for k in p["layers"]:
         more = p["more_seeds"] if k == 1 else ()
-        found[f"LSTM, {k}"] = scale.plan(loops, T, cell="lstm", n_layer=k), [*seeds, *more]
-    found["LSTM, one pass"] = scale.plan(1, 1, cell="lstm"), seeds
+        found[f"LSTM, {k}"] = scale.experiment(loops, T, cell="lstm", n_layer=k), [*seeds, *more]
+    found["LSTM, one pass"] = scale.experiment(1, 1, cell="lstm"), seeds
     p = parameters("20", presets)
     for share in p["shares"]:
         n, more = looped.tokens_of(share, scale.N), p["more_seeds"] if share == 0.25 else ()
-        found[f"1 block, share {share:g}"] = scale.plan(loops, T, n_last_tokens=n), [*seeds, *more]
+        found[f"1 block, share {share:g}"] = scale.experiment(loops, T, n_last_tokens=n), [*seeds, *more]
     for share in p["few"]:
         n = looped.tokens_of(share, scale.N)
-        found[f"2 blocks, share {share:g}"] = scale.plan(loops, T, n_last_tokens=n, n_layer=2), seeds
+        found[f"2 blocks, share {share:g}"] = scale.experiment(loops, T, n_last_tokens=n, n_layer=2), seeds
     for k in (2, 3):
         b = max(1, loops // k)
-        found[f"{k} blocks, {b} loops"] = scale.plan(b, max(1, b * T // loops), n_layer=k), seeds
+        found[f"{k} blocks, {b} loops"] = scale.experiment(b, max(1, b * T // loops), n_layer=k), seeds
     return found
 
 
-def newton_plans(presets: str) -> dict[str, tuple[Plan, list[int]]]:
+def newton_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
     """name -> a training of pages 13 to 15 and its seeds."""
     p = parameters("13", presets)
     scale, found = scale_of(newton.Scale, p), {}
     plain, masked, normed = newton.VARIANTS
-    plans = scale.regressions([plain, normed], p["kappas"], p["depths"])
+    experiments = scale.regressions([plain, normed], p["kappas"], p["depths"])
     q = parameters("14", presets)
-    plans |= scale.regressions([masked], p["kappas"][:1], q["depths"])
-    for (variant, kappa, depth), plan in plans.items():
+    experiments |= scale.regressions([masked], p["kappas"][:1], q["depths"])
+    for (variant, kappa, depth), experiment in experiments.items():
         more = p["more_seeds"] if variant != masked and kappa == 1 and depth <= 2 else ()
-        found[f"{variant}, kappa {kappa:g}, {depth} layers"] = plan, [*p["seeds"], *more]
+        found[f"{variant}, kappa {kappa:g}, {depth} layers"] = experiment, [*p["seeds"], *more]
     p = parameters("15", presets)
     scale = scale_of(newton.Scale, p)
     for target, kappa in (*(("newton", kappa) for kappa in p["kappas"]), ("truth", p["kappas"][-1])):
         for depth in p["depths"]:
-            plan = scale.logistic(target, kappa, depth, p["mu"])
-            found[f"logistic, {target}, kappa {kappa:g}, {depth} layers"] = plan, [p["seed"]]
+            experiment = scale.logistic(target, kappa, depth, p["mu"])
+            found[f"logistic, {target}, kappa {kappa:g}, {depth} layers"] = experiment, [p["seed"]]
     return found
 
 
 def jobs(presets: str) -> list[Job]:
     """All trainings of parts V and III, each once, in this order, and more seeds of any only when all have one."""
-    plans, found = looped_plans(presets) | newton_plans(presets), {}
-    most = max(len(seeds) for _, seeds in plans.values())
+    experiments, found = looped_experiments(presets) | newton_experiments(presets), {}
+    most = max(len(seeds) for _, seeds in experiments.values())
     for k in range(most):
-        for name, (plan, seeds) in plans.items():
+        for name, (experiment, seeds) in experiments.items():
             for seed in seeds[k : k + 1]:
-                job = Job(f"{name}, seed {seed}", plan, seed)
-                found.setdefault(job.member.path, job)
+                job = Job(f"{name}, seed {seed}", experiment, seed)
+                found.setdefault(job.run.path, job)
     return list(found.values())
 
 
-def parts(presets: str) -> dict[str, Plan]:
+def parts(presets: str) -> dict[str, Experiment]:
     """A training of each part."""
     found, p = {}, parameters("01", presets)
     model, task = LinearTransformer(d=p["d"], n_layer=p["n_layer"], init_std=1e-4), LinearRegression(p["N"], p["d"])
-    found["I, linear"] = model, task, Training(p["lr_adam"], p["max_iters"], p["B"], clip=1000.0)
+    found["I, linear"] = Experiment(model, task, TrainConfig(p["lr_adam"], p["max_iters"], p["B"], clip=1000.0))
     p = parameters("12", presets)
     model = MLPTransformer(d=p["d"], n_layer=p["n_layer"], hidden=p["hidden"], init_std=0.1)
     task = NonlinearRegression(p["N"], p["d"], p["hidden_target"])
-    found["II, behind a network"] = model, task, Training(p["lr_adam"], p["max_iters"], p["B"], clip=1.0)
+    found["II, behind a network"] = Experiment(model, task, TrainConfig(p["lr_adam"], p["max_iters"], p["B"], clip=1.0))
     p = parameters("13", presets)
     found["III, LSA"] = scale_of(newton.Scale, p).regression("LSA", p["kappas"][0], p["depths"][-1])
     p = parameters("15", presets)
     found["III, softmax"] = scale_of(newton.Scale, p).logistic("newton", p["kappas"][0], p["depths"][-1], p["mu"])
     p = parameters("17", presets)
-    recipe = recall.recipe(p["lrs"][0], p["max_iters"], p["B"], p["max_iters"])
-    found["IV, recall"] = recall.named("origin-linear-FA"), Recall(H=p["H"]), recipe
-    looped = looped_plans(presets)
+    config = recall.config(p["lrs"][0], p["max_iters"], p["B"], p["max_iters"])
+    found["IV, recall"] = Experiment(recall.named("origin-linear-FA"), Recall(H=p["H"]), config)
+    looped = looped_experiments(presets)
     return found | {"V, block": looped["1 block"][0], "V, LSTM": looped["LSTM, 1"][0]}
 
 
-def drawn(plan: Plan) -> tuple[Params, Batch]:
+def drawn(experiment: Experiment) -> tuple[Params, Batch]:
     """Parameters a little off their start, where some gradients are 0, and prompts, float32 on the CPU."""
-    model, task, training = plan
+    model, task, training = experiment
     B = min(PROMPTS, training.B)
-    member = Member(model, task, replace(training, B=B, dtype="float32", curriculum=()), 0)
-    state = State([member], torch.device("cpu"))
+    run = Run(model, task, replace(training, B=B, dtype="float32", curriculum=()), 0)
+    state = TrainState([run], torch.device("cpu"))
     g = torch.Generator().manual_seed(1)
     params = {name: p.detach() + 0.02 * torch.randn(p.shape, generator=g) for name, p in state.params.items()}
-    return params, Batches([member], state.generators, torch.device("cpu")).at(0)
+    return params, Batches([run], state.generators, torch.device("cpu")).at(0)
 
 
 def loss_and_gradient(
-    plan: Plan, given: tuple[Params, Batch], device: torch.device, dtype: torch.dtype, loss_of: Loss = eager
+    experiment: Experiment, given: tuple[Params, Batch], device: torch.device, dtype: torch.dtype, loss_of: Loss = eager
 ) -> tuple[Tensor, Tensor]:
     """The loss, and all gradients as one vector, in float64 on the CPU."""
     params, batch = given
@@ -190,7 +190,7 @@ def loss_and_gradient(
     floats = {name: t.to(dtype) for name, t in tensors.items() if isinstance(t, Tensor) and t.is_floating_point()}
     batch = replace(batch, **floats).to(device)
     for _ in range(AFTER + 1 if isinstance(loss_of, Graphed) else 1):
-        loss = loss_of(plan[0], params, batch)
+        loss = loss_of(experiment.model, params, batch)
         loss.sum().backward()
         vector = torch.cat([p.grad.flatten() for p in params.values() if p.grad is not None])
         for p in params.values():
@@ -203,24 +203,24 @@ def error(found: tuple[Tensor, Tensor], exact: tuple[Tensor, Tensor]) -> float:
     return max(float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True))
 
 
-def check(plans: dict[str, Plan], device: torch.device) -> list[str]:
+def check(experiments: dict[str, Experiment], device: torch.device) -> list[str]:
     """What falls outside of rounding. The CPU's float32 is held against its float64, which says how much a model
     multiplies rounding: the GPU may be off by `SLACK` times that."""
     cpu, wrong = torch.device("cpu"), []
     ways = [way for way in WAYS if device.type == "cuda" or way != "graph"]
     print(f"\n{'check: relative errors':24}" + "".join(f"{head:>12}" for head in ("CPU float32", *ways)), flush=True)
-    for name, plan in plans.items():
-        given = drawn(plan)
-        exact = loss_and_gradient(plan, given, cpu, torch.float64)
-        rounding = error(loss_and_gradient(plan, given, cpu, torch.float32), exact)
+    for name, experiment in experiments.items():
+        given = drawn(experiment)
+        exact = loss_and_gradient(experiment, given, cpu, torch.float64)
+        rounding = error(loss_and_gradient(experiment, given, cpu, torch.float32), exact)
         growth = max(rounding / EPS[torch.float32], 1.0)
-        tf32 = device.type == "cuda" and isinstance(plan[0], Looped) and plan[0].cell == "lstm"
+        tf32 = device.type == "cuda" and isinstance(experiment.model, Looped) and experiment.model.cell == "lstm"
         line = f"{name:24}{rounding:12.1e}"
         for way in ways:
             dtype, loss_of = WAYS[way][0], WAYS[way][1]()
             allowed = SLACK * growth * (TF32 if tf32 and dtype == torch.float32 else EPS[dtype])
             try:
-                found = error(loss_and_gradient(plan, given, device, dtype, loss_of), exact)
+                found = error(loss_and_gradient(experiment, given, device, dtype, loss_of), exact)
             except RuntimeError as failed:
                 wrong.append(f"{name}, {way}: {failed}")
                 found = math.nan
@@ -244,17 +244,17 @@ def median_ms(work: Callable[[], object], seconds: float) -> float:
     return 1e3 * statistics.median(times)
 
 
-def drawing_ms(plan: Plan, seconds: float) -> float:
-    batches = Batches([Member(*plan, 0)], [torch.Generator().manual_seed(0)], torch.device("cpu"))
-    return median_ms(lambda: batches.at(plan[2].max_iters), seconds)
+def drawing_ms(experiment: Experiment, seconds: float) -> float:
+    batches = Batches([Run(*experiment, 0)], [torch.Generator().manual_seed(0)], torch.device("cpu"))
+    return median_ms(lambda: batches.at(experiment.training.max_iters), seconds)
 
 
-def step_ms(plan: Plan, device: torch.device, loss_of: Loss, seconds: float) -> float:
+def step_ms(experiment: Experiment, device: torch.device, loss_of: Loss, seconds: float) -> float:
     """Of a step as in `fit` at the end of its curriculum, but for drawing its prompts."""
-    training, last = plan[2], plan[2].max_iters
-    member = Member(*plan, 0)
-    state = State([member], device)
-    batch, model = Batches([member], state.generators, device).at(last), training.model_stage(plan[0], last)
+    training, last = experiment.training, experiment.training.max_iters
+    run = Run(*experiment, 0)
+    state = TrainState([run], device)
+    batch, model = Batches([run], state.generators, device).at(last), training.model_at(experiment.model, last)
 
     def step() -> None:
         loss = loss_of(model, state.params, batch)
@@ -268,24 +268,24 @@ def step_ms(plan: Plan, device: torch.device, loss_of: Loss, seconds: float) -> 
     return median_ms(step, seconds)
 
 
-def measure(plans: dict[str, Plan], device: torch.device, seconds: float) -> None:
+def measure(experiments: dict[str, Experiment], device: torch.device, seconds: float) -> None:
     ways = {"CPU": (torch.device("cpu"), "float32")}
     if device.type == "cuda":
         ways |= {"GPU": (device, "float32"), "with graph": (device, "graph")}
     heads = ("drawing", *ways, "times CPU")
     print(f"\n{'measure: ms a step':24}" + "".join(f"{head:>12}" for head in heads), flush=True)
-    for name, plan in plans.items():
-        found = {way: step_ms(plan, where, WAYS[how][1](), seconds) for way, (where, how) in ways.items()}
-        numbers = (drawing_ms(plan, seconds), *found.values(), found["CPU"] / min(found.values()))
+    for name, experiment in experiments.items():
+        found = {way: step_ms(experiment, where, WAYS[how][1](), seconds) for way, (where, how) in ways.items()}
+        numbers = (drawing_ms(experiment, seconds), *found.values(), found["CPU"] / min(found.values()))
         print(f"{name:24}" + "".join(f"{number:12.2f}" for number in numbers), flush=True)
 
 
 def train(todo: Sequence[Job], device: str) -> None:
     for job in todo:
-        if not job.member.path.exists():
+        if not job.run.path.exists():
             start = time.perf_counter()
             try:
-                fit(*job.plan, [job.seed], device=device, progress=False)
+                fit(*job.experiment, [job.seed], device=device, progress=False)
                 print(f"{job.name}: done after {time.perf_counter() - start:.0f} s", flush=True)
             except Diverged as failed:
                 print(f"{job.name}: {failed}", flush=True)
@@ -293,12 +293,12 @@ def train(todo: Sequence[Job], device: str) -> None:
 
 def report(todo: Sequence[Job]) -> None:
     """How much is stored, and what goes on the next time from where."""
-    finished = [job for job in todo if job.member.path.exists()]
+    finished = [job for job in todo if job.run.path.exists()]
     print(f"finished: {len(finished)} of {len(todo)}")
     for job in todo:
-        if job not in finished and (saved := Checkpoint([job.member.config]).load()):
+        if job not in finished and (saved := Checkpoint([job.run.config]).load()):
             step, seconds = saved.meta["step"], saved.meta["seconds"]
-            print(f"resumes: {job.name}, at step {step} of {job.plan[2].max_iters}, {seconds:.0f} s so far")
+            print(f"resumes: {job.name}, at step {step} of {job.experiment.training.max_iters}, {seconds:.0f} s so far")
 
 
 @contextmanager

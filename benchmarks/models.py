@@ -109,7 +109,10 @@ def main() -> int:
     torch.set_num_threads(1)
     g = torch.Generator().manual_seed(0)
     prompts = ConditionedRegression(N=25, d=D).sample(256, g)
-    encoder, loop = {"d": D, "n_layer": LAYERS, "width": WIDTH}, {"d": D, "width": WIDTH, "loops": 12, "T": 6}
+    encoder, loop = (
+        {"d": D, "n_layer": LAYERS, "width": WIDTH},
+        {"d": D, "width": WIDTH, "loops": 12, "supervised_loops": 6},
+    )
     cases = {name: (Encoder(**encoder, **options), prompts) for name, options in VARIANTS.items()}
     full = Encoder(**encoder, attention="softmax", norm=True, mlp=True, readout="w", positions=26)
     cases["full transformer"] = full, LogisticRegression(N=25, d=D).sample(256, g)

@@ -31,7 +31,7 @@ from speed import median_ms, multiply_adds
 
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.data import Batches
 from lintf.training.fit import fit
 from lintf.training.graphed import AFTER
@@ -82,7 +82,7 @@ def step_ms(setting: Setting, device: str, steps: int) -> float:
     """Median wall time of a step inside `fit`, in ms."""
     model = LinearTransformer(d=setting.d, n_layer=setting.L, init_std=0.01)
     task = LinearRegression(N=setting.N, d=setting.d)
-    training = Training(lr=1e-4, max_iters=WARM_UP + steps, B=setting.B)
+    training = TrainConfig(lr=1e-4, max_iters=WARM_UP + steps, B=setting.B)
     ticks, at = [], Batches.at
 
     def clocked(*arguments):  # `fit` waits for the loss of each step, so it is never a step ahead of the GPU

@@ -128,7 +128,7 @@ def kernel_and_tokens() -> dict[str, float]:
     model, task = LinearTransformer(d=D, n_layer=L, init_std=0.1), LinearRegression(N=N, d=D)
     generator = torch.Generator().manual_seed(0)
     params = {name: p.requires_grad_() for name, p in model.init(generator).items()}
-    tokens = task.sample(B, generator, form="tokens")
+    tokens = task.sample(B, generator, representation="tokens")
     gram = tokens.gram()
     token = median_ms(lambda: step(model, params, tokens), 4)
     return {
@@ -167,7 +167,7 @@ def main() -> int:
     model, task = LinearTransformer(d=D, n_layer=L, init_std=0.1), LinearRegression(N=N, d=D)
     generator = torch.Generator().manual_seed(0)
     params = {name: p.requires_grad_() for name, p in model.init(generator).items()}
-    tokens = task.sample(B, generator, form="tokens")
+    tokens = task.sample(B, generator, representation="tokens")
     gram_ = tokens.gram()
     why_not = kernel.unavailable(D, torch.float32)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; compiled kernel: {why_not or 'in use'}")
@@ -207,7 +207,7 @@ def main() -> int:
         print(f"\nHessian diagonals of 480 models (150 parameters, 1000 prompts): {seconds:.1f} s")
         bars.append(("Hessian diagonals of 480 models, a second", 480 / seconds, 48))
     print(f"\n{'drawing the prompts':34}{'ms':>8}")
-    print(f"{'tokens':34}{median_ms(lambda: task.sample(B, generator, form='tokens')):8.2f}")
+    print(f"{'tokens':34}{median_ms(lambda: task.sample(B, generator, representation='tokens')):8.2f}")
     print(f"{'statistics':34}{median_ms(lambda: task.sample(B, generator)):8.2f}")
 
     print(f"\n{'drawing and a step':34}{'ms':>8}{'peak memory, MB':>18}")

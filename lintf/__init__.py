@@ -15,11 +15,11 @@ PUBLIC = {
     "Model": "models.base",
     "Prompts": "tasks.batches",
     "Task": "tasks.base",
-    "Training": "training.config",
+    "TrainConfig": "training.config",
     "claim": "pages.claims",
     "expect": "pages.claims",
     "fit": "training.fit",
-    "fit_all": "training.several",
+    "fit_many": "training.several",
 }
 __all__ = sorted(PUBLIC)
 

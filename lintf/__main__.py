@@ -22,7 +22,7 @@ except ValueError as error:  # it takes settings from the environment as it is i
     sys.exit(f"error: tqdm cannot use {given} of the environment ({error})")
 
 import lintf
-from lintf.checks import WrongInput, nearest, one_line
+from lintf.checks import UsageError, nearest, one_line
 from lintf.cli import grid, listing, notebook, sweep
 from lintf.cli.cells import Result
 from lintf.training import measured, store
@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.do(arguments)
-    except (WrongInput, store.StoreError) as error:
+    except (UsageError, store.StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, WrongInput) else 1
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         raise
     except OSError as error:  # of a file or a folder, which it names
@@ -143,7 +143,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     if missing := [name for name in ("papermill", "ipykernel") if importlib.util.find_spec(name) is None]:
-        raise WrongInput(f"run needs {missing[0]}, which is not installed: pip install papermill ipykernel")
+        raise UsageError(f"run needs {missing[0]}, which is not installed: pip install papermill ipykernel")
     page = notebook.find(arguments.name)
     out = Path(arguments.out or f"{page.stem}.out.ipynb")
     given = notebook.read_parameters(arguments.parameter, arguments.file)
@@ -163,26 +163,26 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     if missing := [name for name in ("dask", "distributed") if importlib.util.find_spec(name) is None]:
-        raise WrongInput(f"sweep needs {missing[0]}, which is not installed: pip install '.[cluster]'")
+        raise UsageError(f"sweep needs {missing[0]}, which is not installed: pip install '.[cluster]'")
     if arguments.scheduler and arguments.jobs:
-        raise WrongInput("--jobs is about workers on this machine, and --scheduler has its own: give one of the two")
+        raise UsageError("--jobs is about workers on this machine, and --scheduler has its own: give one of the two")
     try:
         from lintf.cli import cluster
     except Exception as error:  # Dask reads its own configuration when it is imported
-        raise WrongInput(f"sweep needs Dask, which cannot be loaded ({one_line(error)})") from error
+        raise UsageError(f"sweep needs Dask, which cannot be loaded ({one_line(error)})") from error
 
     folder = Path(arguments.out or f"sweep-{re.sub('[^A-Za-z0-9_]+', '-', arguments.name).strip('-')}")
     cells = sweep.cells(arguments.name, grid.axes(arguments.parameter))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WrongInput(f"--out {folder}: no such folder can be made ({one_line(error)})") from error
+        raise UsageError(f"--out {folder}: no such folder can be made ({one_line(error)})") from error
     table = sweep.Table(folder, cells)
     missing = table.look()
     try:
         table.write()
     except OSError as error:
-        raise WrongInput(f"--out {folder}: cannot be written to ({one_line(error)})") from error
+        raise UsageError(f"--out {folder}: cannot be written to ({one_line(error)})") from error
     print(f"{len(cells)} cells: {len(cells) - len(missing)} stored, {len(missing)} to run", flush=True)
     written = True
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a batch system sends before it kills

@@ -95,7 +95,7 @@ class Checked:
         for spec in fields(self):
             value = getattr(self, spec.name)
             if "check" in spec.metadata and not (value is None and spec.metadata["none"]):
-                settle(self, **{spec.name: spec.metadata["check"](spec.name, value)})
+                set_fields(self, **{spec.name: spec.metadata["check"](spec.name, value)})
 
     def idle(self) -> set[str]:
         """The fields that change nothing, with the values that the others have."""
@@ -109,13 +109,13 @@ class Checked:
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
-def settle(settings: object, **values: object) -> None:
+def set_fields(settings: object, **values: object) -> None:
     """Put checked values into a frozen dataclass, from its __post_init__."""
     for name, value in values.items():
         object.__setattr__(settings, name, value)
 
 
-class WrongInput(ValueError):
+class UsageError(ValueError):
     """The command line asks for something that is not there: one line that says what, and what there is instead."""
 
 

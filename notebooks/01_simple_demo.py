@@ -37,7 +37,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit
+from lintf import FittedModel, LinearRegression, LinearTransformer, TrainConfig, fit
 from lintf.analysis.solvers import GradientDescent, best_gradient_descent, squared_error
 from lintf.analysis.theory import distance_to_identity, gradient_descent_weights
 from lintf.pages import parameters, plots
@@ -74,8 +74,8 @@ task = LinearRegression(N=N, d=d, mode=mode)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
 common = {"max_iters": max_iters, "B": B, "record_every": max(1, max_iters // 40)}
 clips = {"adam": 1000.0, "sgd": 1.0} if toclip else {"adam": None, "sgd": None}
-adam = Training(alg="adam", lr=lr_adam, clip=clips["adam"], **common)
-sgd = Training(alg="sgd", lr=lr_sgd, clip=clips["sgd"], **common)
+adam = TrainConfig(alg="adam", lr=lr_adam, clip=clips["adam"], **common)
+sgd = TrainConfig(alg="sgd", lr=lr_sgd, clip=clips["sgd"], **common)
 
 # %% [markdown]
 # ## Prompts
@@ -147,7 +147,10 @@ print(f"{n_layer} layers against {n_layer} steps: largest difference {gap:.0e}")
 # %%
 wide = LinearTransformer(d, n_layer, init_std=0.3)
 weights = wide.init(torch.Generator().manual_seed(1), torch.float64)
-in_tokens, in_sums = (wide.predict(weights, form) for form in (prompts, prompts.gram()))
+in_tokens, in_sums = (
+    wide.predict(weights, representation)
+    for representation in (prompts, prompts.gram())
+)
 size, gap = in_tokens.abs().max(), (in_tokens - in_sums).abs().max()
 print(f"predictions up to {size:.0f}, largest difference {gap:.0e}")
 
@@ -196,7 +199,9 @@ plots.legend(ax, len(seeds))
 # $P$ is left out, because no prediction depends on it.
 
 # %% mystnb={"figure": {"caption": "The learned matrices at the end of the training with Adam of {numref}`fig-simple-demo-loss`, for seed 0. Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-simple-demo-adam"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with numbers. All have a constant diagonal and almost nothing beside it: Q0 about minus 0.71, Q1 about minus 2.6, Q2 about minus 7.1, P0 and P1 about 0.35."}}
-final = {name: {k: p[0] for k, p in run.final.items()} for name, run in runs.items()}
+final = {
+    name: {k: p[0] for k, p in run.final_params.items()} for name, run in runs.items()
+}
 shown = {n: {"Q": p["Q"][:, 0], "P": p["P"][:-1, 0]} for n, p in final.items()}
 plots.matrices(shown["Adam"])
 
@@ -280,7 +285,7 @@ claim(
 # 0.01, and theirs will too.
 
 # %%
-P, Q = (runs["Adam"].final[k] for k in "PQ")  # (seeds, layers, 1, d, d)
+P, Q = (runs["Adam"].final_params[k] for k in "PQ")  # (seeds, layers, 1, d, d)
 p0, q0 = (m[:, 0, 0].diagonal(dim1=1, dim2=2) for m in (P, Q))
 claim(
     "simple-demo-p0",

@@ -39,7 +39,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 from dataclasses import replace
 
 import torch
-from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit
+from lintf import FittedModel, LinearRegression, LinearTransformer, TrainConfig, fit
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
@@ -72,12 +72,12 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters()
 plots.style()
-laws, d = Rotated(seeds, N, scales), len(scales)
+rotations, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
-common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
+common = {"betas": (0.99, 0.9), "clip": clip, "clip_by": "matrix", "lr": lr}
 common |= {"B": B, "redraw_every": redraw_every, "halve_every": halve_every}
 stride = max(1, max_iters // 250)
-recipe = Training(max_iters=max_iters, record_every=stride, **common)
+config = TrainConfig(max_iters=max_iters, record_every=stride, **common)
 
 # %% [markdown]
 # ## Rotated prompts
@@ -97,7 +97,7 @@ recipe = Training(max_iters=max_iters, record_every=stride, **common)
 # not know them. It sees $x$, whose covariance is far from round:
 
 # %%
-Sigma = laws.UD @ laws.UD.mT  # (seeds, d, d)
+Sigma = rotations.UD @ rotations.UD.mT  # (seeds, d, d)
 print("eigenvalues of Sigma:", torch.linalg.eigvalsh(Sigma[0]).numpy().round(3))
 print("Sigma of the first seed:\n", Sigma[0].numpy().round(2))
 
@@ -116,7 +116,7 @@ print("Sigma of the first seed:\n", Sigma[0].numpy().round(2))
 # single rare prompt can have a gradient of any size. All three seeds train side by side, each on its own law.
 
 # %%
-run = fit(model, laws.task, recipe, seeds, device=device)
+run = fit(model, rotations.task, config, seeds, device=device)
 
 # %% [markdown]
 # Every seed is tested on 20,000 prompts of its own law. For comparison, we take gradient descent of as many steps,
@@ -125,9 +125,9 @@ run = fit(model, laws.task, recipe, seeds, device=device)
 # that are not so rare that a training of this length would never meet one.
 
 # %%
-test, precision = laws.sample(20_000, 99), laws.precision.float()
+test, precision = rotations.sample(20_000, 99), rotations.precision.float()
 losses = run.losses(model, test)  # (seeds, steps)
-descent = best_gradient_descent(n_layer, laws.sample(20_000, 98), precision)
+descent = best_gradient_descent(n_layer, rotations.sample(20_000, 98), precision)
 lines = {"preconditioned GD": ("--", descent)}
 if n_layer <= 4:  # up to there the optimum is computed
     best = isotropic.optimum(
@@ -158,7 +158,7 @@ plots.legend(ax, len(seeds))
 
 # %% mystnb={"figure": {"caption": "The learned matrices at the end of the training of {numref}`fig-rotation-adam-loss`, as they stand, for the first of three seeds. Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-adam-matrices"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with numbers. The three Q matrices have large entries of both signs all over. P0 and P1 are multiples of the identity, 0.90 and 0.57."}}
 P, Q = (run.params[k][:, :, :, 0] for k in "PQ")  # (seeds, steps, layers, d, d)
-P, white = P[:, :, :-1], whitened(Q, laws.UD)
+P, white = P[:, :, :-1], whitened(Q, rotations.UD)
 plots.matrices({"Q": Q[0, -1], "P": P[0, -1]})
 
 # %% [markdown]
@@ -191,14 +191,14 @@ plots.distances(ax, run.steps, {"whitened Q": white, "P": P})
 
 # %%
 sizes = {"max_iters": max(1, max_iters // 10), "B": max(1, B // 5)}
-demo = Training(lr=1e-3, clip=1000.0, record_every=max(1, max_iters // 400), **sizes)
+demo = TrainConfig(lr=1e-3, clip=1000.0, record_every=max(1, max_iters // 400), **sizes)
 slow = replace(demo, max_iters=max_iters, record_every=max(1, max_iters // 100))
 sizes = {"max_iters": max(1, max_iters // 5), "record_every": max(1, stride // 2)}
-short = replace(recipe, **sizes)
+short = replace(config, **sizes)
 identity = LinearRegression(N=N, d=d)
 trainings = {
     "this recipe, identity": (identity, short),
-    "demo recipe, rotated": (laws.task, slow),
+    "demo recipe, rotated": (rotations.task, slow),
     "demo recipe, identity": (identity, demo),
 }
 runs = {name: fit(model, *how, seeds, device=device) for name, how in trainings.items()}
@@ -253,7 +253,7 @@ print(f"rotated over identity: {here:.1f} with this recipe, {there:.1f} with the
 
 # %%
 sets = torch.stack(
-    [model.loss(run.final, laws.sample(20_000, k)) for k in range(100, 140)]
+    [model.loss(run.final_params, rotations.sample(20_000, k)) for k in range(100, 140)]
 )
 centre, allowed = float(sets.log().mean()), 3 * float(sets.log().std(0).mean())
 source = "2306.00297, code for the rotation demonstration with Adam"
@@ -328,8 +328,8 @@ claim(
 # much, but along other axes. How bad does it get, and why is it worse than predicting nothing?
 
 # %% tags=["hide-cell"]
-other = laws.task(max(seeds) + 1).sample(20_000, torch.Generator().manual_seed(99))
-own = FittedModel(model, {k: p[0] for k, p in run.final.items()})
+other = rotations.task(max(seeds) + 1).sample(20_000, torch.Generator().manual_seed(99))
+own = FittedModel(model, {k: p[0] for k, p in run.final_params.items()})
 wrong = squared_error(own, other)
 print(
     f"own law {losses[0, -1]:.1e}, another: median {wrong.median():.1e}, mean {wrong.mean():.1e}"

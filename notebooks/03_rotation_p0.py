@@ -36,7 +36,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import FittedModel, LinearTransformer, Training, claim, expect, fit
+from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fit
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
@@ -68,12 +68,12 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters()
 plots.style()
-laws, d = Rotated(seeds, N, scales), len(scales)
+rotations, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4, free_P=False)
-common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
+common = {"betas": (0.99, 0.9), "clip": clip, "clip_by": "matrix", "lr": lr}
 common |= {"B": B, "redraw_every": redraw_every, "halve_every": halve_every}
 stride = max(1, max_iters // 50)
-recipe = Training(max_iters=max_iters, record_every=stride, **common)
+config = TrainConfig(max_iters=max_iters, record_every=stride, **common)
 
 # %% [markdown]
 # ## What the best steps are
@@ -150,17 +150,17 @@ widgets.Controls(
 # ## Training
 
 # %%
-run = fit(model, laws.task, recipe, seeds, device=device)
+run = fit(model, rotations.task, config, seeds, device=device)
 
 # %% [markdown]
 # We test on 20,000 prompts of each seed's own law. Beside the exact numbers goes gradient descent with $\Sigma^{-1}$
 # and equal steps, tuned on other prompts the way one would without any theory.
 
 # %%
-test, UD = laws.sample(20_000, 99), laws.UD  # UD: (seeds, d, d)
+test, UD = rotations.sample(20_000, 99), rotations.UD  # UD: (seeds, d, d)
 losses = run.losses(model, test)  # (seeds, steps)
-precision = laws.precision.float()
-descent = best_gradient_descent(n_layer, laws.sample(20_000, 98), precision)
+precision = rotations.precision.float()
+descent = best_gradient_descent(n_layer, rotations.sample(20_000, 98), precision)
 descent_loss = float(squared_error(descent, test).mean())
 print(f"{n_layer} equal steps of size {descent.eta * N:.3f} / N: {descent_loss:.4f}")
 
@@ -182,7 +182,7 @@ plots.legend(ax, len(seeds))
 # covariates have identity covariance.
 
 # %% mystnb={"figure": {"caption": "The learned matrices at the end of the training of {numref}`fig-rotation-p0-loss`, for the first of five seeds, as they stand (left) and whitened (right). Red is positive, blue negative; colours are scaled to each matrix.", "name": "fig-rotation-p0-matrices"}, "image": {"alt": "Six heatmaps of 5 by 5 matrices. The left ones have large entries of both signs all over. The right ones have constant diagonals of about minus 0.69, minus 0.42 and minus 1.72 and almost nothing beside them."}}
-Q = run.final["Q"][:, :, 0]  # (seeds, layers, d, d)
+Q = run.final_params["Q"][:, :, 0]  # (seeds, layers, d, d)
 plots.matrices({"Q": Q[0], "whitened Q": whitened(Q, UD)[0]})
 
 # %% [markdown]
@@ -252,7 +252,7 @@ claim(
     measured=", ".join(f"{a:.3f}" for a in steps.sort(1).values.mean(0)),
     holds=gap < 0.02,
 )
-trained = FittedModel(model, run.final)
+trained = FittedModel(model, run.final_params)
 errors = squared_error(trained, test)  # (seeds, prompts)
 allowed = 3 * float(errors.std()) / errors.numel() ** 0.5
 claim(
@@ -277,7 +277,7 @@ claim(
 # predictions, and why would that be different with a free $P$?
 
 # %% tags=["hide-cell"]
-turned = FittedModel(model, {"Q": run.final["Q"].flip(1)}).predict(test)
+turned = FittedModel(model, {"Q": run.final_params["Q"].flip(1)}).predict(test)
 gap = (turned - trained.predict(test)).abs().max() / test.y.std()
 print(f"largest change of a prediction, in units of the answers: {float(gap):.3f}")
 expect(gap < 0.5)  # nearly commuting: interchangeable layers

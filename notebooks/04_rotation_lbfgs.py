@@ -38,7 +38,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import math
 
 import torch
-from lintf import FittedModel, LinearTransformer, Training, claim, expect, fit
+from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fit
 from lintf.analysis.landscape import gradient
 from lintf.analysis.solvers import squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
@@ -70,12 +70,12 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters()
 plots.style()
-laws, d = Rotated(seeds, N, scales), len(scales)
+rotations, d = Rotated(seeds, N, scales), len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
-how = {"alg": "lbfgs", "inner_steps": inner_steps, "history": history, "lr": lr}
+how = {"alg": "lbfgs", "inner_steps": inner_steps, "history_size": history, "lr": lr}
 how |= {"B": B, "redraw_every": None, "dtype": "float64"}
 stride = max(1, max_iters // 50)
-recipe = Training(max_iters=max_iters, record_every=stride, **how)
+config = TrainConfig(max_iters=max_iters, record_every=stride, **how)
 
 # %% [markdown]
 # ## One batch for ever
@@ -90,7 +90,7 @@ recipe = Training(max_iters=max_iters, record_every=stride, **how)
 # that the curvature can be known in every direction.
 
 # %%
-run = fit(model, laws.task, recipe, seeds, device=device)
+run = fit(model, rotations.task, config, seeds, device=device)
 
 # %% [markdown]
 # The fixed batch is a training set in the old sense: the transformer can fit its peculiarities. We hold the training
@@ -98,7 +98,7 @@ run = fit(model, laws.task, recipe, seeds, device=device)
 
 
 # %%
-test = laws.sample(20_000, 99, dtype=torch.float64)
+test = rotations.sample(20_000, 99, dtype=torch.float64)
 losses = run.losses(model, test)  # (seeds, steps)
 print("training loss at the end:", run.loss[:, -1].numpy().round(6))
 print("test loss at the end:    ", losses[:, -1].numpy().round(6))
@@ -118,8 +118,8 @@ plots.legend(ax, title="solid: test, dashed: training")
 # ## The learned matrices
 
 # %%
-UD = laws.UD  # (seeds, d, d)
-P, Q = run.final["P"][:, :-1, 0], whitened(run.final["Q"][:, :, 0], UD)
+UD = rotations.UD  # (seeds, d, d)
+P, Q = run.final_params["P"][:, :-1, 0], whitened(run.final_params["Q"][:, :, 0], UD)
 for e, seed in enumerate(seeds):
     a, b = (M[e].diagonal(dim1=-2, dim2=-1).mean(-1).numpy().round(2) for M in (-Q, P))
     print(f"seed {seed}: a = {a}, b = {b}, training loss {run.loss[e, -1]:.2e}")
@@ -164,7 +164,7 @@ plots.distances(ax, run.steps, columns)
 # %%
 a, b = (M.diagonal(dim1=-2, dim2=-1).mean(-1) for M in (-Q, P))  # (seeds, layers)
 cleaned = [
-    isotropic_weights(*pair, laws.precision[e])
+    isotropic_weights(*pair, rotations.precision[e])
     for e, pair in enumerate(zip(a, b, strict=True))
 ]
 cleaned = {k: torch.stack([p[k] for p in cleaned]) for k in "PQ"}
@@ -183,7 +183,7 @@ for e, seed in enumerate(seeds):
 # %%
 others = torch.stack(
     [
-        model.loss(run.final, laws.sample(20_000, k, dtype=torch.float64))
+        model.loss(run.final_params, rotations.sample(20_000, k, dtype=torch.float64))
         for k in range(30)
     ]
 )
@@ -250,9 +250,9 @@ claim(
 # %% tags=["hide-cell"]
 generator = torch.Generator().manual_seed(seeds[0])
 start = model.init(generator, torch.float64)
-batch = laws.task(seeds[0]).sample(B, generator, dtype=torch.float64)
+batch = rotations.task(seeds[0]).sample(B, generator, dtype=torch.float64)
 norms = []
-for params in (start, {k: p[0] for k, p in run.final.items()}):
+for params in (start, {k: p[0] for k, p in run.final_params.items()}):
     slopes = gradient(model, params, batch).values()
     norms.append(float(sum(g.square().sum() for g in slopes)) ** 0.5)
 print(f"norm of the gradient: {norms[0]:.1e} at the start, {norms[1]:.1e} at the end")
@@ -264,7 +264,7 @@ expect(norms[1] < norms[0])
 # thousand carries, and how large the largest eigenvalue of their whitened $S / N$ is.
 
 # %% tags=["hide-cell"]
-errors = squared_error(FittedModel(model, run.final), test)[0]
+errors = squared_error(FittedModel(model, run.final_params), test)[0]
 worst = errors.topk(len(errors) // 1000).indices
 A = torch.linalg.inv(UD[0])
 white = (A @ test.S[0].movedim(-1, 0) @ A.mT) / N  # (prompts, d, d)

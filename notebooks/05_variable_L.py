@@ -36,7 +36,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import FittedModel, LinearTransformer, Training, claim, expect, fit
+from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fit
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, best_of_grid, squared_error
 from lintf.analysis.theory import isotropic_weights
@@ -66,12 +66,12 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters("max(n_layers) <= 4")
 plots.style()
-laws, d = Rotated(seeds, N, scales), len(scales)
+rotations, d = Rotated(seeds, N, scales), len(scales)
 models = {L: LinearTransformer(d=d, n_layer=L, init_std=1e-4) for L in n_layers}
-common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
+common = {"betas": (0.99, 0.9), "clip": clip, "clip_by": "matrix", "lr": lr}
 common |= {"B": B, "redraw_every": redraw_every, "halve_every": halve_every}
 stride = max(1, max_iters // 50)
-recipe = Training(max_iters=max_iters, record_every=stride, **common)
+config = TrainConfig(max_iters=max_iters, record_every=stride, **common)
 
 # %% [markdown]
 # ## The limit
@@ -103,9 +103,9 @@ t_axis = torch.linspace(0, 6, 601).double().numpy()
 def left_at(L, t):
     """The error that L layers or steps leave at every eigenvalue, and at t."""
     _, ((ax,),) = plots.panels(height=3.6)
-    forms = {"equal steps": isotropic.best_gradient_descent(L, N, d)}
-    forms |= {"different steps": isotropic.best_polynomial(L, N, d)}
-    for name, best in (forms | {"layers with P": limits[L]}).items():
+    representations = {"equal steps": isotropic.best_gradient_descent(L, N, d)}
+    representations |= {"different steps": isotropic.best_polynomial(L, N, d)}
+    for name, best in (representations | {"layers with P": limits[L]}).items():
         here = abs(float(isotropic.residual(best.a, best.b, t)))
         r = abs(isotropic.residual(best.a, best.b, t_axis))
         (line,) = ax.plot(t_axis, r, label=f"{name}: {here:.2g}")
@@ -137,14 +137,16 @@ widgets.Controls(
 # apart, which are the last tenth of the training, too.
 
 # %%
-runs = {L: fit(m, laws.task, recipe, seeds, device=device) for L, m in models.items()}
+runs = {
+    L: fit(m, rotations.task, config, seeds, device=device) for L, m in models.items()
+}
 
 # %% [markdown]
 # The prompts for choosing and those for scoring are 20,000 of each seed's own law, the same for every method.
 
 # %%
-test, validation = (laws.sample(20_000, k) for k in (99, 98))
-precision = laws.precision.float()  # (seeds, d, d)
+test, validation = (rotations.sample(20_000, k) for k in (99, 98))
+precision = rotations.precision.float()  # (seeds, d, d)
 
 # %% [markdown]
 # ## The competitors
@@ -202,7 +204,7 @@ plots.legend(ax, len(seeds), fontsize=8)
 # $16\, a_\ell$:
 
 # %%
-reach = sum(recipe.rate(step) for step in range(max_iters))
+reach = sum(config.rate(step) for step in range(max_iters))
 print(f"sum of the learning rates: {reach:.0f}")
 for L, limit in limits.items():
     goal = max(limit.a) * float(precision.abs().max())

@@ -35,7 +35,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import FittedModel, LinearTransformer, Training, claim, expect, fit
+from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fit
 from lintf.analysis.solvers import (
     LeastSquares,
     best_gradient_descent,
@@ -70,9 +70,9 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters("n_layer <= 4", "max(Ns) >= 2 * len(scales)")
 plots.style()
-laws, d = {N: Rotated(seeds, N, scales) for N in Ns}, len(scales)
+rotated, d = {N: Rotated(seeds, N, scales) for N in Ns}, len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
-common = {"betas": (0.99, 0.99), "clip": clip, "clip_per": "matrix", "B": B}
+common = {"betas": (0.99, 0.99), "clip": clip, "clip_by": "matrix", "B": B}
 common |= {"max_iters": max_iters, "halve_every": halve_every}
 common |= {"record_every": max(1, max_iters // 10)}
 
@@ -99,9 +99,9 @@ print([round(limit.loss, 4) for limit in limits.values()])
 
 # %%
 runs = {}
-for N, law in laws.items():
-    recipe = Training(lr=lr if d <= N else lr_few, **common)
-    runs[N] = fit(model, law.task, recipe, seeds, device=device)
+for N, rotation in rotated.items():
+    config = TrainConfig(lr=lr if d <= N else lr_few, **common)
+    runs[N] = fit(model, rotation.task, config, seeds, device=device)
 
 # %% [markdown]
 # ## The competitors
@@ -119,7 +119,7 @@ for N, law in laws.items():
 
 def predictors(N):
     """All methods for N examples, but for least squares."""
-    validation, precision = laws[N].sample(40_000, 98), laws[N].precision.float()
+    validation, precision = rotated[N].sample(40_000, 98), rotated[N].precision.float()
     limit = isotropic_weights(limits[N].a, limits[N].b, precision)
     return {
         "transformer": FittedModel(model, runs[N].best(model, validation, last)),
@@ -134,10 +134,11 @@ def predictors(N):
 
 # %%
 errors = {}
-for N, law in laws.items():
-    test, exact = law.sample(40_000, 99), law.sample(40_000, 99, dtype=torch.float64)
+for N, rotation in rotated.items():
+    test = rotation.sample(40_000, 99)
+    exact = rotation.sample(40_000, 99, dtype=torch.float64)
     errors[N] = {k: squared_error(m, test) for k, m in predictors(N).items()}
-    white = mapped(exact, torch.linalg.inv(law.UD))
+    white = mapped(exact, torch.linalg.inv(rotation.UD))
     errors[N]["least squares"] = squared_error(LeastSquares(), white)
 
 # %% [markdown]
@@ -317,9 +318,9 @@ claim(
 
 # %% tags=["hide-cell"]
 N = min(Ns, key=lambda n: abs(n - 6))
-law, squares = laws[N], errors[N]["transformer"]  # (seeds, prompts)
+rotation, squares = rotated[N], errors[N]["transformer"]  # (seeds, prompts)
 seed, worst = divmod(int(squares.argmax()), squares.shape[1])
-test = mapped(law.sample(40_000, 99, dtype=torch.float64), torch.linalg.inv(law.UD))
+test = mapped(rotation.sample(40_000, 99, dtype=torch.float64), rotation.UD.inverse())
 largest = torch.linalg.eigvalsh(test.S[seed].movedim(-1, 0))[:, -1] / N
 above = int((largest >= largest[worst]).sum())
 print(f"t = {largest[worst]:.1f}, median {largest.median():.1f}; as large: {above}")
@@ -333,9 +334,9 @@ expect(largest[worst] > largest.median())
 # %% tags=["hide-cell"]
 short, long = min(Ns, key=lambda n: abs(n - 10)), max(Ns)
 for here, there in ((long, short), (short, long)):
-    moved = FittedModel(model, runs[here].final)
+    moved = FittedModel(model, runs[here].final_params)
     e, own = (
-        squared_error(moved, laws[there].sample(40_000, 99)),
+        squared_error(moved, rotated[there].sample(40_000, 99)),
         errors[there]["transformer"],
     )
     print(f"{here} -> {there}: median {e.median():.1e}, mean {e.mean():.1e}")

@@ -37,7 +37,14 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import FittedModel, Gram, LinearRegression, LinearTransformer, Training, fit
+from lintf import (
+    FittedModel,
+    Gram,
+    LinearRegression,
+    LinearTransformer,
+    TrainConfig,
+    fit,
+)
 from lintf.analysis import isotropic, landscape, theory
 from lintf.analysis.solvers import GradientDescent
 from lintf.pages import parameters, plots, widgets
@@ -68,8 +75,8 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 parameters.check_parameters("max(n_layers) <= 4")
 plots.style()
 d, eye = len(scales), torch.eye(len(scales), dtype=torch.float64)
-laws = Rotated([0], N, scales)
-rotated, UD, precision = laws.task(0), laws.UD[0], laws.precision[0]
+rotations = Rotated([0], N, scales)
+rotated, UD, precision = rotations.task(0), rotations.UD[0], rotations.precision[0]
 
 # %% [markdown]
 # ## One layer
@@ -92,7 +99,7 @@ rotated, UD, precision = laws.task(0), laws.UD[0], laws.precision[0]
 
 
 # %%
-def law(seed, N):
+def task_of(seed, N):
     """Three spectra; weights ~ N(0, I), or ~ N(0, Sigma^-1) with seeds 2 and 4."""
     spectra = [1.0] * d, scales, [0.7**k for k in range(d)]
     task = rotated_task(seed, N, spectra[(seed + 1) // 2])
@@ -109,9 +116,10 @@ def one_layer(exactly):
     """The trained Q (len(Ns), laws, d, d), by L-BFGS on one batch."""
     how = {"alg": "lbfgs", "lr": 1.0, "redraw_every": None, "record_every": 10}
     how |= {"max_iters": max_iters, "B": B, "dtype": "float64", "integrate": exactly}
-    model, laws = LinearTransformer(d, 1), [lambda s, n=n: law(s, n) for n in Ns]
-    runs = [fit(model, task, Training(**how), range(5), device=device) for task in laws]
-    return torch.stack([run.final["Q"][:, 0, 0] for run in runs])
+    model, config = LinearTransformer(d, 1), TrainConfig(**how)
+    tasks = [lambda s, n=n: task_of(s, n) for n in Ns]
+    runs = [fit(model, task, config, range(5), device=device) for task in tasks]
+    return torch.stack([run.final_params["Q"][:, 0, 0] for run in runs])
 
 
 # %% [markdown]
@@ -125,10 +133,10 @@ def one_layer(exactly):
 #
 # The right side of {eq}`eq-averaged` is a sum over $d^2$ pairs of a query and weights: the columns of $C$ and those of $C_w$. Put into prompts, they
 # give an estimator of the same loss in which only the examples are left to chance, for $d^2$ times the prompts.
-# `Training(integrate=True)` uses it. We train both ways and compare with the closed form.
+# `TrainConfig(integrate=True)` uses it. We train both ways and compare with the closed form.
 
 # %%
-closed = [[theory.one_layer_optimum(law(s, n)) for s in range(5)] for n in Ns]
+closed = [[theory.one_layer_optimum(task_of(s, n)) for s in range(5)] for n in Ns]
 closed = torch.stack([torch.stack(row) for row in closed])
 trained = {"sampled": one_layer(False), "integrated": one_layer(True)}
 gaps = {}
@@ -212,7 +220,7 @@ widgets.Controls(
 demo = LinearTransformer(d=5, n_layer=3, init_std=1e-4)
 how = {"lr": 1e-3, "max_iters": demo_steps, "B": 4000, "clip": 1000.0}
 how |= {"record_every": max(1, demo_steps // 40)}
-demo_run = fit(demo, LinearRegression(), Training(**how), range(3), device=device)
+demo_run = fit(demo, LinearRegression(), TrainConfig(**how), range(3), device=device)
 
 # %% [markdown]
 # The statistics of 50,000 prompts are cut into 500 batches. A gradient is taken on each of them, once as they are and
@@ -376,11 +384,11 @@ for L in n_layers:
 # expectation is not small at all.
 
 # %%
-how = {"lr": 0.1, "B": 20_000, "betas": (0.99, 0.9), "clip": 0.01, "clip_per": "matrix"}
+how = {"lr": 0.1, "B": 20_000, "betas": (0.99, 0.9), "clip": 0.01, "clip_by": "matrix"}
 how |= {"redraw_every": 100, "halve_every": 4000, "max_iters": rotated_steps}
-recipe = Training(**how, record_every=max(1, rotated_steps // 250))
-rotated_run = fit(demo, rotated_task, recipe, [0, 1, 2], device=device)
-white = whitened(rotated_run.final["Q"], Rotated([0, 1, 2]).UD)
+config = TrainConfig(**how, record_every=max(1, rotated_steps // 250))
+rotated_run = fit(demo, rotated_task, config, [0, 1, 2], device=device)
+white = whitened(rotated_run.final_params["Q"], Rotated([0, 1, 2]).UD)
 
 
 def learned(P, Q):
@@ -390,8 +398,9 @@ def learned(P, Q):
 
 
 # %%
-found = {"demonstration": learned(demo_run.final["P"][0], demo_run.final["Q"][0])}
-found["rotated"] = learned(rotated_run.final["P"][0], white[0])
+demo_P, demo_Q = (demo_run.final_params[name][0] for name in "PQ")
+found = {"demonstration": learned(demo_P, demo_Q)}
+found["rotated"] = learned(rotated_run.final_params["P"][0], white[0])
 exact = {"demonstration": isotropic.local_optimum(*found["demonstration"], 20, 5)}
 exact["rotated"] = isotropic.optimum(3, 20, 5)
 for name, (a, b) in found.items():

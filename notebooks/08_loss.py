@@ -40,7 +40,7 @@ from lintf import FittedModel, LinearTransformer, claim, expect
 from lintf.analysis.solvers import squared_error
 from lintf.experiments import adam_sgd
 from lintf.pages import parameters, plots, widgets
-from lintf.training.several import fit_each
+from lintf.training.several import fit_each_seed
 
 # %% [markdown]
 # ## Parameters
@@ -131,7 +131,7 @@ def errors(name, params):
 
 print(f"{'':18} mean, 1000  mean, 20 000  median     99 percent")
 for name, alg in loss:
-    e = errors(name, runs[name][alg].final)
+    e = errors(name, runs[name][alg].final_params)
     end = [loss[name, alg][:, -1], e.mean(1), e[:, 10_000], e[:, 19_800]]
     print(f"{name:12} {alg:5}", *(f"{v.median():10.1e}" for v in end))
 
@@ -181,14 +181,14 @@ plots.shared_legend(axes[name], len(seeds))
 # gradient keeps a diverging training finite for long.)
 
 # %%
-law, twentieth = swept.task(d), max(1, max_iters // 20)
-test = law.sample(1000, torch.Generator().manual_seed(99))
+task, twentieth = swept.task(d), max(1, max_iters // 20)
+test = task.sample(1000, torch.Generator().manual_seed(99))
 start = model.loss(model.init(torch.Generator().manual_seed(0)), test)
 tried, final = {}, {}
 for alg in adam_sgd.ALGS:
-    recipes = [swept.recipe(alg, max_iters, B, float(lr), twentieth) for lr in rates]
-    plans = {recipe.lr: (model, law, recipe) for recipe in recipes}
-    tried[alg] = list(fit_each(plans, rate_seeds, device).values())
+    configs = [swept.config(alg, max_iters, B, float(lr), twentieth) for lr in rates]
+    experiments = {config.lr: (model, task, config) for config in configs}
+    tried[alg] = list(fit_each_seed(experiments, rate_seeds, device).values())
     last = [
         [r.losses(model, test, 5).mean() if r else torch.inf for r in rs]
         for rs in tried[alg]
@@ -359,7 +359,7 @@ claim(
 # loss? What would you conclude about a mean over 1000 of them?
 
 # %% tags=["hide-cell"]
-e = errors(settings[-1], runs[settings[-1]]["adam"].final)  # sorted
+e = errors(settings[-1], runs[settings[-1]]["adam"].final_params)  # sorted
 total = e.flip(1).cumsum(1)
 needed = (total < total[:, -1:] / 2).sum(1) + 1
 print(f"of {e.shape[1]} prompts, {needed.tolist()} carry half, seed by seed")

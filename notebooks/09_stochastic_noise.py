@@ -67,7 +67,7 @@ seed = 1  # of the initial parameters and of the prompts
 # %%
 parameters.check_parameters("B >= 4", "min(batches, other_batches) >= 100")
 plots.style()
-laws = {name: s.task(d) for name, s in adam_sgd.chosen(settings).items()}
+tasks = {name: s.task(d) for name, s in adam_sgd.chosen(settings).items()}
 first = settings[0]
 models = {
     L: LinearTransformer(d=d, n_layer=L, init_std=0.05)
@@ -85,7 +85,7 @@ models = {
 # %%
 model, g = models[n_layer], torch.Generator().manual_seed(seed)
 start = model.init(g)
-vectors = landscape.gradient_noise(model, start, laws[first], B, batches, g, reference)
+vectors = landscape.gradient_noise(model, start, tasks[first], B, batches, g, reference)
 length = vectors.norm(dim=1)
 print(f"mean {length.mean():.2f}, median {length.median():.2f}, max {length.max():.2f}")
 
@@ -144,7 +144,7 @@ for name, v in (("noise", length), ("Gaussian", gaussian)):
 # %%
 def noise(name, L, n, B=B):
     """The lengths (n,) for another setting or depth, which are kept in `runs/measured`."""
-    what = {"model": models[L], "task": laws[name], "B": B, "batches": n, "seed": seed}
+    what = {"model": models[L], "task": tasks[name], "B": B, "batches": n, "seed": seed}
     return measured(adam_sgd.lengths_of_noise, **what, reference=reference)["lengths"]
 
 

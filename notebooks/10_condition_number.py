@@ -95,12 +95,12 @@ tasks = {name: s.task(d) for name, s in adam_sgd.chosen(settings).items()}
 runs = adam_sgd.trained(settings, model, max_iters, B, seeds, device)
 
 
-plans = adam_sgd.plans(settings, model, max_iters, B)
+experiments = adam_sgd.experiments(settings, model, max_iters, B)
 
 
 def kappa(name, alg, steps, prompt_seeds):
     """On the prompts of each of those seeds: (prompt seeds, seeds, steps)."""
-    kinds = dict(zip(("model", "task", "training"), plans[name, alg], strict=True))
+    kinds = experiments[name, alg]._asdict()
     where = {"prompts": test_prompts, "prompt_seeds": list(prompt_seeds)}
     which = {"seeds": seeds, "steps": list(steps)}
     return measured(adam_sgd.condition_numbers, **kinds, **which, **where)["kappa"]

@@ -66,8 +66,8 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 parameters.check_parameters("d >= 2", "max_iters >= 100")
 plots.style()
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=0.05)
-laws = adam_sgd.chosen(settings)
-tasks = {name: s.task(d) for name, s in laws.items()}
+chosen = adam_sgd.chosen(settings)
+tasks = {name: s.task(d) for name, s in chosen.items()}
 
 # %% [markdown]
 # ## The measure
@@ -91,8 +91,8 @@ tasks = {name: s.task(d) for name, s in laws.items()}
 # %%
 smooth, norm = {}, {}
 for name, alg in product(settings, adam_sgd.ALGS):
-    recipe = laws[name].recipe(alg, max_iters, B, record_every=1)
-    kinds = {"model": model, "task": tasks[name], "training": recipe, "seed": seed}
+    config = chosen[name].config(alg, max_iters, B, record_every=1)
+    kinds = {"model": model, "task": tasks[name], "training": config, "seed": seed}
     found = measured(adam_sgd.smoothness, **kinds, prompts=test_prompts, prompt_seed=99)
     smooth[name, alg], norm[name, alg] = found["smoothness"], found["norm"]
 
@@ -261,11 +261,11 @@ claim(
 # numbers? How far would you trust this on another computer, after 19 steps and after 2000?
 
 # %% tags=["hide-cell"]
-recipe, options = laws[settings[0]].recipe, {"device": device, "progress": False}
-every = recipe("adam", max_iters, B, record_every=1)
+config, options = chosen[settings[0]].config, {"device": device, "progress": False}
+every = config("adam", max_iters, B, record_every=1)
 run = fit(model, tasks[settings[0]], every, [seed], stored=False, **options)
 way = {k: p[0] for k, p in run.params.items()}
-longer = recipe("adam", 10_000 if max_iters == 2000 else 2 * max_iters, B)
+longer = config("adam", 10_000 if max_iters == 2000 else 2 * max_iters, B)
 stored = fit(model, tasks[settings[0]], longer, [seed], **options)
 late = int(stored.steps[stored.steps <= max_iters][-1])
 for step in (19, late):
@@ -284,7 +284,7 @@ here, step = (
     {k: f(p) for k, p in way.items()}
     for f in (lambda p: p[:-1], lambda p: p.diff(dim=0))
 )
-value, slope, bend = landscape.along(model, here, step, few)
+value, slope, bend = landscape.directional_derivatives(model, here, step, few)
 change = slope + bend / 2
 print(f"{(change > 0).float().mean():.0%} of the steps raise the loss")
 error = (value[:-1] + change[:-1] - value[1:]).abs() / value[1:]

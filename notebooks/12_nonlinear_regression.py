@@ -35,7 +35,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import Training, claim, expect, fit
+from lintf import TrainConfig, claim, expect, fit
 from lintf.analysis import intervals
 from lintf.analysis.solvers import LeastSquares, squared_error
 from lintf.experiments import adam_sgd
@@ -78,10 +78,10 @@ stride = max(1, max_iters // 40)
 
 def training(alg, max_iters, record_every):
     common = {"B": B, "clip": 1.0, "record_every": record_every}
-    return Training(rates[alg], max_iters, alg=alg, **common)
+    return TrainConfig(rates[alg], max_iters, alg=alg, **common)
 
 
-recipes = {alg: training(alg, max_iters, stride) for alg in rates}
+configs = {alg: training(alg, max_iters, stride) for alg in rates}
 
 # %% [markdown]
 # ## The model
@@ -107,7 +107,7 @@ recipes = {alg: training(alg, max_iters, stride) for alg in rates}
 # %%
 runs = {
     alg: fit(model, targets.__getitem__, r, seeds, device=device)
-    for alg, r in recipes.items()
+    for alg, r in configs.items()
 }
 
 # %% [markdown]
@@ -169,7 +169,7 @@ print(f"mean {length.mean():.3f}, excess kurtosis {intervals.kurtosis(length)}")
 # %%
 def conditions(alg, seed):
     """At the instants, for one seed."""
-    kinds = {"model": model, "task": targets[seed], "training": recipes[alg]}
+    kinds = {"model": model, "task": targets[seed], "training": configs[alg]}
     where = {"steps": instants, "prompts": test_prompts, "prompt_seeds": [99]}
     return measured(adam_sgd.condition_numbers, **kinds, seeds=[seed], **where)["kappa"]
 

@@ -86,7 +86,7 @@ parameters.check_parameters(
 plots.style()
 scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
 plain, masked, normed = newton.VARIANTS
-plans = scale.regressions([plain, normed], kappas, depths)
+experiments = scale.regressions([plain, normed], kappas, depths)
 first, used = kappas[0], [L for L in depths if L > 0]
 
 # %% [markdown]
@@ -109,7 +109,7 @@ first, used = kappas[0], [L for L in depths if L > 0]
 # two nonzero weights and ten examples to all of them.
 
 # %%
-runs = newton.trained(plans, seeds, more_seeds, device)
+runs = newton.trained(experiments, seeds, more_seeds, device)
 
 # %% [markdown]
 # All methods are tested on the same prompts. Prompts with the same covariance have something in common, so there are 50
@@ -118,9 +118,9 @@ runs = newton.trained(plans, seeds, more_seeds, device)
 # %%
 prompts = {}
 for kappa in kappas:
-    law, g = ConditionedRegression(N, d, kappa), torch.Generator().manual_seed(99)
+    task, g = ConditionedRegression(N, d, kappa), torch.Generator().manual_seed(99)
     prompts[kappa] = sample_groups(
-        law, test_groups, test_prompts, g, dtype=torch.double
+        task, test_groups, test_prompts, g, dtype=torch.double
     )
 
 # %% [markdown]
@@ -162,8 +162,8 @@ for name, method in methods.items():
 def of_layers(name, kappa):
     """(groups, depths)"""
     found, single = [], prompts[kappa].to(torch.float)
-    for key in (key for key in plans if key[:2] == (name, kappa)):
-        model = FittedModel(plans[key][0], runs[key].final)
+    for key in (key for key in experiments if key[:2] == (name, kappa)):
+        model = FittedModel(experiments[key].model, runs[key].final_params)
         found.append(grouped(squared_error(model, single).double().mean(0)))
     return torch.stack(found, 1)
 
@@ -237,8 +237,8 @@ print(*(f"best {name}: {floor}" for name, floor in floors.items()), sep="\n")
 
 # %%
 few = [L for L in depths if 1 <= L <= 3]
-plans |= scale.regressions([masked], [first], few)
-alone = {key: plan for key, plan in plans.items() if key[0] == masked}
+experiments |= scale.regressions([masked], [first], few)
+alone = {key: experiment for key, experiment in experiments.items() if key[0] == masked}
 runs |= newton.trained(alone, seeds, device=device)
 without = of_layers(masked, first)
 theory = [optimum(L, N, d).loss / d for L in few]

@@ -74,9 +74,9 @@ parameters.check_parameters(
 plots.style()
 scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
 plain, masked, normed = newton.VARIANTS
-plans = scale.regressions([plain, normed], kappas, depths)
+experiments = scale.regressions([plain, normed], kappas, depths)
 first, last = kappas[0], kappas[-1]
-plans |= scale.regressions([masked], [first], depths)
+experiments |= scale.regressions([masked], [first], depths)
 
 # %% [markdown]
 # ## What must happen
@@ -107,8 +107,8 @@ plans |= scale.regressions([masked], [first], depths)
 # These are the trainings of the page before, with one seed each.
 
 # %%
-runs = newton.trained(plans, [seed], device=device)
-models = {key: predictor(plans[key], runs[key]) for key in plans}
+runs = newton.trained(experiments, [seed], device=device)
+models = {key: predictor(experiments[key], runs[key]) for key in experiments}
 
 # %% [markdown]
 # They all get the same test: one vector of weights $w$, one query, whose first coordinate is moved, and 50 sets of 25
@@ -154,8 +154,8 @@ truth = {k: by_value(swept[k].y)[0] for k in kappas}
 # %%
 usual = {}
 for kappa in kappas:
-    law = ConditionedRegression(N, d, kappa)
-    many = sample_groups(law, 200, 20, generator).Z[..., 0]
+    task = ConditionedRegression(N, d, kappa)
+    many = sample_groups(task, 200, 20, generator).Z[..., 0]
     usual[kappa] = float(many.flatten().abs().quantile(0.997))
 
 
@@ -227,7 +227,7 @@ draw_function(last)
 
 # %%
 def difference(key, order):
-    free = predictor(plans[key], runs[key], clip=None)
+    free = predictor(experiments[key], runs[key], clip=None)
     found = by_value(free.predict(swept[key[1]]))
     return float(found.diff(order).abs().max() / found.abs().max())
 
@@ -326,7 +326,7 @@ claim(
 
 # %% tags=["hide-cell"]
 key = plain, first, min(2, depths[-1])
-free = predictor(plans[key], runs[key], clip=None)
+free = predictor(experiments[key], runs[key], clip=None)
 near_by = torch.linspace(-4, 4, 24, dtype=torch.double)
 found = by_value(free.predict(moved_query(X[first], w, near_by)))
 ninth, tenth = (float(found.diff(3 ** key[2] + k).abs().max()) for k in (0, 1))

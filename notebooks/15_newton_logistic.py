@@ -101,9 +101,9 @@ last = kappas[-1]
 # %%
 prompts = {}
 for kappa in kappas:
-    law = LogisticRegression(N, d, kappa, mu, "truth")  # so that w is the true one
+    task = LogisticRegression(N, d, kappa, mu, "truth")  # so that w is the true one
     g = torch.Generator().manual_seed(97)
-    batch = sample_groups(law, test_groups, test_prompts, g, "labels", torch.double)
+    batch = sample_groups(task, test_groups, test_prompts, g, "labels", torch.double)
     prompts[kappa] = batch
 given = {k: (p.Z[:, :-1, :-1], p.Z[:, :-1, -1]) for k, p in prompts.items()}
 solution = {k: logistic.logistic_newton(*given[k], mu) for k in kappas}
@@ -120,14 +120,14 @@ iterates = {k: logistic.logistic_newton(*given[k], mu, steps) for k in kappas}
 
 # %%
 targets = {("newton", k) for k in kappas} | {("truth", last)}
-plans = {
+experiments = {
     (t, k, L): scale.logistic(t, k, L, mu) for t, k in sorted(targets) for L in depths
 }
-runs = newton.trained(plans, [seed], device=device)
+runs = newton.trained(experiments, [seed], device=device)
 single = {k: p.to(torch.float) for k, p in prompts.items()}
 found = {}  # (prompts, d) each
-for key, (model, *_) in plans.items():
-    found[key] = model.predict(runs[key].final, single[key[1]])[0].double()
+for key, (model, *_) in experiments.items():
+    found[key] = model.predict(runs[key].final_params, single[key[1]])[0].double()
 
 # %% [markdown]
 # Two scores: the squared distance from $w^*$, per weight, and what the loss is above its minimum. Intervals come from a

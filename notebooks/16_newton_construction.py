@@ -35,7 +35,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit
+from lintf import FittedModel, LinearRegression, LinearTransformer, TrainConfig, fit
 from lintf.analysis.newton import NewtonIteration, SteepestDescent
 from lintf.analysis.solvers import GradientDescent, LeastSquares, best_gradient_descent
 from lintf.analysis.theory import NewtonTransformer, linear_attention
@@ -75,7 +75,7 @@ def diagonal(kappa):
     return torch.diag(torch.linspace(1, 1 / kappa, d, dtype=F64))
 
 
-laws = {k: LinearRegression(N, d, Sigma=diagonal(k).tolist()) for k in kappas}
+tasks = {k: LinearRegression(N, d, Sigma=diagonal(k).tolist()) for k in kappas}
 
 # %% [markdown]
 # ## Newton's iteration for an inverse
@@ -164,10 +164,10 @@ for kappa in (1, 3, 10, 30, 100, 300, 1000):
 
 
 # %%
-def drawn(law):
+def drawn(task):
     """Test prompts of every seed, as tokens."""
     generators = [torch.Generator().manual_seed(s) for s in seeds]
-    same = [law] * len(seeds)
+    same = [task] * len(seeds)
     return sample_ensemble(same, test_prompts, generators, "tokens", F64)
 
 
@@ -180,7 +180,7 @@ def scored(predictions, prompts):
 # Every iterate is scored, from 0 steps on, and here are some of them:
 
 # %%
-tests = {kappa: drawn(law) for kappa, law in laws.items()}
+tests = {kappa: drawn(task) for kappa, task in tasks.items()}
 some = range(0, steps + 1, max(1, steps // 6))
 print("after iterations            ", *(f"{k:7}" for k in some))
 for kappa, prompts in tests.items():
@@ -252,7 +252,7 @@ def eigenvalues(prompts):
 
 
 other = torch.Generator().manual_seed(100)
-tune = {k: law.sample(tune_prompts, other, dtype=F64) for k, law in laws.items()}
+tune = {k: task.sample(tune_prompts, other, dtype=F64) for k, task in tasks.items()}
 largest = {kappa: float(eigenvalues(t).max()) for kappa, t in tune.items()}
 alphas = {kappa: value**-2 for kappa, value in largest.items()}
 for kappa, prompts in tests.items():
@@ -350,8 +350,8 @@ for kappa, prompts in tests.items():
         plain[kappa].append(scored(tuned.predict(prompts), prompts))
 rival = LinearTransformer(d=d, n_layer=3, init_std=1e-4)
 how = {"lr": 1e-3, "max_iters": demo_steps, "B": 4000, "clip": 1000.0}
-recipe = Training(record_every=max(1, demo_steps // 40), **how)
-run = fit(rival, LinearRegression(N, d), recipe, seeds, device=device)
+config = TrainConfig(record_every=max(1, demo_steps // 40), **how)
+run = fit(rival, LinearRegression(N, d), config, seeds, device=device)
 
 # %% [markdown]
 # And there is a better start. From $J_0 = \beta I$ the residual is $(I - \beta S)^{2^k}$. That is the residual of $2^k$
@@ -383,7 +383,7 @@ measured = {
     }
     for kappa in kappas
 }
-weights, level = {name: p.double() for name, p in run.final.items()}, 0.0
+weights, level = {name: p.double() for name, p in run.final_params.items()}, 0.0
 if 1 in kappas:
     error = scored(FittedModel(rival, weights).predict(tests[1]), tests[1])
     level = float(error.mean())
@@ -489,7 +489,9 @@ widgets.Controls(
 # %%
 drift = {}
 for kappa in (kappas[0], kappas[-1]):
-    short = laws[kappa].sample(test_prompts, torch.Generator().manual_seed(8), "tokens")
+    short = tasks[kappa].sample(
+        test_prompts, torch.Generator().manual_seed(8), "tokens"
+    )
     double = Prompts(short.Z.double(), short.y.double())
     truth = LeastSquares().predict(double)
     stack = NewtonTransformer(d, steps, alphas[kappa])

@@ -70,7 +70,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters()
 plots.style()
-laws = {alpha: Recall(alpha=alpha, H=H) for alpha in alphas}
+tasks = {alpha: Recall(alpha=alpha, H=H) for alpha in alphas}
 setting = {"max_iters": max_iters, "B": B, "H": H, "seeds": seeds, "device": device}
 quiet, noisy = min(alphas), sorted(alphas)[len(alphas) // 2]  # the two in the figures
 
@@ -98,8 +98,8 @@ for alpha in (0.0, 0.5):
 # $$ (eq-bayes-risk)
 
 # %%
-for alpha, law in laws.items():
-    print(f"alpha = {alpha}: Bayes risk {law.bayes_risk:.4f}")
+for alpha, task in tasks.items():
+    print(f"alpha = {alpha}: Bayes risk {task.bayes_risk:.4f}")
 
 # %% [markdown]
 # ## The models
@@ -146,12 +146,12 @@ def with_and_without_noise(first, second):
     """Two panels, with a measure for each: the curves of the models in `shown`, for the smaller step."""
     pairs = ((quiet, first), (noisy, second))
     return {
-        f"α = {a}": {k: (steps, runs[k, a, min(lrs)].measures[measure]) for k in shown}
+        f"α = {a}": {k: (steps, runs[k, a, min(lrs)].metrics[measure]) for k in shown}
         for a, measure in pairs
     }
 
 
-risks = [laws[alpha].bayes_risk for alpha in (quiet, noisy)]
+risks = [tasks[alpha].bayes_risk for alpha in (quiet, noisy)]
 axes = {"xlabel": "training step", "ylabel": "loss in nats", "height": 3.0}
 
 # %% mystnb={"figure": {"caption": "Population loss while training (five of the thirteen models; step length 0.1, batches of 512 sentences of 256 tokens), the first 400 of 2000 steps. Lines: mean over three seeds; band: smallest to largest. Dashed: the Bayes risk.", "name": "fig-recall-population"}, "image": {"alt": "Two panels with five curves over 400 steps, without noise and with noise of 0.5. Without noise reparam-linear-FA, reparamW-linear-FA and origin-linear-FA fall from 4 to 0 within 150 steps, the last with a rest at 1.4; origin-softmax-F stops at 1.4 and reparam-softmax-FA at 3.1. With noise reparam-linear-FA reaches the dashed line at 0.69, two others stop just above it, and the softmax models at 1.4 and 3.1."}}
@@ -202,8 +202,8 @@ def table_of(measure, lr):
     """Models x levels of noise: above the Bayes risk, means over the last ten records and the seeds."""
     rows = [
         [
-            above_bayes(runs[k, a, lr], law, measure, 10).mean()
-            for a, law in laws.items()
+            above_bayes(runs[k, a, lr], task, measure, 10).mean()
+            for a, task in tasks.items()
         ]
         for k in recall.NAMES
     ]
@@ -258,11 +258,11 @@ _, ((ax,),) = plots.panels()
 gaps = {}
 for alpha, lr in speed:
     run = runs["reparam-linear-FA", alpha, lr]
-    gap = run.measures["population_loss"] - laws[alpha].bayes_risk
+    gap = run.metrics["population_loss"] - tasks[alpha].bayes_risk
     some = (gap > 1e-14).all(0) & (steps <= 800)
     gaps[alpha, lr] = steps[some].double(), gap[:, some]
     plots.band(ax, *gaps[alpha, lr], f"α = {alpha}, step {lr}")
-    theory = recall.excess_in_theory(laws[alpha], speed[alpha, lr] * steps[some])
+    theory = recall.excess_in_theory(tasks[alpha], speed[alpha, lr] * steps[some])
     ax.plot(steps[some], theory, color="0.2", linestyle="--", linewidth=1)
 ax.set(xlabel="training step", ylabel="loss above Bayes risk", yscale="log")
 plots.legend(ax, len(seeds))
@@ -292,9 +292,9 @@ made = ["reparam-linear-FA", "reparam-relu-FA"]
 
 def worst(measure, models=made):
     """The largest loss above the Bayes risk at the end."""
-    chosen = product(models, laws.items(), lrs)
+    chosen = product(models, tasks.items(), lrs)
     return max(
-        above_bayes(runs[k, a, lr], law, measure).max() for k, (a, law), lr in chosen
+        above_bayes(runs[k, a, lr], task, measure).max() for k, (a, task), lr in chosen
     )
 
 
@@ -337,7 +337,7 @@ claim(
 # For softmax attention the original code has the same fixed $V$, and the result is the floor that we have computed.
 
 # %%
-soft = [runs["reparam-softmax-FA", quiet, lr].measures["population_loss"] for lr in lrs]
+soft = [runs["reparam-softmax-FA", quiet, lr].metrics["population_loss"] for lr in lrs]
 lowest = min(loss.min() for loss in soft).item()
 claim(
     "recall-population-softmax",
@@ -355,7 +355,7 @@ claim(
 # %%
 free = ["origin-linear-FA", "origin-relu-F", "origin-relu-FA"]
 ends = {
-    w: [runs[k, quiet, lr].measures[f"{w}_loss"][:, -1] for k in free for lr in lrs]
+    w: [runs[k, quiet, lr].metrics[f"{w}_loss"][:, -1] for k in free for lr in lrs]
     for w in ("population", "unseen")
 }
 fits, fails = torch.stack(ends["population"]).max(), torch.stack(ends["unseen"]).min()
@@ -380,9 +380,9 @@ claim(
 # the best loss that this gives? Compare with origin-linear-F.
 
 # %% tags=["hide-cell"]
-for alpha, law in laws.items():
-    guess = law.bayes_risk + (1 - alpha) * math.log(law.n_output)
-    loss = runs["origin-linear-F", alpha, min(lrs)].measures["population_loss"]
+for alpha, task in tasks.items():
+    guess = task.bayes_risk + (1 - alpha) * math.log(task.n_output)
+    loss = runs["origin-linear-F", alpha, min(lrs)].metrics["population_loss"]
     print(f"alpha = {alpha}: {guess:.3f}, the model {loss[:, -1].mean():.3f}")
     expect(abs(loss[:, -1].mean() - guess) < 0.03)
 
@@ -391,12 +391,12 @@ for alpha, law in laws.items():
 # reach the Bayes risk now? Does it recall unseen outputs?
 
 # %% tags=["hide-cell"]
-name, law = "origin-linear-FA", Recall(alpha=0.5, H=H)
-recipe = recall.recipe(0.1, min(1000, max_iters), B, min(100, max_iters))
-recipe = replace(recipe, halve_every=200)
-run = fit(recall.named(name), law, recipe, seeds[:1], device=device, progress=False)
+name, task = "origin-linear-FA", Recall(alpha=0.5, H=H)
+config = recall.config(0.1, min(1000, max_iters), B, min(100, max_iters))
+config = replace(config, halve_every=200)
+run = fit(recall.named(name), task, config, seeds[:1], device=device, progress=False)
 left, lost = (
-    above_bayes(run, law, f"{w}_loss").item() for w in ("population", "unseen")
+    above_bayes(run, task, f"{w}_loss").item() for w in ("population", "unseen")
 )
 print(f"above the Bayes risk: {left:.4f}, on unseen outputs {lost:.2f}")
 expect(left < 0.02 < 1 < lost)

@@ -60,7 +60,7 @@ parameters.check_parameters()
 plots.style()
 variants = ["reparam", "reparamW", "origin"]
 names = [f"{v}-{a}-FA" for a in attentions for v in variants]
-laws = {alpha: Recall(alpha=alpha, H=H) for alpha in alphas}
+tasks = {alpha: Recall(alpha=alpha, H=H) for alpha in alphas}
 sizes = {"B": B, "H": H, "device": device}
 
 # %% [markdown]
@@ -90,12 +90,12 @@ def by_noise(measure):
     """For a panel at each level of noise: the curves of the first three models."""
     some = {a: {name: runs[name, a] for name in names[:3]} for a in alphas}
     return {
-        f"α = {a}": {k: (r.steps * B / n, r.measures[measure]) for k, r in of.items()}
+        f"α = {a}": {k: (r.steps * B / n, r.metrics[measure]) for k, r in of.items()}
         for a, of in some.items()
     }
 
 
-risks = [law.bayes_risk for law in laws.values()]
+risks = [task.bayes_risk for task in tasks.values()]
 axes = {"xlabel": "epoch", "ylabel": "loss in nats", "limit": "Bayes risk"}
 
 # %% mystnb={"figure": {"caption": "Population loss while training on 2048 sentences (three models with ReLU attention, FA; step length 0.1, batches of 512 sentences, 100 epochs). Lines: mean over three seeds; band: smallest to largest. Dashed: the Bayes risk.", "name": "fig-finite-population"}, "image": {"alt": "Three panels for noise of 0.2, 0.5 and 0.8. In each the curve of the reparametrised model falls from 4 to the dashed line within 20 epochs and stays there. The two others fall as fast and stop visibly above the line; the model with all weights free pauses once on the way and rises a little at the end."}}
@@ -113,10 +113,10 @@ _, ((ax,),) = plots.panels()
 middle = sorted(alphas)[len(alphas) // 2]
 for name in names[:3]:
     run = runs[name, middle]
-    plots.band(ax, run.steps * B / n, run.measures["population_loss"], name)
+    plots.band(ax, run.steps * B / n, run.metrics["population_loss"], name)
     colour = ax.lines[-1].get_color()
     plots.band(ax, run.steps * B / n, run.loss, None, linestyle="--", color=colour)
-risk = laws[middle].bayes_risk
+risk = tasks[middle].bayes_risk
 ax.axhline(risk, color="0.1", linewidth=1, label="Bayes risk")
 ax.set(xlabel="epoch", ylabel="loss in nats", ylim=(0.8 * risk, 1.4))
 plots.legend(ax, len(seeds), fontsize=8)
@@ -142,9 +142,9 @@ plots.legend(ax, len(seeds), fontsize=8)
 
 
 # %%
-def relative_entropy(alpha, law):
-    shares = [recall.noise_share(law, n, seed) for seed in seeds]
-    left = [cross_entropy(alpha, s) - law.bayes_risk for s in shares]
+def relative_entropy(alpha, task):
+    shares = [recall.noise_share(task, n, seed) for seed in seeds]
+    left = [cross_entropy(alpha, s) - task.bayes_risk for s in shares]
     return torch.tensor(left, dtype=torch.float64)
 
 
@@ -153,7 +153,7 @@ def relative_entropy(alpha, law):
 
 # %%
 pairs = {
-    key: (above_bayes(run, laws[key[1]]), relative_entropy(key[1], laws[key[1]]))
+    key: (above_bayes(run, tasks[key[1]]), relative_entropy(key[1], tasks[key[1]]))
     for key, run in runs.items()
     if "reparam-" in key[0]
 }
@@ -181,7 +181,7 @@ plots.curves(by_noise("unseen_loss"), len(seeds), risks, **axes)
 def extremes(variant, measure="population_loss"):
     """Of one variant, per attention, level of noise and seed: the mean over ten epochs."""
     chosen = [(f"{variant}-{a}-FA", alpha) for a in attentions for alpha in alphas]
-    return torch.stack([above_bayes(runs[k], laws[k[1]], measure, 10) for k in chosen])
+    return torch.stack([above_bayes(runs[k], tasks[k[1]], measure, 10) for k in chosen])
 
 
 # %% [markdown]
@@ -220,7 +220,7 @@ claim(
 # %%
 above = torch.cat((free, full))
 trained = [
-    runs[k].loss[:, -10:].mean() - laws[k[1]].bayes_risk
+    runs[k].loss[:, -10:].mean() - tasks[k[1]].bayes_risk
     for k in runs
     if "reparam-" not in k[0]
 ]
@@ -264,7 +264,7 @@ claim(
 
 # %% tags=["hide-cell"]
 run = runs[names[0], alphas[0]]
-loss = run.measures["population_loss"][0]
+loss = run.metrics["population_loss"][0]
 left = loss - loss[-1]
 some = (left > 1e-9) & (run.steps * lr > 6)  # there exp(-lambda) is small
 slope = left[some].log().diff() / run.steps[some].diff()
@@ -283,7 +283,7 @@ some = recall.trained_on_samples(
     names[2:3], alphas[:1], lr, max(1, epochs // 4), **more
 )
 ((key, run),) = some.items()
-before, after = (above_bayes(r[key], laws[key[1]])[0] for r in (runs, some))
+before, after = (above_bayes(r[key], tasks[key[1]])[0] for r in (runs, some))
 print(
     f"above the Bayes risk: {before:.3f} with {n} sentences, {after:.3f} with {4 * n}"
 )

@@ -99,8 +99,8 @@ def layer_logits(panels):
     for title, ax in axes.items():
         run = runs[panels[title]]
         for key, label in labels.items():
-            plots.band(ax, run.steps * B / n, run.measures[f"population_{key}"], label)
-            top = run.measures[f"population_{key}_max"].mean(0)
+            plots.band(ax, run.steps * B / n, run.metrics[f"population_{key}"], label)
+            top = run.metrics[f"population_{key}_max"].mean(0)
             ax.plot(run.steps * B / n, top, ":", color="0.2", zorder=3)
     ax.plot([], [], ":", color="0.2", label="largest of the layer (mean)")
     plots.shared_legend(ax, len(seeds))
@@ -129,9 +129,7 @@ layer_logits({f"α = {alpha}": (names[2], alpha) for alpha in alphas})
 # %%
 def share_of_largest(key, layer):
     """Of a logit in the largest one of its layer."""
-    logit, top = (
-        runs[key].measures[f"population_{layer}{end}"] for end in ("", "_max")
-    )
+    logit, top = (runs[key].metrics[f"population_{layer}{end}"] for end in ("", "_max"))
     return (logit[:, -10:].mean() / top[:, -10:].mean()).item()
 
 
@@ -170,16 +168,16 @@ widgets.Controls(
 # $V$: $V_{k, E(k)}$ is how much attention on token $k$ raises the logit of $k$.
 
 # %%
-law = Recall(H=H)
-model = replace(recall.named("origin-linear-FA"), keep_weights=True)
-recipe = recall.recipe(lr, live_steps, B, live_steps)
-live = fit(model, law, recipe, seeds[:1], device=device, stored=False, progress=False)
-weights = {name: p[0] for name, p in live.final.items()}
+task = Recall(H=H)
+model = replace(recall.named("origin-linear-FA"), save_final_params=True)
+config = recall.config(lr, live_steps, B, live_steps)
+live = fit(model, task, config, seeds[:1], device=device, stored=False, progress=False)
+weights = {name: p[0] for name, p in live.final_params.items()}
 
 # %% mystnb={"figure": {"caption": "Weights of a model with linear attention and all weights free, after 600 steps on 512 fresh sentences each, without noise (first of three seeds). Left: the score of a token by the token before it, when the sentence ends in token 0. Right: the diagonal of the value matrix. Tokens 0 to 4 are triggers, 5 to 8 outputs.", "name": "fig-layers-weights"}, "image": {"alt": "Two bar charts over the 60 tokens. Left a single bar of height 4 at token 0, the others near zero. Right four bars of height 8 at tokens 5 to 8, the others zero."}}
 _, axes = plots.panels(1, 2, width=2.5, height=2.4)
-tokens = range(law.vocab)
-axes[0, 0].bar(tokens, weights["W"][0, law.vocab :], color=plots.PALETTE[0])
+tokens = range(task.vocab)
+axes[0, 0].bar(tokens, weights["W"][0, task.vocab :], color=plots.PALETTE[0])
 axes[0, 1].bar(tokens, weights["V"].diagonal(), color=plots.PALETTE[1])
 axes[0, 0].set(xlabel="token before", ylabel="score")
 _ = axes[0, 1].set(xlabel="token", ylabel="value")
@@ -196,7 +194,7 @@ _ = axes[0, 1].set(xlabel="token", ylabel="value")
 # %%
 def repaired(M):
     """The diagonal entries of the unseen outputs become the mean of those of the known ones."""
-    first, known = law.n_trigger, law.n_trigger + law.n_output
+    first, known = task.n_trigger, task.n_trigger + task.n_output
     M = M.clone()
     M.diagonal()[known:-1] = M.diagonal()[first:known].mean()
     return M
@@ -207,7 +205,7 @@ def repaired(M):
 
 # %%
 for title, V in (("as trained", weights["V"]), ("repaired", repaired(weights["V"]))):
-    seen = model.observe(weights | {"V": V}, law)
+    seen = model.metrics(weights | {"V": V}, task)
     said = f"unseen outputs {seen['unseen_loss']:.2g}, with probability {seen['unseen_p_output']:.3f}"
     print(f"{title:10}: loss {seen['population_loss']:.1e}, on {said}")
 
@@ -267,7 +265,7 @@ claim(
 # sentences: how often is the output its largest logit?
 
 # %% tags=["hide-cell"]
-fresh = law.sample(512, torch.Generator().manual_seed(7))
+fresh = task.sample(512, torch.Generator().manual_seed(7))
 attention, feedforward = model.logits(weights, fresh)
 layers = {"attention": attention, "feed-forward": feedforward}
 right = {k: (xi.argmax(-1) == fresh.output).double().mean() for k, xi in layers.items()}
@@ -281,12 +279,12 @@ expect(min(right.values()) > 0.99)
 # four outputs?
 
 # %% tags=["hide-cell"]
-law = Recall(alpha=0.5, H=H)
-live = fit(model, law, recipe, seeds[:1], device=device, stored=False, progress=False)
-weights = {name: p[0] for name, p in live.final.items()}
+task = Recall(alpha=0.5, H=H)
+live = fit(model, task, config, seeds[:1], device=device, stored=False, progress=False)
+weights = {name: p[0] for name, p in live.final_params.items()}
 half = weights | {"V": repaired(weights["V"])}
 whole = half | {"F": repaired(weights["F"])}
-unseen = [model.observe(w, law)["unseen_loss"].item() for w in (weights, half, whole)]
+unseen = [model.metrics(w, task)["unseen_loss"].item() for w in (weights, half, whole)]
 print("as trained, V repaired, V and F repaired:", [f"{v:.2f}" for v in unseen])
 expect(sorted(unseen, reverse=True) == unseen)
 

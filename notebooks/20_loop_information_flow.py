@@ -36,7 +36,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import Prompts, claim, expect, fit_all
+from lintf import Prompts, claim, expect, fit_many
 from lintf.analysis import intervals
 from lintf.analysis.solvers import LeastSquares, squared_error
 from lintf.experiments import looped
@@ -92,25 +92,30 @@ ns = {share: tokens_of(share, N) for share in shares}
 # then a cosine, and gradients are clipped to length 1.
 
 # %%
-plans = {n: scale.plan(loops, T, n_last_tokens=n) for n in ns.values()}
+experiments = {n: scale.experiment(loops, T, n_last_tokens=n) for n in ns.values()}
 whole, quarter = ns[1.0], ns[0.25]
-both = {n: [*seeds, *(more_seeds if n in (whole, quarter) else ())] for n in plans}
-runs = fit_all(plans, both, device)
+both = {
+    n: [*seeds, *(more_seeds if n in (whole, quarter) else ())] for n in experiments
+}
+runs = fit_many(experiments, both, device)
 
 # %% [markdown]
 # All are tested on the same prompts. Errors are divided by $d$, as in the paper's code: without any example the best
 # answer is 0, and its error is then 1.
 
 # %%
-law, tokens = plans[whole][1], 2 * N + 1
-test = looped.common_prompts(law, test_prompts)
+task, tokens = experiments[whole].task, 2 * N + 1
+test = looped.common_prompts(task, test_prompts)
 classical = looped.classical(test, [loops])
 errors = {
-    n: looped.kept_errors(plan, both[n], test_prompts) for n, plan in plans.items()
+    n: looped.kept_errors(experiment, both[n], test_prompts)
+    for n, experiment in experiments.items()
 }
-names = {n: "all tokens" if n == whole else f"last {n} of {tokens}" for n in plans}
+names = {
+    n: "all tokens" if n == whole else f"last {n} of {tokens}" for n in experiments
+}
 query = {n: e[0, :, -1] for n, e in errors.items()}
-for n in plans:
+for n in experiments:
     print(f"{names[n]:14}: {intervals.mean(query[n])} with all {N} examples")
 
 # %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for looped transformers that pass on all of their output or that of the last tokens only (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-flow"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. With all tokens the error follows least squares from 1 to 0.2 at four examples and falls to 0.01. With the last 31, 21 and 10 of 41 tokens it stays near 1 for 5, 10 and 15 examples, then falls to 0.02, 0.06 and 0.15; with none it stays at 0.75. Least squares is exact from five examples on."}}
@@ -147,11 +152,15 @@ plots.shared_legend(ax)
 # the query's prediction. If its error rises, the example was read.
 
 # %%
-rises = {n: looped.rises(p, seeds[0], test_prompts, 200) for n, p in plans.items()}
-hidden = {n: 0 if n == whole else (tokens - n) // 2 for n in plans}  # masked labels
+rises = {
+    n: looped.rises(p, seeds[0], test_prompts, 200) for n, p in experiments.items()
+}
+hidden = {
+    n: 0 if n == whole else (tokens - n) // 2 for n in experiments
+}  # masked labels
 
 # %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples, in the models of {numref}`fig-loop-flow` (first seed, 200 test prompts). Shaded: examples whose label lies before the mask, so that its state is not passed on.", "name": "fig-loop-flow-influence"}, "image": {"alt": "Five small bar charts over the examples 1 to 20. Without a mask the bars are highest for the first example and fall to nothing for the last ones. With a mask the bars stand mostly behind the shaded region, and a small one or two at its beginning."}}
-shown = sorted(plans, key=lambda n: (n != whole, -n))
+shown = sorted(experiments, key=lambda n: (n != whole, -n))
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
 for ax, n in zip(axes[:, 0], shown, strict=True):
     ax.axvspan(0.5, hidden[n] + 0.5, color="0.85", zorder=0)
@@ -193,13 +202,13 @@ for n in read:
 
 # %%
 deep = {
-    n: scale.plan(loops, T, n_last_tokens=n, n_layer=2)
+    n: scale.experiment(loops, T, n_last_tokens=n, n_layer=2)
     for n in map(tokens_of, few, [N] * len(few))
 }
-deep_runs = fit_all(deep, seeds, device)
+deep_runs = fit_many(deep, seeds, device)
 deep_query = {}
-for n, plan in deep.items():
-    deep_query[n] = looped.kept_errors(plan, seeds, test_prompts)[0, :, -1]
+for n, experiment in deep.items():
+    deep_query[n] = looped.kept_errors(experiment, seeds, test_prompts)[0, :, -1]
 
 # %% [markdown]
 # Beside these we put the model without a mask, which gets one in the test only, and least squares with the last
@@ -211,7 +220,7 @@ reads = sorted(n for n in reads if n <= tokens)
 late, bound = [], []
 for n in reads:
     masked = looped.kept_errors(
-        plans[whole], seeds[:1], test_prompts, 200, n_last_tokens=n
+        experiments[whole], seeds[:1], test_prompts, 200, n_last_tokens=n
     )
     late.append(masked[0, :, -1].mean())
     last = Prompts(test.Z[:, max(0, N - n // 2) :], test.y)
@@ -309,7 +318,7 @@ claim(
 
 # %% tags=["hide-cell"]
 g = torch.Generator().manual_seed(97)
-some = looped.common_prompts(law, test_prompts, 200)
+some = looped.common_prompts(task, test_prompts, 200)
 flat = squared_error(LeastSquares(), one_wrong_label(some, g))
 profile = flat.view(N, -1).mean(1) / d
 print(", ".join(f"{v:.3f}" for v in profile))
@@ -320,7 +329,7 @@ expect(profile.max() < 4 * profile.min() or N < 20)  # all examples count alike
 # is lost?
 
 # %% tags=["hide-cell"]
-where = plans[whole], seeds[:1], test_prompts, 200
+where = experiments[whole], seeds[:1], test_prompts, 200
 lost = looped.kept_errors(*where, n_last_tokens=tokens - 1)[0, :, -1].mean()
 kept = looped.kept_errors(*where)[0, :, -1].mean()
 print(f"{kept:.3f} with all states, {lost:.3f} without the first")

@@ -36,7 +36,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import claim, expect, fit_all
+from lintf import claim, expect, fit_many
 from lintf.analysis import intervals
 from lintf.experiments import looped
 from lintf.experiments.looped import step_seconds
@@ -87,19 +87,19 @@ scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 def shared_work(k):
     """k blocks, and the work of one."""
     b = max(1, loops // k)
-    return scale.plan(b, max(1, b * T // loops), n_layer=k)
+    return scale.experiment(b, max(1, b * T // loops), n_layer=k)
 
 
-plans = {
-    "1 block": scale.plan(loops, T),
-    "2 blocks": scale.plan(loops, T, n_layer=2),
-    "3 blocks": scale.plan(loops, T, n_layer=3),
+experiments = {
+    "1 block": scale.experiment(loops, T),
+    "2 blocks": scale.experiment(loops, T, n_layer=2),
+    "3 blocks": scale.experiment(loops, T, n_layer=3),
     "2 blocks, half the loops": shared_work(2),
     "3 blocks, a third": shared_work(3),
 }
-one, two, three, *halved = plans
-each = {name: [*seeds, *(more_seeds if name == one else ())] for name in plans}
-runs = fit_all(plans, each, device)
+one, two, three, *halved = experiments
+each = {name: [*seeds, *(more_seeds if name == one else ())] for name in experiments}
+runs = fit_many(experiments, each, device)
 
 # %% [markdown]
 # All are tested on the same prompts. Errors are divided by $d$, as in the paper's code, so that without any example the
@@ -112,15 +112,17 @@ looks = dict(
     zip((one, two, three), [{"color": c} for c in plots.PALETTE], strict=False)
 )
 looks |= {k: looks[j] | {"ls": "--"} for k, j in zip(halved, (two, three), strict=True)}
-law = plans[one][1]
-test = looped.common_prompts(law, test_prompts)
+task = experiments[one].task
+test = looped.common_prompts(task, test_prompts)
 classical = looped.classical(test, [loops])
-errors = {k: looped.kept_errors(p, each[k], test_prompts) for k, p in plans.items()}
-for name, plan in plans.items():
-    model, at_N = plan[0], intervals.mean(errors[name][0, :, -1])
-    size = sum(p[0].numel() for p in runs[name].final.values())
+errors = {
+    k: looped.kept_errors(p, each[k], test_prompts) for k, p in experiments.items()
+}
+for name, experiment in experiments.items():
+    model, at_N = experiment.model, intervals.mean(errors[name][0, :, -1])
+    size = sum(p[0].numel() for p in runs[name].final_params.values())
     print(f"{name:24} {model.loops:2} loops, {size:6} parameters,", end=" ")
-    print(f"{1000 * step_seconds(plan):4.0f} ms a step: {at_N}")
+    print(f"{1000 * step_seconds(experiment):4.0f} ms a step: {at_N}")
 
 # %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for loops of one, two and three blocks at equal loops (solid), and of two and three at the work of one (dashed) (d = 5, N = 20, width 64; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and gradient descent with an exact line search.", "name": "fig-loop-depth"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. All follow least squares from 1 to 0.3 at four examples. With one, two and three blocks at twelve loops they level off at 0.013, 0.004 and 0.0013; the dashed ones of equal work stay above that of one block. Gradient descent crosses them from above between 10 and 16 examples."}}
 _, ((ax,),) = plots.panels(height=3.6)
@@ -153,14 +155,14 @@ plots.shared_legend(ax)
 
 # %%
 answers = {}  # (loops, prompts)
-for name, plan in plans.items():
-    answers[name] = looped.answers(plan, seeds[0], test_prompts, 300, most)
+for name, experiment in experiments.items():
+    answers[name] = looped.answers(experiment, seeds[0], test_prompts, 300, most)
 paths = {k: (a - test.y[:300]).square().mean(1) / d for k, a in answers.items()}
 
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-depth` (first seed, 300 test prompts). Shaded: the loops that were trained by the loss, for one to three blocks at equal loops. Dots: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for name, path in paths.items():
-    b = plans[name][0].loops
+    b = experiments[name].model.loops
     ax.plot(range(1, most + 1), path, **looks[name], label=name)
     ax.plot(b, path[b - 1], "o", color=looks[name]["color"], markersize=5)
 ax.axvspan(loops - T + 0.5, loops + 0.5, color="0.85", zorder=0)
@@ -184,7 +186,7 @@ plots.shared_legend(ax)
 # %%
 for name, a in answers.items():
     moves = a.diff(dim=0).square().mean(1).sqrt() / test.y.std()
-    b = plans[name][0].loops
+    b = experiments[name].model.loops
     print(f"{name:24} after loop {b:2}: {moves[b - 1]:.3f},", end=" ")
     print(f"after loop {most - 1}: {moves[-1]:.4f}")
 
@@ -205,7 +207,7 @@ def ratio(better, worse):
     return intervals.bootstrap(pair, lambda e: e[0] / e[1])
 
 
-versus = {k: ratio(k, one) for k in plans if k != one}
+versus = {k: ratio(k, one) for k in experiments if k != one}
 runs_of = f"d = {d}, {N} examples, width {width}, {max_iters:,} steps"
 claim(
     "loop-depth-blocks",
@@ -265,7 +267,7 @@ goal = float(paths[one][loops - 1])
 for name in (one, two, three):
     enough = (paths[name] <= 1.02 * goal).nonzero()[:, 0]
     first = int(enough[0]) + 1 if len(enough) else None
-    print(f"{name}: after {first} loops, {plans[name][0].n_layer} blocks each")
+    print(f"{name}: after {first} loops, {experiments[name][0].n_layer} blocks each")
     expect(first is None or first <= loops)
 
 # %% [markdown]

@@ -34,7 +34,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import claim, expect, fit_all
+from lintf import claim, expect, fit_many
 from lintf.analysis import intervals
 from lintf.experiments import looped
 from lintf.pages import parameters, plots
@@ -85,14 +85,14 @@ scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 # single pass and is trained on that, and a block whose output is not passed on, which comes to the same.
 
 # %%
-plans = {"block": scale.plan(loops, T)}
+experiments = {"block": scale.experiment(loops, T)}
 for k in layers:
-    plans[f"LSTM, {k}"] = scale.plan(loops, T, cell="lstm", n_layer=k)
-in_loops = list(plans)
-plans["block, one pass"] = scale.plan(loops, T, n_last_tokens=0)
-plans["LSTM, 1, one pass"] = scale.plan(1, 1, cell="lstm")
-each = {name: [*seeds, *(more_seeds if name in in_loops[:2] else ())] for name in plans}
-runs = fit_all(plans, each, device)
+    experiments[f"LSTM, {k}"] = scale.experiment(loops, T, cell="lstm", n_layer=k)
+in_loops = list(experiments)
+experiments["block, one pass"] = scale.experiment(loops, T, n_last_tokens=0)
+experiments["LSTM, 1, one pass"] = scale.experiment(1, 1, cell="lstm")
+each = {k: [*seeds, *(more_seeds if k in in_loops[:2] else ())] for k in experiments}
+runs = fit_many(experiments, each, device)
 
 # %% [markdown]
 # All are tested on the same prompts. Errors are divided by $d$, as in the paper's code, so that without any example the
@@ -100,14 +100,17 @@ runs = fit_all(plans, each, device)
 # parameters, and the time of one training step at full length, here and now.
 
 # %%
-law = plans["block"][1]
-test = looped.common_prompts(law, test_prompts)
+task = experiments["block"].task
+test = looped.common_prompts(task, test_prompts)
 classical = looped.classical(test, [1, loops])
-errors = {k: looped.kept_errors(p, each[k], test_prompts) for k, p in plans.items()}
-for name, plan in plans.items():
-    size = sum(p[0].numel() for p in runs[name].final.values())
+errors = {
+    name: looped.kept_errors(experiment, each[name], test_prompts)
+    for name, experiment in experiments.items()
+}
+for name, experiment in experiments.items():
+    size = sum(p[0].numel() for p in runs[name].final_params.values())
     print(f"{name:18} {size:6} parameters,", end=" ")
-    print(f"{1000 * looped.step_seconds(plan):4.0f} ms a step:", end=" ")
+    print(f"{1000 * looped.step_seconds(experiment):4.0f} ms a step:", end=" ")
     print(intervals.mean(errors[name][0, :, -1]))
 
 # %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for a looped block of GPT-2 and looped LSTMs of one to three layers (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and one and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-lstm"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. The block follows least squares to four examples and falls to 0.013. LSTMs fall more slowly and steadily, one layer to 0.02, with more layers lower. One step of gradient descent ends at 0.2, twelve steps far below."}}
@@ -145,7 +148,7 @@ for name in in_loops[:2]:
 # %%
 paths = {}
 for name in in_loops:
-    found = looped.answers(plans[name], seeds[0], test_prompts, 300, 2 * loops)
+    found = looped.answers(experiments[name], seeds[0], test_prompts, 300, 2 * loops)
     paths[name] = (found - test.y[:300]).square().mean(1) / d
 
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-lstm` (first seed, 300 test prompts). Dots: the trained number of loops. Dashed: models that make one pass and are trained on that.", "name": "fig-loop-lstm-path"}, "image": {"alt": "Error over 1 to 24 loops on a logarithmic axis. The block starts above 1 and falls to 0.011 at loop 12, then rises to 0.02. The LSTMs start at 0.7 or below, fall within ten loops and stay level. Dashed lines: a block in one pass at 0.76, an LSTM in one pass at 0.05."}}
@@ -175,7 +178,7 @@ plots.shared_legend(ax)
 shown = [in_loops[0], in_loops[1], in_loops[-1]]
 rises = {}
 for name in shown:
-    rises[name] = looped.rises(plans[name], seeds[0], test_prompts, 200).mean(0)
+    rises[name] = looped.rises(experiments[name], seeds[0], test_prompts, 200).mean(0)
 
 # %% mystnb={"figure": {"caption": "What a wrong label of one example adds to the squared error over d of the query, for each of the 20 examples, in the models of {numref}`fig-loop-lstm` (first seed, 200 test prompts).", "name": "fig-loop-lstm-influence"}, "image": {"alt": "Small bar charts over the examples 1 to 20. For the block the bars are highest for the first examples and vanish for the last five; for one layer of an LSTM they are all about equally high, for three they fall from 1.2 to 0.3."}}
 _, axes = plots.panels(len(shown), 1, height=1.2, sharex=True)
@@ -288,7 +291,7 @@ for size in (width, 256):
 
 # %% tags=["hide-cell"]
 lone = "LSTM, 1, one pass"
-passes = looped.answers(plans[lone], seeds[0], test_prompts, 200, 5)
+passes = looped.answers(experiments[lone], seeds[0], test_prompts, 200, 5)
 further = (passes - test.y[:200]).square().mean(1) / d
 print("after 1, 2, ... passes:", ", ".join(f"{v:.2f}" for v in further))
 expect(further[1:].min() > further[0])

@@ -38,7 +38,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit_all
+from lintf import (
+    FittedModel,
+    LinearRegression,
+    LinearTransformer,
+    TrainConfig,
+    fit_many,
+)
 from lintf.analysis import intervals, isotropic, landscape
 from lintf.analysis.solvers import squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
@@ -77,11 +83,11 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters("min(n_layers) >= 2", "max(n_layers) <= min(4, most)")
 plots.style()
-laws, d = Rotated(seeds, N, scales), len(scales)
-common = {"betas": (0.99, 0.9), "clip": clip, "clip_per": "matrix", "lr": lr}
+rotations, d = Rotated(seeds, N, scales), len(scales)
+common = {"betas": (0.99, 0.9), "clip": clip, "clip_by": "matrix", "lr": lr}
 common |= {"B": B, "redraw_every": redraw_every, "halve_every": halve_every}
-recipes = {
-    share: Training(
+configs = {
+    share: TrainConfig(
         max_iters=max_iters, record_every=max(1, max_iters // share), **common
     )
     for share in (50, 200)
@@ -134,11 +140,11 @@ names, start, models = list(kinds)[:2], {"d": d, "init_std": 1e-4}, {}
 for name, kind in kinds.items():
     for L in n_layers:
         models[name, L] = LinearTransformer(n_layer=L, **start, **kind)
-plans = {
-    key: (model, laws.task, recipes[200 if model.tied else 50])
+experiments = {
+    key: (model, rotations.task, configs[200 if model.tied else 50])
     for key, model in models.items()
 }
-runs = fit_all(plans, seeds, device)
+runs = fit_many(experiments, seeds, device)
 
 # %% [markdown]
 # Of the snapshots of the last tenth of the steps we take the one that is best on validation prompts, and score it on
@@ -146,7 +152,7 @@ runs = fit_all(plans, seeds, device)
 # have five. The optima are scored on the same prompts.
 
 # %%
-test, validation = (laws.sample(20_000, k) for k in (99, 98))
+test, validation = (rotations.sample(20_000, k) for k in (99, 98))
 trained, score = {}, {}
 for key, model in models.items():
     seen = last if model.tied else (last + 3) // 4
@@ -159,7 +165,7 @@ for key, model in models.items():
 # %%
 exact = {}
 for (name, L), o in best.items():
-    weights = isotropic_weights(o.a, o.b, laws.precision.float())
+    weights = isotropic_weights(o.a, o.b, rotations.precision.float())
     model = FittedModel(LinearTransformer(n_layer=L, **start), weights)
     exact[name, L] = squared_error(model, test).mean(1)
 
@@ -192,7 +198,7 @@ plots.legend(ax, len(seeds), fontsize=8)
 # %% mystnb={"figure": {"caption": "The one matrix, whitened, of linear transformers without P that were trained in loops of two and of four, from the trainings of {numref}`fig-loop-linear` (first of five seeds).", "name": "fig-loop-linear-matrices"}, "image": {"alt": "Two heatmaps. For two loops a diagonal of about minus 0.74 and almost nothing beside it. For four a diagonal of about minus 0.71, and beside it entries of up to 0.26, each with its negative in the mirrored place."}}
 _, (axes,) = plots.panels(1, 2, width=2.5, height=2.6)
 for ax, L in zip(axes, (n_layers[0], n_layers[-1]), strict=True):
-    Q = whitened(trained[names[0], L]["Q"][:, 0, 0], laws.UD)
+    Q = whitened(trained[names[0], L]["Q"][:, 0, 0], rotations.UD)
     plots.heatmap(ax, Q[0], f"$Q$, {L} loops", reach=2.0)
 
 # %% [markdown]
@@ -202,7 +208,7 @@ for ax, L in zip(axes, (n_layers[0], n_layers[-1]), strict=True):
 
 # %%
 for L in n_layers:
-    Q = whitened(trained[names[0], L]["Q"][:, 0, 0], laws.UD)
+    Q = whitened(trained[names[0], L]["Q"][:, 0, 0], rotations.UD)
     a = -Q.diagonal(dim1=1, dim2=2).mean(1)
     turn = torch.linalg.eigvals((Q - Q.mT) / 2).imag.sort(1).values.mean(0)
     print(
@@ -225,14 +231,18 @@ for L in n_layers:
 # %%
 turning = torch.zeros(2, 1, 1, d, d, dtype=torch.double)
 turning[:, ..., 0, 1], turning[0, ..., 1, 0], turning[1, ..., 1, 0] = 1, 1, -1
-law, curvature = LinearRegression(N, d), {}
+task, curvature = LinearRegression(N, d), {}
 for L in n_layers:
     model = LinearTransformer(d, L, free_P=False, tied=True)
     Q = -best[names[0], L].a[0] * torch.eye(d).double().expand_as(turning)
     found, g = [], torch.Generator().manual_seed(0)
     for _ in range(10):
-        prompts = integrate([law], law.sample(1000, g, dtype=torch.double))
-        found.append(landscape.along(model, {"Q": Q}, {"Q": turning}, prompts)[2])
+        prompts = integrate([task], task.sample(1000, g, dtype=torch.double))
+        found.append(
+            landscape.directional_derivatives(model, {"Q": Q}, {"Q": turning}, prompts)[
+                2
+            ]
+        )
     both = [intervals.mean(v) for v in torch.stack(found, 1)]
     print(f"{L} loops: symmetric {both[0]}, rotation {both[1]}")
     curvature[L] = both[1]
@@ -249,7 +259,7 @@ for L in n_layers:
 # %%
 learned = {}
 for name, L in trained:
-    Q = whitened(trained[name, L]["Q"][:, 0, 0], laws.UD)
+    Q = whitened(trained[name, L]["Q"][:, 0, 0], rotations.UD)
     P = trained[name, L].get("P", torch.zeros(1, 1, 1, d, d))[:, 0, 0]
     a, b = (M.diagonal(dim1=1, dim2=2).mean(1) for M in (-Q, P))
     learned[name, L], o = {"a": float(a.mean()), "b": float(b.mean())}, best[name, L]
@@ -265,7 +275,7 @@ for name, L in trained:
 
 # %%
 ks = [k for k in (*range(1, 9), 10, 12, 15, 20, 25, 30) if k < most] + [most]
-small, further = laws.sample(4000, 97, dtype=torch.float64), {}
+small, further = rotations.sample(4000, 97, dtype=torch.float64), {}
 for name, L in [key for key in trained if key[0] in names]:
     weights = {n: p.double() for n, p in trained[name, L].items()}
     model = LinearTransformer(n_layer=most, **start, **kinds[name])

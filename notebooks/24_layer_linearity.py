@@ -39,7 +39,7 @@ from itertools import pairwise
 
 import seaborn as sns
 import torch
-from lintf import LinearRegression, LinearTransformer, Training, claim, expect, fit
+from lintf import LinearRegression, LinearTransformer, TrainConfig, claim, expect, fit
 from lintf.analysis import linearity
 from lintf.experiments import looped
 from lintf.pages import parameters, plots
@@ -76,7 +76,7 @@ texts = linearity.sample_text()[:paragraphs]
 task = LinearRegression(N=N, d=d)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
 common = {"B": B, "clip": 1000.0, "record_every": max(1, max_iters // 40)}
-recipe = Training(alg="adam", lr=1e-3, max_iters=max_iters, **common)
+config = TrainConfig(alg="adam", lr=1e-3, max_iters=max_iters, **common)
 
 # %% [markdown]
 # ## The score
@@ -105,9 +105,9 @@ recipe = Training(alg="adam", lr=1e-3, max_iters=max_iters, **common)
 # dimension 768, a score of 0.03338 has been published.
 
 # %%
-law = linearity.chance(22_986, 768, 768)
-print(f"chance, mean and central 95 percent: {law.value:.5f}", end=" ")
-print(f"({law.low:.5f} to {law.high:.5f})")
+null = linearity.null_score(22_986, 768, 768)
+print(f"chance, mean and central 95 percent: {null.value:.5f}", end=" ")
+print(f"({null.low:.5f} to {null.high:.5f})")
 
 # %% [markdown]
 # ## Hidden states
@@ -123,7 +123,7 @@ R = linearity.hidden_states(model_name, texts, random_seed)
 n_states, n, dim = S.layers.shape
 g = torch.Generator().manual_seed(0)
 noise = linearity.score(*torch.randn((2, n, dim), generator=g))
-luck = linearity.chance(n, dim, dim)
+luck = linearity.null_score(n, dim, dim)
 print(f"{n} tokens of dimension {dim}; noise scores {noise:.4f}, chance is {luck}")
 
 # %% [markdown]
@@ -230,7 +230,7 @@ plots.shared_legend(ax)
 
 # %%
 raw = [linearity.score(x, y, centre=False) for x, y in steps]
-for name, v in (("centred", linearity.apart(trained, 1)), ("not centred", raw)):
+for name, v in (("centred", linearity.scores_at_lag(trained, 1)), ("not centred", raw)):
     print(f"{name:12}", *(f"{s:.3f}" for s in v))
 
 # %% [markdown]
@@ -320,7 +320,7 @@ opt_norms = [1.66, 2.95, 3.67, 5.05, 5.46, 6.00, 6.37]
 opt_norms += [6.85, 7.44, 8.38, 9.76, 11.50, 9.86]
 opt_cosines = [0.734, 0.943, 0.960, 0.971, 0.958, 0.950]
 opt_cosines += [0.949, 0.948, 0.934, 0.923, 0.931, 0.904]
-norms, cosines = linearity.profiles(S.layers)
+norms, cosines = linearity.norms_and_cosines(S.layers)
 _, ((left, right),) = plots.panels(1, 2, width=2.5, height=2.4)
 for ours, theirs, ax in ((norms, opt_norms, left), (cosines, opt_cosines, right)):
     for values, name in ((ours, "here"), (theirs, "OPT-125m, published")):
@@ -340,10 +340,10 @@ plots.shared_legend(left)
 # if several prompts have to share one map?
 
 # %%
-run = fit(model, task, recipe, seeds, device=device)
+run = fit(model, task, config, seeds, device=device)
 g = torch.Generator().manual_seed(0)
 drawn = task.sample(max(shared), g, "tokens", torch.float64)
-weights = {name: p.double().cpu() for name, p in run.final.items()}
+weights = {name: p.double().cpu() for name, p in run.final_params.items()}
 Z = linearity.prompt_states(model, weights, drawn)  # (L+1, seeds, prompts, N+1, d+1)
 
 # %% [markdown]
@@ -354,7 +354,7 @@ Z = linearity.prompt_states(model, weights, drawn)  # (L+1, seeds, prompts, N+1,
 def one_map(k, e):
     """Scores of the steps, in the mean over groups of k prompts, for one seed."""
     groups = [z.flatten(1, 2) for z in Z[:, e].split(k, 1)[: max(shared) // k][:10]]
-    found = [linearity.apart(linearity.scores(z), 1) for z in groups]
+    found = [linearity.scores_at_lag(linearity.scores(z), 1) for z in groups]
     return torch.stack(found).mean(0)
 
 
@@ -395,12 +395,12 @@ for i in range(n_layer):
 # from each to the next, and once from each to the *change*, as above without the residual part.
 
 # %%
-recipe = looped.Scale(d, N, 64, 4, loop_steps, 64, 2e-3, 1e-5)
-looped, law_of_loop, training = recipe.plan(12, 6)
-run = fit(looped, law_of_loop, training, [0], device=device)
-weights = {name: p[0].double().cpu() for name, p in run.final.items()}
+loop_scale = looped.Scale(d, N, 64, 4, loop_steps, 64, 2e-3, 1e-5)
+looped, loop_task, training = loop_scale.experiment(12, 6)
+run = fit(looped, loop_task, training, [0], device=device)
+weights = {name: p[0].double().cpu() for name, p in run.final_params.items()}
 g = torch.Generator().manual_seed(0)
-drawn = law_of_loop.sample(60, g, "tokens", torch.float64)
+drawn = loop_task.sample(60, g, "tokens", torch.float64)
 with torch.no_grad():
     z = looped.states(weights, drawn, 24).flatten(1, 2)  # (loops, tokens, 64)
 onward = [linearity.score(a, b) for a, b in pairwise(z)]
@@ -431,8 +431,8 @@ claim(
     "Random states of OPT-125m's size score what chance gives, d / (n - 1)",
     code,
     published="0.03338",
-    measured=f"{law.value:.5f} ({law.low:.5f} to {law.high:.5f})",
-    holds=law.low < 0.03338 < law.high and luck.low < noise < luck.high,
+    measured=f"{null.value:.5f} ({null.low:.5f} to {null.high:.5f})",
+    holds=null.low < 0.03338 < null.high and luck.low < noise < luck.high,
 )
 
 # %% [markdown]
@@ -461,7 +461,7 @@ claim(
 # %%
 halves = [linearity.scores(S.layers[:, S.paragraph % 2 == half]) for half in (0, 1)]
 far = [
-    [float(linearity.apart(table, k).mean()) for k in range(1, n_states)]
+    [float(linearity.scores_at_lag(table, k).mean()) for k in range(1, n_states)]
     for table in halves
 ]
 for values in far:

@@ -47,7 +47,7 @@ from lintf.cli import notebook
 from lintf.experiments import phase
 from lintf.pages import parameters, plots
 from lintf.tasks.rotated import rotated_task
-from lintf.training.several import fit_each
+from lintf.training.several import fit_each_seed
 
 # %% [markdown]
 # ## Parameters
@@ -73,7 +73,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 parameters.check_parameters("min(n_layers) == 1 < max(n_layers) <= 4", "kappas[0] == 1")
 plots.style()
 settings = list(product(n_layers, Ns, ds, kappas))
-plans = {
+experiments = {
     (L, N, d, kappa): phase.phase(L, N, d, kappa, lr, B, max_iters)
     for L, N, d, kappa in settings
 }
@@ -143,7 +143,8 @@ def limit_scores(L, N, d):
     """The scores of the best L layers of multiples of the identity."""
     best = phase.best_layers(L, N, d, 1 / test_prompts)
     weights = theory.isotropic_weights(best.a, best.b, torch.eye(d).double())
-    return phase.scores(FittedModel(plans[L, N, d, 1.0][0], weights), test[N, d])
+    model = experiments[L, N, d, 1.0].model
+    return phase.scores(FittedModel(model, weights), test[N, d])
 
 
 limit = {key: limit_scores(*key) for key in product(n_layers, Ns, ds)}
@@ -154,7 +155,7 @@ limit = {key: limit_scores(*key) for key in product(n_layers, Ns, ds)}
 # A training that diverges is a result, too: its loss is infinite.
 
 # %%
-runs = fit_each(plans, seeds, device)
+runs = fit_each_seed(experiments, seeds, device)
 
 
 # %%
@@ -162,8 +163,9 @@ def network_scores(run, seed, L, N, d, kappa):
     """The scores of a trained network on the isotropic prompts."""
     if run is None:
         return torch.full((2,), torch.inf)
-    inside = phase.through_lens(run.final, seed, kappa)
-    return phase.scores(FittedModel(plans[L, N, d, kappa][0], inside), test[N, d])
+    inside = phase.whiten_params(run.final_params, seed, kappa)
+    model = experiments[L, N, d, kappa].model
+    return phase.scores(FittedModel(model, inside), test[N, d])
 
 
 trained = {}
@@ -315,7 +317,7 @@ corners = [
     for L, kappa in product(n_layers[-2:], (kappas[0], kappas[-1]))
 ]
 longer = {key: phase.phase(*key, lr, B, slow_steps) for key in corners}
-for key, (run,) in fit_each(longer, seeds[:1], device).items():
+for key, (run,) in fit_each_seed(longer, seeds[:1], device).items():
     goal = limit[key[:3]][0]
     before = trained[key][0, 0] / goal
     now = network_scores(run, seeds[0], *key)[0] / goal

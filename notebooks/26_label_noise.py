@@ -38,7 +38,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
-from lintf import FittedModel, LinearRegression, LinearTransformer, Training, fit_all
+from lintf import (
+    FittedModel,
+    LinearRegression,
+    LinearTransformer,
+    TrainConfig,
+    fit_many,
+)
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import LeastSquares
 from lintf.analysis.theory import one_layer_optimum
@@ -70,9 +76,9 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters("N >= d + 2", "n_layer <= 4", "noise_stds[0] == 0")
 plots.style()
-laws = {sigma: LinearRegression(N=N, d=d, noise_std=sigma) for sigma in noise_stds}
+tasks = {sigma: LinearRegression(N=N, d=d, noise_std=sigma) for sigma in noise_stds}
 models = {L: LinearTransformer(d=d, n_layer=L, init_std=1e-4) for L in (1, n_layer)}
-recipe = Training(
+config = TrainConfig(
     lr=lr, B=B, max_iters=max_iters, halve_every=halve_every, record_every=max_iters
 )
 
@@ -171,8 +177,10 @@ def layers_error(sigma, n=N):
 # One network for every depth, noise and seed. Nothing tells it about the noise but the prompts.
 
 # %%
-plans = {(L, s): (models[L], laws[s], recipe) for L in models for s in noise_stds}
-runs = fit_all(plans, seeds, device)
+experiments = {
+    (L, s): (models[L], tasks[s], config) for L in models for s in noise_stds
+}
+runs = fit_many(experiments, seeds, device)
 
 # %% [markdown]
 # The one layer first. Its $Q$ should be $-a I$ with the $a$ of {eq}`eq-noise-layer`.
@@ -180,7 +188,7 @@ runs = fit_all(plans, seeds, device)
 # %%
 distance = {}
 for sigma in noise_stds:
-    Q, best = runs[1, sigma].final["Q"][:, 0, 0], one_layer_optimum(laws[sigma])
+    Q, best = runs[1, sigma].final_params["Q"][:, 0, 0], one_layer_optimum(tasks[sigma])
     distance[sigma] = float(((Q - best).norm(dim=(1, 2)) / best.norm()).max())
     a = -float(Q.diagonal(dim1=1, dim2=2).mean())
     print(f"noise {sigma}: a {a:.4f}, closed form {-best[0, 0]:.4f}", end=", ")
@@ -192,8 +200,8 @@ for sigma in noise_stds:
 
 # %%
 test = {
-    s: law.sample(test_prompts, torch.Generator().manual_seed(99))
-    for s, law in laws.items()
+    s: task.sample(test_prompts, torch.Generator().manual_seed(99))
+    for s, task in tasks.items()
 }
 
 
@@ -202,7 +210,9 @@ def errors_of(method, sigma):
     return (method.predict(test[sigma]) - test[sigma].y).square()
 
 
-networks = {key: FittedModel(models[key[0]], run.final) for key, run in runs.items()}
+networks = {
+    key: FittedModel(models[key[0]], run.final_params) for key, run in runs.items()
+}
 trained = {key: errors_of(networks[key], key[1]).mean(1) for key in networks}
 
 # %% mystnb={"figure": {"caption": "Mean squared error above the noise against the standard deviation of the label noise (d = 5, N = 20). Markers: networks trained at that noise (4000 steps of Adam, 2000 prompts each; mean over two seeds, 100,000 test prompts). Lines, computed exactly: the closed form for one layer, three steps of gradient descent of the best size, least squares, and ridge regression with the best penalty, the Bayes optimum.", "name": "fig-noise-error"}, "image": {"alt": "Rising curves against noise from 0 to 2. One layer starts at 1.15 and ends at 1.67; gradient descent goes from 0.27 to 1.11. Least squares and ridge regression start together at 0 and part near noise 1; least squares ends at 1.43, ridge regression at 1.04. Round markers lie on the curve for one layer, crosses of three layers on that of ridge regression."}}

@@ -23,7 +23,7 @@ from lintf import kernel
 from lintf.training import fit as loop
 from lintf.training import state, store
 from lintf.training.history import History
-from lintf.training.run import Member
+from lintf.training.run import Run
 
 NOBODY = 65534
 
@@ -31,7 +31,7 @@ NOBODY = 65534
 def digest(history: History) -> str:
     """Of every bit of the result."""
     h = hashlib.sha256(repr((history.seeds, history.steps.tolist())).encode())
-    tensors = {"loss": history.loss, **history.recorded, **{f"weights {n}": p for n, p in history.weights.items()}}
+    tensors = {"loss": history.loss, **history.recorded, **{f"weights {n}": p for n, p in history.saved_final.items()}}
     for name, t in sorted(tensors.items()):
         h.update(f"{name} {t.dtype} {tuple(t.shape)}".encode() + t.contiguous().numpy().tobytes())
     return h.hexdigest()
@@ -44,7 +44,7 @@ class Nursery:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def start(self, runs: Path, members: list[Member], result: Path, **options: object) -> int:
+    def start(self, runs: Path, members: list[Run], result: Path, **options: object) -> int:
         """The process id of a child that trains. options: see `_train`."""
         job = {"runs": str(runs), "configs": [m.config for m in members], "result": str(result), **options}
         return self._ask(job)
@@ -53,7 +53,7 @@ class Nursery:
         """Its exit status, or minus the signal that killed it."""
         return os.waitstatus_to_exitcode(self._ask({"wait": pid}))
 
-    def train(self, runs: Path, members: list[Member], result: Path, **options: object) -> dict:
+    def train(self, runs: Path, members: list[Run], result: Path, **options: object) -> dict:
         """What a child that nobody disturbs reports."""
         pid = self.start(runs, members, result, **options)
         assert self.wait(pid) == 0
@@ -97,7 +97,7 @@ def _train(
     """
     os.chdir(Path(runs).parent)  # a powerless child may not see the folders above
     os.environ["LINTF_RUNS"] = Path(runs).name
-    update, write, loop.CHECKPOINT_SECONDS = state.State.update, store.write, every
+    update, write, loop.CHECKPOINT_SECONDS = state.TrainState.update, store.write, every
 
     def slow_update(*args: object) -> None:
         time.sleep(step)
@@ -110,7 +110,7 @@ def _train(
                 file.flush()
                 time.sleep(save / 2 if ".partial" in str(path) else 5 * save)
 
-    state.State.update, store.write = slow_update, slow_write if save else write
+    state.TrainState.update, store.write = slow_update, slow_write if save else write
     with open(result, "w") as file, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if limit is not None:
@@ -118,7 +118,7 @@ def _train(
         if powerless and os.getuid() == 0:
             os.setgid(NOBODY)
             os.setuid(NOBODY)
-        members = [Member.of(config) for config in configs]
+        members = [Run.of(config) for config in configs]
         tasks = {m.seed: m.task for m in members}
         one = members[0]
         history = loop.fit(one.model, tasks.__getitem__, one.training, tuple(tasks), progress=False, device="cpu")

@@ -25,9 +25,9 @@ def prepare(log: str) -> None:
 
     if loop.CHECKPOINT_SECONDS == CHECKPOINTS:  # Dask loads a preload more than once
         return
-    steps, update, exists = os.open(log, os.O_WRONLY | os.O_APPEND), state.State.update, pathlib.Path.exists
+    steps, update, exists = os.open(log, os.O_WRONLY | os.O_APPEND), state.TrainState.update, pathlib.Path.exists
 
-    def noted(self: state.State, step: int, *others: object) -> None:
+    def noted(self: state.TrainState, step: int, *others: object) -> None:
         if self.training.lr == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
         line = f"{os.getpid()} {self.training.max_iters} {self.generators[0].initial_seed()} {step}\n"
@@ -39,7 +39,7 @@ def prepare(log: str) -> None:
         if event in FILE_EVENTS and any(ELSEWHERE in str(a) for a in arguments):
             raise PermissionError(f"{event} of what is on another machine: {arguments}")
 
-    state.State.update, loop.CHECKPOINT_SECONDS = noted, CHECKPOINTS
+    state.TrainState.update, loop.CHECKPOINT_SECONDS = noted, CHECKPOINTS
     pathlib.Path.exists = lambda path: ELSEWHERE not in str(path) and exists(path)
     sys.addaudithook(refuse)
 

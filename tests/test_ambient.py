@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lintf.analysis.landscape import along, gradient, hessian_diagonal
+from lintf.analysis.landscape import directional_derivatives, gradient, hessian_diagonal
 from lintf.analysis.solvers import LeastSquares, best_gradient_descent
 from lintf.analysis.theory import one_layer_optimum
 from lintf.models.encoder import Encoder
@@ -28,7 +28,7 @@ from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
 from lintf.tasks.rotated import rotated_task
-from lintf.training.config import DTYPES, Training
+from lintf.training.config import DTYPES, TrainConfig
 from lintf.training.fit import fit
 
 PACKAGE = Path(__file__).parents[1] / "lintf"
@@ -38,10 +38,18 @@ TRAININGS = {
     "gamma": (LinearTransformer(d=3, n_layer=2), LinearRegression(N=4, d=3, mode="gamma", noise_std=0.1), {}),
     "tokens": (LinearTransformer(d=3, n_layer=2, attention="softmax"), LinearRegression(N=4, d=3), {"alg": "lbfgs"}),
     "mlp": (MLPTransformer(d=3, hidden=2, n_layer=2), NonlinearRegression(N=4, d=3, hidden=2), {}),
-    "recall": (RecallTransformer("reparam", alpha=0.5), Recall(0.5), {"alg": "sgd", "normalize": True, "pool": 16}),
+    "recall": (
+        RecallTransformer("reparam", alpha=0.5),
+        Recall(0.5),
+        {"alg": "sgd", "normalize": True, "train_set_size": 16},
+    ),
     "encoder": (Encoder(d=3, width=8, n_head=2, norm=True, mlp=True, positions=9), ConditionedRegression(4, 3), {}),
     "logistic": (Encoder(d=3, width=8, n_head=2, readout="w"), LogisticRegression(N=6, d=3), {}),
-    "looped": (Looped(d=3, width=8, n_head=2, loops=3, T=2, n_last_tokens=4), LinearRegression(N=4, d=3), {}),
+    "looped": (
+        Looped(d=3, width=8, n_head=2, loops=3, supervised_loops=2, n_last_tokens=4),
+        LinearRegression(N=4, d=3),
+        {},
+    ),
 }
 
 
@@ -57,9 +65,9 @@ def measured() -> dict[str, str]:
     found = {}
     for name, (model, task, how) in TRAININGS.items():
         for dtype in DTYPES:
-            training = Training(**{"lr": 0.01, "max_iters": 3, "B": 8, "dtype": dtype} | how)
+            training = TrainConfig(**{"lr": 0.01, "max_iters": 3, "B": 8, "dtype": dtype} | how)
             run = fit(model, task, training, (0, 5), device="cpu", stored=False, progress=False)
-            found[f"{name} {dtype}"] = digest(run.recorded | run.final | {"loss": run.loss, "steps": run.steps})
+            found[f"{name} {dtype}"] = digest(run.recorded | run.final_params | {"loss": run.loss, "steps": run.steps})
     model, task, _ = TRAININGS["kernel"]
     for dtype in DTYPES.values():
         generator = torch.Generator().manual_seed(3)
@@ -70,7 +78,7 @@ def measured() -> dict[str, str]:
         )
         tokens = task.sample(5, generator, "tokens", dtype)
         results = {"S": gram.S, "s": gram.s, "Z": tokens.Z, "diagonal": hessian_diagonal(model, params, gram)}
-        results |= {f"along {i}": v for i, v in enumerate(along(model, params, other, gram))}
+        results |= {f"along {i}": v for i, v in enumerate(directional_derivatives(model, params, other, gram))}
         results |= {f"gradient of {n}": v for n, v in gradient(model, params, tokens).items()}
         results |= {"least squares": LeastSquares(0.1).predict(gram), "optimum": one_layer_optimum(task)}
         results |= {"descent": best_gradient_descent(2, tokens, -one_layer_optimum(task)).predict(gram)}

@@ -17,11 +17,11 @@ from lintf.models.linear import LinearTransformer
 from lintf.tasks.base import sample_ensemble
 from lintf.tasks.batches import Prompts
 from lintf.tasks.linear import LinearRegression
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 
 MODEL = LinearTransformer(d=3, n_layer=2)
 TASK = LinearRegression(N=4, d=3)
-TRAINING = Training(lr=0.01, max_iters=3, B=5)
+TRAINING = TrainConfig(lr=0.01, max_iters=3, B=5)
 NOT_COUNTS = (0, -3, 2.0, 2.5, True, "3", None, math.nan)
 nan, inf = math.nan, math.inf
 
@@ -40,7 +40,7 @@ def message(call, *said):
 
 
 def train(**kwargs):
-    return lambda: Training(**{"lr": 0.01, "max_iters": 3, "B": 5} | kwargs)
+    return lambda: TrainConfig(**{"lr": 0.01, "max_iters": 3, "B": 5} | kwargs)
 
 
 # ---- words
@@ -54,9 +54,15 @@ def train(**kwargs):
         (lambda v: LinearTransformer(attention=v), "attention", "sofmax", ("linear", "relu", "softmax"), "softmax"),
         (lambda v: train(alg=v)(), "alg", "adamw", ("adam", "sgd", "lbfgs"), "adam"),
         (lambda v: train(alg=v)(), "alg", "lbfg", ("adam", "sgd", "lbfgs"), "lbfgs"),
-        (lambda v: train(clip_per=v)(), "clip_per", "matrx", ("member", "matrix"), "matrix"),
+        (lambda v: train(clip_by=v)(), "clip_by", "matrx", ("global", "matrix"), "matrix"),
         (lambda v: train(dtype=v)(), "dtype", "float23", ("float32", "float64"), "float32"),
-        (lambda v: TASK.sample(2, generator(), form=v), "form", "token", ("tokens", "gram"), "tokens"),
+        (
+            lambda v: TASK.sample(2, generator(), representation=v),
+            "representation",
+            "token",
+            ("tokens", "gram"),
+            "tokens",
+        ),
         (
             lambda v: gram.mse(*weights(), statistics(), backend=v),
             "backend",
@@ -72,7 +78,7 @@ def test_an_unknown_word_names_the_allowed_ones(call, name, wrong, allowed, near
 
 
 @pytest.mark.parametrize("value", [None, 3, "", ["adam"], torch.float32])
-@pytest.mark.parametrize("name", ["alg", "dtype", "clip_per"])
+@pytest.mark.parametrize("name", ["alg", "dtype", "clip_by"])
 def test_a_word_of_the_wrong_type(name, value):
     message(train(**{name: value}), f"{name} must be one of", repr(value))
 
@@ -105,7 +111,7 @@ def test_counts_of_model_and_task(make, name, value):
 
 @pytest.mark.parametrize("value", NOT_COUNTS)
 @pytest.mark.parametrize(
-    "name", ["max_iters", "B", "redraw_every", "record_every", "halve_every", "inner_steps", "history"]
+    "name", ["max_iters", "B", "redraw_every", "record_every", "halve_every", "inner_steps", "history_size"]
 )
 def test_counts_of_the_training(name, value):
     if (name, value) == ("halve_every", None):  # means never
@@ -216,7 +222,7 @@ def test_there_are_two_betas(value):
 def test_numbers_of_numpy_are_numbers():
     task = LinearRegression(N=np.int64(4), d=np.int32(3), noise_std=np.float64(0.1))
     assert task.sample(np.int64(2), generator(), "tokens").Z.shape == (2, 5, 4)
-    assert Training(lr=np.float32(0.5), max_iters=np.int64(2), B=np.int16(3)).rate(0) == 0.5
+    assert TrainConfig(lr=np.float32(0.5), max_iters=np.int64(2), B=np.int16(3)).rate(0) == 0.5
 
 
 # ---- covariances
@@ -263,10 +269,13 @@ def test_tasks_of_one_ensemble_share_all_but_their_covariances():
         message(lambda other=other: sample_ensemble([TASK, other], 2, [generator()] * 2), "Sigma and Sigma_w only")
 
 
-@pytest.mark.parametrize("form", ["tokens", "gram"])
+@pytest.mark.parametrize("representation", ["tokens", "gram"])
 @pytest.mark.parametrize(("tasks", "generators"), [(2, 1), (1, 2), (0, 0), (3, 2)])
-def test_one_generator_for_each_task(tasks, generators, form):
-    message(lambda: sample_ensemble([TASK] * tasks, 2, [generator() for _ in range(generators)], form), "generator")
+def test_one_generator_for_each_task(tasks, generators, representation):
+    message(
+        lambda: sample_ensemble([TASK] * tasks, 2, [generator() for _ in range(generators)], representation),
+        "generator",
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float16, torch.complex64, "float32"])
@@ -295,23 +304,23 @@ BAD_SHAPES = {
 
 
 @pytest.mark.parametrize("backend", ["on", "off"])
-@pytest.mark.parametrize("form", ["tokens", "gram"])
+@pytest.mark.parametrize("representation", ["tokens", "gram"])
 @pytest.mark.parametrize("case", BAD_SHAPES)
-def test_parameters_of_other_shapes(monkeypatch, case, form, backend):
+def test_parameters_of_other_shapes(monkeypatch, case, representation, backend):
     monkeypatch.setenv("LINTF_KERNEL", backend)
     shapes = BAD_SHAPES[case]
     params = {"P": torch.zeros(shapes[0]), "Q": torch.zeros(shapes[1])}
-    prompts = TASK.sample(5, generator(), form)
+    prompts = TASK.sample(5, generator(), representation)
     for call in (MODEL.predict, MODEL.loss):
         message(lambda call=call: call(params, prompts), *shapes, "do not fit", "n_layer=2")
 
 
 @pytest.mark.parametrize("backend", ["on", "off"])
-@pytest.mark.parametrize("form", ["tokens", "gram"])
+@pytest.mark.parametrize("representation", ["tokens", "gram"])
 @pytest.mark.parametrize("d", [2, 4])
-def test_prompts_of_another_dimension(monkeypatch, form, d, backend):
+def test_prompts_of_another_dimension(monkeypatch, representation, d, backend):
     monkeypatch.setenv("LINTF_KERNEL", backend)
-    prompts = LinearRegression(4, d).sample(50, generator(), form)
+    prompts = LinearRegression(4, d).sample(50, generator(), representation)
     for call in (MODEL.predict, MODEL.loss):
         message(lambda call=call: call(MODEL.init(generator()), prompts), "d = 3", f"d = {d}")
 
@@ -385,7 +394,7 @@ def test_an_unknown_parameter_is_refused_by_python():
     for call in (
         lambda: LinearTransformer(n_layers=3),
         lambda: LinearRegression(sigma=None),
-        lambda: Training(lr=0.1, max_iters=3, B=5, beta=0.9),
+        lambda: TrainConfig(lr=0.1, max_iters=3, B=5, beta=0.9),
     ):
         with pytest.raises(TypeError, match="unexpected keyword argument"):
             call()

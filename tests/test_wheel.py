@@ -21,7 +21,7 @@ from lintf.experiments import phase as phase_runs
 from lintf.training import store, versions
 from lintf import LinearTransformer
 from lintf import LinearRegression
-from lintf import Training
+from lintf import TrainConfig
 from lintf import fit
 
 print(lintf.__file__)
@@ -30,7 +30,8 @@ def search(*_):
     raise AssertionError("the optimum is in the package")
 phase_runs.isotropic.optimum = search
 print(len(phase_runs.best_layers(2, 20, 5, 1 / 20_000).a))
-history = fit(LinearTransformer(d=2, n_layer=1), LinearRegression(N=4, d=2), Training(0.1, 3, 8), (0,), progress=False)
+model, task, config = LinearTransformer(d=2, n_layer=1), LinearRegression(N=4, d=2), TrainConfig(0.1, 3, 8)
+history = fit(model, task, config, (0,), progress=False)
 print(torch.isfinite(history.loss).all().item())
 print(store.folder(), len(list(store.runs())))
 print(versions.sources())

@@ -3,8 +3,8 @@
 Functions of (model, parameters, prompts) for any model of this package. Leading axes of the parameters, such as those
 of a training's snapshots, are measured at once. Derivatives are exact up to rounding; second ones come from series for
 linear transformers on statistics (lines.cpp, linear_series.py) and along single parameters of an MLPTransformer
-(mlp_hessian.py), else from torch.func. A Looped model has them for T = loops only: else no gradient goes through
-its first loops, and what is followed down is no function's slope.
+(mlp_hessian.py), else from torch.func. A Looped model has them for supervised_loops = loops only: else no gradient goes
+through its first loops, and what is followed down is no function's slope.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from lintf.checks import check_choice, check_int
 from lintf.models.base import Model, Params
 from lintf.models.gram import BACKENDS
 from lintf.models.linear import LinearTransformer
-from lintf.models.looped import Looped
 from lintf.models.mlp import MLPTransformer
 from lintf.tasks.base import Task, sample_ensemble
 from lintf.tasks.batches import Batch, Gram
@@ -55,7 +54,7 @@ def gradient_noise(
 
     def gradients(batches: int, size: int) -> Tensor:
         """(batches, all parameters), on batches of that size"""
-        drawn = sample_ensemble([task], batches * size, [generator], model.form, dtype)
+        drawn = sample_ensemble([task], batches * size, [generator], model.representation, dtype)
         found = gradient(model, params, drawn.member(0).split(batches))
         return torch.cat([g.flatten(1) for g in found.values()], 1)
 
@@ -87,7 +86,7 @@ def condition_number(diagonal: Tensor) -> Tensor:
     return diagonal.abs().amax(-1) / diagonal.abs().median(-1).values
 
 
-def along(
+def directional_derivatives(
     model: Model, params: Params, directions: Params, prompts: Batch, backend: str = "auto"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(...) each: loss, slope and curvature, that is the value and the first and second derivative of
@@ -105,7 +104,7 @@ def along(
         return tuple(part.view(lead) for part in found)
     kernel.keep_freed_memory()
     if _on_statistics(model, prompts):
-        found = linear_series.along(*model.layers(flat), *model.layers(directions), prompts)
+        found = linear_series.directional_derivatives(*model.layers(flat), *model.layers(directions), prompts)
         return tuple(part.view(lead) for part in found)
 
     def one(p: Params, v: Params) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,7 +132,7 @@ def directional_smoothness(
         for parts in ([steps], slopes)
     )
     unit = {n: v / length.view(-1, *[1] * (v.dim() - 1)) for n, v in steps.items()}
-    return along(model, here, unit, prompts, backend)[2], norm
+    return directional_derivatives(model, here, unit, prompts, backend)[2], norm
 
 
 def _some(params: Params) -> Iterator[tuple[Tensor, ...]]:
@@ -150,7 +149,7 @@ def _diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
     if model.tied:  # an entry moves all layers
         lines = _units({n: p[None] for n, p in params.items()})
         point = {n: params[n].expand_as(v) for n, v in lines.items()}
-        return linear_series.along(*model.layers(point), *model.layers(lines), prompts)[2]
+        return linear_series.directional_derivatives(*model.layers(point), *model.layers(lines), prompts)[2]
     found = linear_series.hessian_diagonal(*model.layers(params), prompts)
     return torch.cat([found[name].flatten() for name in params])
 
@@ -206,10 +205,7 @@ def _flat(model: Model, params: Params, prompts: Batch) -> tuple[torch.Size, Par
     lead = model.check(params, prompts)
     if 0 in lead or prompts.lead:
         raise ValueError(f"there must be parameters, got leading axes {tuple(lead)}, and prompts without leading axes")
-    if isinstance(model, Looped) and model.loops > model.T:
-        raise ValueError(
-            f"T must be loops = {model.loops} for second derivatives, got {model.T}: the gradient stops there"
-        )
+    model.check_differentiable()
     kinds = {(t.dtype, t.device) for t in (*params.values(), *prompts.tensors.values()) if t.is_floating_point()}
     if len(kinds) > 1:
         raise ValueError(f"parameters and prompts must have one dtype and device, got {sorted(map(str, kinds))}")

@@ -19,7 +19,7 @@ from lintf.tasks.batches import Gram
 TOGETHER = 2**20  # entries of S along all directions at once: many enough for tensors, few enough for a cache
 
 
-def along(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
+def directional_derivatives(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
     """(n,) each: loss, slope and curvature at t = 0 of n lines P + t dP, Q + t dQ, (n, L, H, d, d) each."""
     at_once = max(1, TOGETHER // gram.S.numel())
     parts = []

@@ -6,8 +6,8 @@ norm,
     score = 1 - min_A |X A - Y|^2 = |U^T Y|^2        X = U S V^T, without directions whose S is at rounding level
 
 (arXiv 2405.12250): the share of Y's variance that one linear map of X explains. It is 1 where Y = X A, and the same for
-X M + a and c Y R + b with M invertible, R orthogonal, c not 0. It is a sample's: `chance` says what noise would get,
-`held_out` what the map is worth on other text. All is computed in float64.
+X M + a and c Y R + b with M invertible, R orthogonal, c not 0. It is a sample's: `null_score` says what noise would
+get, `held_out` what the map is worth on other text. All is computed in float64.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def scores(layers: Sequence[Tensor] | Tensor, centre: bool = True) -> Tensor:
     return found
 
 
-def apart(scores: Tensor, k: int) -> Tensor:
+def scores_at_lag(scores: Tensor, k: int) -> Tensor:
     """(l - k,): of scores (l, l) those of each layer and the one k further on."""
     return scores.diagonal(check_int("k", k, 0, len(scores) - 1))
 
@@ -118,7 +118,7 @@ def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
     return Explained(error, size)
 
 
-def chance(n: int, dim: int, width: int) -> Estimate:
+def null_score(n: int, dim: int, width: int) -> Estimate:
     """The score of unrelated layers, with the interval that holds 95 percent of them. Centring leaves Y an (n - 1)-
     dimensional space, of which X spans dim directions; if Y is Gaussian, their share in its square follows
     Beta(dim width / 2, (n - 1 - dim) width / 2), with mean dim / (n - 1)."""
@@ -127,7 +127,7 @@ def chance(n: int, dim: int, width: int) -> Estimate:
     return Estimate(dim / (n - 1), *map(float, law.ppf([0.025, 0.975])))
 
 
-def profiles(layers: Tensor) -> tuple[Tensor, Tensor]:
+def norms_and_cosines(layers: Tensor) -> tuple[Tensor, Tensor]:
     """Of layers (l, n, dim), means over the tokens: (l,) the Euclidean norm in each layer, (l - 1,) the cosine of the
     angle between a token in one layer and in the next."""
     return layers.norm(dim=-1).mean(1), torch.cosine_similarity(layers[:-1], layers[1:], dim=-1).mean(1)

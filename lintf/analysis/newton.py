@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lintf.checks import check_int, check_real, settle
+from lintf.checks import check_int, check_real, set_fields
 from lintf.tasks.batches import Gram, Prompts
 
 
@@ -34,9 +34,9 @@ class NewtonIteration:
     alpha: float | None = None
 
     def __post_init__(self) -> None:
-        settle(self, steps=check_int("steps", self.steps, 0), order=check_int("order", self.order, 2))
+        set_fields(self, steps=check_int("steps", self.steps, 0), order=check_int("order", self.order, 2))
         if self.alpha is not None:
-            settle(self, alpha=check_real("alpha", self.alpha, 0.0, above=True))
+            set_fields(self, alpha=check_real("alpha", self.alpha, 0.0, above=True))
 
     def inverses(self, S: Tensor) -> Tensor:
         """All J_k (steps + 1, ..., d, d), float64, for any square S (..., d, d). Raises ValueError for other shapes."""
@@ -78,7 +78,7 @@ class SteepestDescent:
     steps: int
 
     def __post_init__(self) -> None:
-        settle(self, steps=check_int("steps", self.steps, 0))
+        set_fields(self, steps=check_int("steps", self.steps, 0))
 
     def iterates(self, prompts: Prompts | Gram) -> Tensor:
         """The predictions after 0, ..., steps steps: (steps + 1, ..., B)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lintf.checks import check_int, check_real, settle
+from lintf.checks import check_int, check_real, set_fields
 from lintf.tasks.batches import Gram, Prompts
 from lintf.tasks.linear import LinearRegression
 
@@ -108,8 +108,8 @@ class NewtonTransformer:
     copy: bool = False
 
     def __post_init__(self) -> None:
-        settle(self, d=check_int("d", self.d, 1), steps=check_int("steps", self.steps, 0))
-        settle(self, alpha=check_real("alpha", self.alpha, 0.0, above=True))
+        set_fields(self, d=check_int("d", self.d, 1), steps=check_int("steps", self.steps, 0))
+        set_fields(self, alpha=check_real("alpha", self.alpha, 0.0, above=True))
 
     @property
     def n_layer(self) -> int:

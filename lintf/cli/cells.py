@@ -16,7 +16,7 @@ from lintf.cli import notebook
 from lintf.training import store
 from lintf.training.fit import fit
 from lintf.training.history import Diverged
-from lintf.training.run import Member
+from lintf.training.run import Run
 from lintf.training.store import Record
 from lintf.training.versions import around_pages
 
@@ -40,8 +40,8 @@ class TrainingCell:
     config: dict
 
     @cached_property
-    def member(self) -> Member:
-        return Member.of(self.config)
+    def run(self) -> Run:
+        return Run.of(self.config)
 
     @property
     def key(self) -> str:
@@ -50,18 +50,18 @@ class TrainingCell:
     @property
     def own(self) -> str:
         """The file name of the run."""
-        return self.member.path.name
+        return self.run.path.name
 
     def file(self, out: Path) -> Path:
-        return self.member.path
+        return self.run.path
 
     def stored(self, out: Path) -> Result | None:
         """What runs/ has. Raises StoreError for a damaged file."""
-        record = store.find(self.member.path)
+        record = store.find(self.run.path)
         return record and _found(record)
 
     def work(self) -> Result:
-        m = self.member
+        m = self.run
         try:
             fit(m.model, m.task, m.training, (m.seed,), progress=False)
         except Diverged:

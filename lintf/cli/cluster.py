@@ -24,7 +24,7 @@ from distributed import CancelledError, Client, Future, KilledWorker, LocalClust
 from distributed.core import rpc
 from distributed.security import Security
 
-from lintf.checks import WrongInput, one_line
+from lintf.checks import UsageError, one_line
 from lintf.cli.cells import Cell, Result
 from lintf.training import store
 from lintf.training.versions import differences, versions
@@ -50,14 +50,14 @@ class Place:
 
 @contextmanager
 def mark() -> Iterator[Place]:
-    """A file in the caller's runs/ for as long as cells are run. Raises WrongInput where there can be none."""
+    """A file in the caller's runs/ for as long as cells are run. Raises UsageError where there can be none."""
     folder = Path(os.path.realpath(store.folder()))
     marker = folder / ".partial" / f"sweep-{uuid.uuid4().hex}"
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
     except OSError as error:
-        raise WrongInput(f"no runs can be kept in {folder} ({one_line(error)})") from error
+        raise UsageError(f"no runs can be kept in {folder} ({one_line(error)})") from error
     try:
         yield Place(str(folder), marker.name)
     finally:
@@ -68,7 +68,7 @@ def mark() -> Iterator[Place]:
 @contextmanager
 def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
     """A client of the scheduler at this address, or of so many workers of one thread each on this machine. Raises
-    WrongInput for a scheduler that cannot be reached, and for workers with other versions or with several threads."""
+    UsageError for a scheduler that cannot be reached, and for workers with other versions or with several threads."""
     for name in ("distributed", "distributed.client", "distributed.gc"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # each cell says what became of it
     if scheduler is not None:
@@ -86,7 +86,7 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
             first = error
             while first.__cause__:
                 first = first.__cause__
-            raise WrongInput(f"no workers can be started on this machine ({one_line(first)})") from error
+            raise UsageError(f"no workers can be started on this machine ({one_line(first)})") from error
         yield client
 
 
@@ -99,11 +99,11 @@ def _client(scheduler: str) -> Client:
                 raise ValueError(f"a Dask {kind.lower()} answers")
             return Client(scheduler, timeout=PATIENCE)
         except TimeoutError as error:
-            raise WrongInput(
+            raise UsageError(
                 f"--scheduler {scheduler}: no Dask scheduler can be reached there ({PATIENCE:g} s without an answer)"
             ) from error
         except Exception as error:  # no address, or something else than Dask that answers
-            raise WrongInput(
+            raise UsageError(
                 f"--scheduler {scheduler}: no Dask scheduler can be reached there ({one_line(error)})"
             ) from error
 
@@ -120,10 +120,10 @@ def check_workers(client: Client) -> None:
     try:
         objections = client.run(objection, versions())
     except Exception as error:  # whatever a worker without this module answers
-        raise WrongInput(f"the workers cannot import this lintf ({one_line(error)})") from error
+        raise UsageError(f"the workers cannot import this lintf ({one_line(error)})") from error
     for address, said in objections.items():
         if said:
-            raise WrongInput(f"worker {address}: {said}")
+            raise UsageError(f"worker {address}: {said}")
 
 
 def objection(caller: dict[str, str], dask_worker: Worker) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from lintf.checks import WrongInput
+from lintf.checks import UsageError
 from lintf.cli.values import OPENING, literal, read_pair, read_value
 
 MOST = 100_000  # cells
@@ -19,32 +19,32 @@ RANGES = "a range is FIRST:LAST, FIRST:LAST:STEP or FIRST:LAST:xFACTOR, from FIR
 def axes(texts: Sequence[str]) -> dict[str, list[object]]:
     """The values of each parameter, in the order of the texts "name=values". Values are separated by commas, and each
     is a Python literal, a word, or a range with both ends: 1:4 is 1,2,3,4; 0:1:0.25 goes by steps, 5:80:x2 by factors.
-    A list in brackets is one value. Raises WrongInput for what is malformed, empty, or there twice."""
+    A list in brackets is one value. Raises UsageError for what is malformed, empty, or there twice."""
     found: dict[str, list[object]] = {}
     for text in texts:
         name, values = read_pair(text)
         if name in found:
-            raise WrongInput(f"-p {text}: {name} is there twice; its values are separated by commas")
+            raise UsageError(f"-p {text}: {name} is there twice; its values are separated by commas")
         found[name] = [value for piece in _pieces(values, text) for value in _values(piece, text)]
         seen: set[str] = set()
         for value in found[name]:
             written = repr(value)
             if written in seen:
-                raise WrongInput(f"-p {text}: {written} is there twice")
+                raise UsageError(f"-p {text}: {written} is there twice")
             seen.add(written)
     if not found:
-        raise WrongInput("the grid is empty: give at least one -p NAME=VALUES")
+        raise UsageError("the grid is empty: give at least one -p NAME=VALUES")
     size(found)
     return found
 
 
 def size(grid: Mapping[str, Sequence[object]]) -> int:
-    """The number of cells. Raises WrongInput for more than MOST."""
+    """The number of cells. Raises UsageError for more than MOST."""
     cells = 1
     for values in grid.values():
         cells *= len(values)
     if cells > MOST:
-        raise WrongInput(f"the grid has {cells} cells; {MOST} are allowed")
+        raise UsageError(f"the grid has {cells} cells; {MOST} are allowed")
     return cells
 
 
@@ -62,7 +62,7 @@ def _pieces(text: str, whole: str) -> list[str]:
             piece += f",{rest.pop(0)}"
         pieces.append(piece.strip())
     if not all(pieces):
-        raise WrongInput(f"-p {whole}: a value is missing")
+        raise UsageError(f"-p {whole}: a value is missing")
     return pieces
 
 
@@ -80,7 +80,7 @@ def _values(piece: str, whole: str) -> list[object]:
     if match:
         return _range(match, whole)
     if re.match(rf"{NUMBER}\s*:", piece):
-        raise WrongInput(f"-p {whole}: cannot read {piece!r}; {RANGES}")
+        raise UsageError(f"-p {whole}: cannot read {piece!r}; {RANGES}")
     return [read_value(piece, f"-p {whole}")]
 
 
@@ -91,14 +91,14 @@ def _range(match: re.Match[str], whole: str) -> list[object]:
     factor = bool(match[3])
     forward = step > 1 if factor else step > 0
     if (factor and not (step > 0 and step != 1 and first > 0)) or not step:
-        raise WrongInput(f"-p {whole}: {match[0]} never ends; {RANGES}")
+        raise UsageError(f"-p {whole}: {match[0]} never ends; {RANGES}")
     values, value = [], first
     while value <= last if forward else value >= last:
         if len(values) == MOST:
-            raise WrongInput(f"-p {whole}: {match[0]} has more than {MOST} values")
+            raise UsageError(f"-p {whole}: {match[0]} has more than {MOST} values")
         values.append(value)
         value = value * step if factor else value + step
     if not values:
-        raise WrongInput(f"-p {whole}: {match[0]} has no values; {RANGES}")
+        raise UsageError(f"-p {whole}: {match[0]} has no values; {RANGES}")
     whole_numbers = all(re.fullmatch(r"[-+]?\d+", text) for text in texts)
     return [int(v) if whole_numbers else float(v) for v in values]

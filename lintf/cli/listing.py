@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
-from lintf.checks import WrongInput, nearest
+from lintf.checks import UsageError, nearest
 from lintf.cli import notebook
 from lintf.training import measured, store
 from lintf.training.store import Record
@@ -61,17 +61,17 @@ def having(part: str) -> list[Path]:
 
 
 def select(part: str) -> list[Path]:
-    """The stored runs with this in their names. Raises WrongInput for none."""
+    """The stored runs with this in their names. Raises UsageError for none."""
     if chosen := having(part):
         return chosen
     paths = list(store.runs())
     if not paths:
-        raise WrongInput(f"no stored run in {store.folder()}")
+        raise UsageError(f"no stored run in {store.folder()}")
     names = [path.name for path in paths]
     words = {word for name in names for word in name.split("-")[:-1]}
     if pages := notebook.matching(part):
-        raise WrongInput(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
-    raise WrongInput(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
+        raise UsageError(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
+    raise UsageError(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
 
 
 def sample(paths: Iterable[Path], day: date) -> list[Path]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from lintf.checks import WrongInput, nearest, one_line
+from lintf.checks import UsageError, nearest, one_line
 from lintf.cli.values import check_plain, check_switches, is_plain, read_pair, read_value
 from lintf.pages.parameters import assigned
 from lintf.training.progress import SILENCE, Screen, every
@@ -34,20 +34,20 @@ def pages() -> list[Path]:
 
 def find(name: str) -> Path:
     """The notebook that is meant by a path, a number (8 or 08), a page's name (08_loss) or a part of it. Raises
-    WrongInput for none and for several."""
+    UsageError for none and for several."""
     path = Path(name)
     if path.suffix in (".ipynb", ".py") and path.with_suffix(".ipynb").is_file():
         return path.with_suffix(".ipynb").resolve()
     known, part = pages(), path.name.removesuffix(".ipynb").removesuffix(".py").lower()
     if not known:
-        raise WrongInput(f"no page {name!r}: {FOLDER} has none; the pages come with a checkout of the project")
+        raise UsageError(f"no page {name!r}: {FOLDER} has none; the pages come with a checkout of the project")
     found = matching(part)
     if not found:
         names = [p.stem for p in known]
         by_word = {word.lower(): stem for stem in reversed(names) for word in (stem, stem[3:], *stem[3:].split("_"))}
-        raise WrongInput(f"no page {name!r}{_page_of(part, by_word)}; the pages are {', '.join(names)}")
+        raise UsageError(f"no page {name!r}{_page_of(part, by_word)}; the pages are {', '.join(names)}")
     if len(found) > 1:
-        raise WrongInput(f"{name!r} could be {', '.join(p.stem for p in found)}")
+        raise UsageError(f"{name!r} could be {', '.join(p.stem for p in found)}")
     return found[0]
 
 
@@ -87,22 +87,22 @@ def _cells(page: Path) -> list[tuple[str, str, list[str]]]:
         cells = _content(page)["cells"]
         return [(c["cell_type"], "".join(c["source"]), c.get("metadata", {}).get("tags", [])) for c in cells]
     except (KeyError, TypeError, AttributeError) as error:
-        raise WrongInput(f"{page}: not a notebook of Jupyter's format 4 ({one_line(error)})") from error
+        raise UsageError(f"{page}: not a notebook of Jupyter's format 4 ({one_line(error)})") from error
 
 
 def _content(page: Path) -> dict:
     try:
         content = json.loads(page.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise WrongInput(f"{page}: cannot be read as a notebook ({one_line(error)})") from error
+        raise UsageError(f"{page}: cannot be read as a notebook ({one_line(error)})") from error
     if not isinstance(content, dict):
-        raise WrongInput(f"{page}: not a notebook, but {content!r:.80}")
+        raise UsageError(f"{page}: not a notebook, but {content!r:.80}")
     return content
 
 
 def read_parameters(pairs: Sequence[str], files: Sequence[str] = ()) -> dict[str, object]:
     """Parameters from YAML files, as papermill reads them, then from texts "key=value"; the last one counts. Raises
-    WrongInput."""
+    UsageError."""
     given: dict[str, object] = {}
     for file in files:
         given |= _read_file(file)
@@ -120,9 +120,9 @@ def _read_file(file: str) -> dict[str, object]:
             warnings.simplefilter("ignore")
             content = read_yaml_file(str(Path(file)))
     except Exception as error:  # of the disk, of YAML, of papermill
-        raise WrongInput(f"-f {file}: cannot be read ({one_line(error)})") from error
+        raise UsageError(f"-f {file}: cannot be read ({one_line(error)})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise WrongInput(f"-f {file}: must hold lines 'name: value', got {str(content)[:80]!r}")
+        raise UsageError(f"-f {file}: must hold lines 'name: value', got {str(content)[:80]!r}")
     for key, value in content.items():
         check_plain(value, f"-f {file}: {key}")
     return content
@@ -147,41 +147,41 @@ def defaults(page: Path) -> dict[str, object]:
 
 def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
     """Refuse, before a kernel starts, parameters that the page does not have, and a file for the result that is
-    something else. Raises WrongInput."""
+    something else. Raises UsageError."""
     check_names(page.stem, given, assigned(parameters_source(page)))
     check_switches(given, defaults(page))
     check_language(page)
     if out.suffix != ".ipynb":
-        raise WrongInput(f"-o must end in .ipynb, got {str(out)!r}")
+        raise UsageError(f"-o must end in .ipynb, got {str(out)!r}")
     if not out.absolute().parent.is_dir():
-        raise WrongInput(f"-o {out}: there is no folder {out.absolute().parent}")
+        raise UsageError(f"-o {out}: there is no folder {out.absolute().parent}")
     if out.exists() and not _is_output(out):
-        raise WrongInput(f"{out} is there and is not the result of an earlier run: name another file with -o")
+        raise UsageError(f"{out} is there and is not the result of an earlier run: name another file with -o")
 
 
 def check_language(page: Path) -> None:
-    """Raises WrongInput for a notebook that says it is not in Python."""
+    """Raises UsageError for a notebook that says it is not in Python."""
     head = _content(page).get("metadata") or {}
     for key, name in (("kernelspec", "language"), ("language_info", "name")):
         language = (head.get(key) or {}).get(name, "python")
         if not str(language).lower().startswith(("python", "ipython")):
-            raise WrongInput(f"{page.name} is in the language {language}; only Python can be run")
+            raise UsageError(f"{page.name} is in the language {language}; only Python can be run")
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises WrongInput for a parameter that its owner does not have."""
+    """Raises UsageError for a parameter that its owner does not have."""
     known = list(known)
     for name in given:
         if name not in known:
             has = f"{owner} has {', '.join(known) or 'no parameters'}"
-            raise WrongInput(f"unknown parameter {name!r}{nearest(name, known)}; {has}")
+            raise UsageError(f"unknown parameter {name!r}{nearest(name, known)}; {has}")
 
 
 def _is_output(path: Path) -> bool:
     """Whether papermill has written this notebook."""
     try:
         return Path(os.path.realpath(path)) not in pages() and "papermill" in _content(path)["metadata"]
-    except (WrongInput, KeyError, TypeError, OSError):
+    except (UsageError, KeyError, TypeError, OSError):
         return False
 
 

@@ -14,14 +14,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
-from lintf.checks import WrongInput, one_line
+from lintf.checks import UsageError, one_line
 from lintf.cli import grid, listing, notebook
 from lintf.cli.cells import Cell, PageCell, Result, TrainingCell, claims, replace_text
 from lintf.cli.values import check_switches
 from lintf.pages import parameters
 from lintf.training import store
-from lintf.training.run import Member
-from lintf.training.several import Plan
+from lintf.training.run import Run
+from lintf.training.several import Experiment
 
 SEEDS = "seeds"
 Axes = Mapping[str, Sequence[object]]
@@ -35,7 +35,7 @@ def cells(name: str, axes: Axes) -> list[Cell]:
     - a stored run, named by a part of its file name: its configuration, in which fields are replaced.
 
     For the last two `seeds` are the seeds of the trainings, one to a cell. Everything is checked here, before any work
-    starts. Raises WrongInput.
+    starts. Raises UsageError.
     """
     if ":" in name:
         return list(_function_cells(name, axes))
@@ -71,9 +71,9 @@ def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
             check_switches(given, defaults)
             parameters.check_values(defaults | chosen, checked, relations)
         except ValueError as error:
-            raise WrongInput(f"{label(given)}: {error}") from error
+            raise UsageError(f"{label(given)}: {error}") from error
         except Exception as error:  # of a relation that cannot be asked of such a value
-            raise WrongInput(f"{label(given)}: {one_line(error)}") from error
+            raise UsageError(f"{label(given)}: {one_line(error)}") from error
         yield PageCell(chosen, page.stem, page.read_text(encoding="utf-8"))
 
 
@@ -94,19 +94,19 @@ def _function_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
         if not open_ended:
             notebook.check_names(name, axes, [*parameters, SEEDS])
         if missing := [n for n, default in parameters.items() if default is inspect.Parameter.empty and n not in axes]:
-            raise WrongInput(f"{name} needs {', '.join(missing)}: give -p {missing[0]}=VALUES")
+            raise UsageError(f"{name} needs {', '.join(missing)}: give -p {missing[0]}=VALUES")
         for given in grid.cells(axes):
             check_switches(given, parameters)
             arguments = {n: value for n, value in given.items() if n != SEEDS}
             yield _training(given, lambda arguments=arguments: function(**arguments), given.get(SEEDS, 0))
 
 
-def _parameters(name: str, function: Callable[..., Plan]) -> tuple[dict[str, object], bool]:
+def _parameters(name: str, function: Callable[..., Experiment]) -> tuple[dict[str, object], bool]:
     """The parameters of a function with their defaults, and whether it takes any others."""
     try:
         known = inspect.signature(function).parameters
     except (ValueError, TypeError) as error:
-        raise WrongInput(f"{name}: its parameters are not known ({one_line(error)})") from error
+        raise UsageError(f"{name}: its parameters are not known ({one_line(error)})") from error
     named = {n: p.default for n, p in known.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     return named, any(p.kind is p.VAR_KEYWORD for p in known.values())
 
@@ -116,36 +116,36 @@ def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
     configs = {store.canonical(c | {"seed": 0}): c for c in (store.load(path).config for path in found)}
     if len(configs) > 1:
         some = ", ".join(path.name for path in found[:3])
-        raise WrongInput(f"{name!r} could be one of {len(configs)} configurations of stored runs ({some}, ...)")
-    member = Member.of(next(iter(configs.values())))
-    parts = (member.model, member.task, member.training)
+        raise UsageError(f"{name!r} could be one of {len(configs)} configurations of stored runs ({some}, ...)")
+    run = Run.of(next(iter(configs.values())))
+    parts = (run.model, run.task, run.training)
     known = [{f.name for f in fields(part)} for part in parts]
     notebook.check_names(found[0].name, axes, [*sorted(set().union(*known)), SEEDS])
     for given in grid.cells(axes):
         changes = [{n: value for n, value in given.items() if n in names} for names in known]
 
-        def plan(changes: list[dict] = changes) -> Plan:
+        def experiment(changes: list[dict] = changes) -> Experiment:
             return tuple(replace(part, **change) for part, change in zip(parts, changes, strict=True))
 
-        yield _training(given, plan, given.get(SEEDS, member.seed))
+        yield _training(given, experiment, given.get(SEEDS, run.seed))
 
 
-def _training(given: dict[str, object], plan: Callable[[], Plan], seed: object) -> TrainingCell:
-    """Raises WrongInput for what `fit` would refuse. The cell has of a training what names it in runs/; fields that
+def _training(given: dict[str, object], experiment: Callable[[], Experiment], seed: object) -> TrainingCell:
+    """Raises UsageError for what `fit` would refuse. The cell has of a training what names it in runs/; fields that
     change nothing, as betas of SGD, need not come along."""
     try:
-        model, task, training = plan()
+        model, task, training = experiment()
         if isinstance(task, type):
             raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task}")
-        member = Member(model, task(seed) if callable(task) else task, training, seed)
-        cell = TrainingCell(given, member.config)
-        same = cell.member.path == member.path
+        run = Run(model, task(seed) if callable(task) else task, training, seed)
+        cell = TrainingCell(given, run.config)
+        same = cell.run.path == run.path
     except ValueError as error:  # what `fit` would refuse
-        raise WrongInput(f"{label(given)}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{label(given)}: {' '.join(str(error).split())}") from error
     except (Exception, SystemExit) as error:  # of the user's function
-        raise WrongInput(f"{label(given)}: {one_line(error)}") from error
+        raise UsageError(f"{label(given)}: {one_line(error)}") from error
     if not same:
-        raise WrongInput(f"{label(given)}: {member.config} cannot be sent to a worker")
+        raise UsageError(f"{label(given)}: {run.config} cannot be sent to a worker")
     return cell
 
 
@@ -163,14 +163,14 @@ def _neighbours(where: str) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _load(name: str, where: str, attribute: str) -> Callable[..., Plan]:
-    """The function MODULE:FUNCTION or FILE.py:FUNCTION. Raises WrongInput."""
+def _load(name: str, where: str, attribute: str) -> Callable[..., Experiment]:
+    """The function MODULE:FUNCTION or FILE.py:FUNCTION. Raises UsageError."""
     try:
         function = getattr(_load_file(where) if where.endswith(".py") else importlib.import_module(where), attribute)
     except (Exception, SystemExit) as error:  # it is the user's file
-        raise WrongInput(f"{name}: no such function ({one_line(error)})") from error
+        raise UsageError(f"{name}: no such function ({one_line(error)})") from error
     if not callable(function):
-        raise WrongInput(f"{name} must be a function that returns (model, task, training), got {function!r:.80}")
+        raise UsageError(f"{name} must be a function that returns (model, task, training), got {function!r:.80}")
     return function
 
 

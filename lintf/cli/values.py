@@ -6,7 +6,7 @@ import ast
 import warnings
 from collections.abc import Mapping
 
-from lintf.checks import WrongInput
+from lintf.checks import UsageError
 
 OPENING = tuple("[({'\"")  # with which a word does not begin
 PLAIN = (type(None), bool, int, float, str)
@@ -14,24 +14,24 @@ DEEPEST = 20  # brackets in each other: a list in a file of YAML may contain its
 
 
 def read_pair(pair: str) -> tuple[str, str]:
-    """A name and a text from "name=text". Raises WrongInput."""
+    """A name and a text from "name=text". Raises UsageError."""
     key, equals, value = pair.partition("=")
     if not equals or not key.strip().isidentifier():
-        raise WrongInput(f"-p must be key=value, got {pair!r}")
+        raise UsageError(f"-p must be key=value, got {pair!r}")
     return key.strip(), value
 
 
 def read_value(text: str, where: str) -> object:
     """A Python literal; what is none is a word, such as adam or cuda:0, unless it begins like a list, a dictionary or a
-    text in quotes. Raises WrongInput, which says where the text is from."""
+    text in quotes. Raises UsageError, which says where the text is from."""
     text = text.strip()
     if not text:
-        raise WrongInput(f"{where}: a value is missing")
+        raise UsageError(f"{where}: a value is missing")
     try:
         value = literal(text)
     except ValueError:
         if text[0] in OPENING:
-            raise WrongInput(f"{where}: not a Python value; words in brackets need quotes: ['adam', 'sgd']") from None
+            raise UsageError(f"{where}: not a Python value; words in brackets need quotes: ['adam', 'sgd']") from None
         return text
     check_plain(value, where)
     return value
@@ -48,10 +48,10 @@ def literal(text: str) -> object:
 
 
 def check_plain(value: object, where: str) -> None:
-    """Raises WrongInput for what a notebook cannot be given: papermill would turn it into a text."""
+    """Raises UsageError for what a notebook cannot be given: papermill would turn it into a text."""
     if not is_plain(value):
         kinds = "None, True, False, numbers, texts, lists, and dictionaries whose keys are texts"
-        raise WrongInput(f"{where}: a value must be made of {kinds}, got {value!r:.80}")
+        raise UsageError(f"{where}: a value must be made of {kinds}, got {value!r:.80}")
 
 
 def is_plain(value: object, depth: int = 0) -> bool:
@@ -65,10 +65,10 @@ def is_plain(value: object, depth: int = 0) -> bool:
 
 def check_switches(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:
     """Refuse true, no or null where the default is True, False or None: in Python these are words, and a word counts as
-    true. Raises WrongInput."""
+    true. Raises UsageError."""
     for name, value in given.items():
         default = defaults.get(name, "")
         if isinstance(default, bool) and isinstance(value, str):
-            raise WrongInput(f"{name} must be True or False, got {value!r}")
+            raise UsageError(f"{name} must be True or False, got {value!r}")
         if default is None and isinstance(value, str) and value.lower() in ("null", "none", "nil", "~"):
-            raise WrongInput(f"{name} is the word {value!r}; nothing is None in Python")
+            raise UsageError(f"{name} is the word {value!r}; nothing is None in Python")

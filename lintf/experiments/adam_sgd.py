@@ -15,10 +15,10 @@ from lintf.models.base import Model
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.base import Task
 from lintf.tasks.linear import LinearRegression
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
 from lintf.training.history import History
-from lintf.training.several import Plan, fit_all
+from lintf.training.several import Experiment, fit_many
 
 ALGS = ("sgd", "adam")
 NAMES = {"sgd": "SGD with momentum", "adam": "Adam"}
@@ -37,11 +37,11 @@ class Setting:
     def task(self, d: int = 5) -> LinearRegression:
         return LinearRegression(N=self.N, d=d, mode=self.mode)
 
-    def recipe(self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 250) -> Training:
+    def config(self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 250) -> TrainConfig:
         """Momentum 0.9, betas (0.9, 0.9); the paper's learning rate unless another is given."""
         check_choice("alg", alg, ALGS)
         lr = self.lr[alg] if lr is None else lr
-        return Training(lr=lr, max_iters=max_iters, B=B, alg=alg, clip=self.clip, record_every=record_every)
+        return TrainConfig(lr=lr, max_iters=max_iters, B=B, alg=alg, clip=self.clip, record_every=record_every)
 
 
 SETTINGS = {
@@ -65,7 +65,7 @@ def chosen(names: Iterable[str]) -> dict[str, Setting]:
 def condition_numbers(
     model: Model,
     task: Task,
-    training: Training,
+    training: TrainConfig,
     seeds: Sequence[int],
     steps: Sequence[int],
     prompts: int,
@@ -82,7 +82,7 @@ def condition_numbers(
 
 
 def smoothness(
-    model: Model, task: Task, training: Training, seed: int, prompts: int, prompt_seed: int
+    model: Model, task: Task, training: TrainConfig, seed: int, prompts: int, prompt_seed: int
 ) -> dict[str, Tensor]:
     """smoothness and norm: `directional_smoothness` along a training that records every step, (steps,) each."""
     run = fit(model, task, training, [seed], stored=False, progress=False)
@@ -97,10 +97,12 @@ def lengths_of_noise(model: Model, task: Task, B: int, batches: int, seed: int, 
     return {"lengths": gradient_noise(model, model.init(g), task, B, batches, g, reference).norm(dim=1)}
 
 
-def plans(names: Iterable[str], model: LinearTransformer, max_iters: int, B: int) -> dict[tuple[str, str], Plan]:
+def experiments(
+    names: Iterable[str], model: LinearTransformer, max_iters: int, B: int
+) -> dict[tuple[str, str], Experiment]:
     """(name, algorithm) -> its training, with the paper's learning rate."""
     return {
-        (name, alg): (model, setting.task(model.d), setting.recipe(alg, max_iters, B))
+        (name, alg): Experiment(model, setting.task(model.d), setting.config(alg, max_iters, B))
         for name, setting in chosen(names).items()
         for alg in ALGS
     }
@@ -110,5 +112,5 @@ def trained(
     names: Iterable[str], model: LinearTransformer, max_iters: int, B: int, seeds: Sequence[int], device: str = "auto"
 ) -> dict[str, dict[str, History]]:
     """name -> algorithm -> its trainings. One line says how many were loaded; what has to be trained shows progress."""
-    runs = fit_all(plans(names, model, max_iters, B), seeds, device)
+    runs = fit_many(experiments(names, model, max_iters, B), seeds, device)
     return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in runs}

@@ -15,11 +15,11 @@ from lintf.checks import check_int, check_real
 from lintf.models.looped import Looped
 from lintf.tasks.batches import Prompts
 from lintf.tasks.linear import LinearRegression
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
 from lintf.training.history import History
 from lintf.training.measured import Measure, measured
-from lintf.training.several import Plan
+from lintf.training.several import Experiment
 
 TEST_SEED = 99  # of the prompts on which trainings are compared; none has it
 CHUNK = 100  # prompts that go through a model at once: their states stay in the processor's cache
@@ -38,20 +38,20 @@ class Scale:
     lr: float
     lr_end: float
 
-    def plan(self, loops: int, T: int, **fields: object) -> Plan:
+    def experiment(self, loops: int, supervised_loops: int, **fields: object) -> Experiment:
         """The training of a `Looped` with these fields, with the paper's curriculum in proportion: of N a quarter at
-        first, and all of it after three quarters of the steps; T loops at first, and all of them after the first
-        fifth or before. A warm-up in the first twentieth of the steps, then half a cosine from lr to lr_end."""
+        first, and all of it after three quarters of the steps; supervised_loops at first, and all of them after the
+        first fifth or before. A warm-up in the first twentieth of the steps, then half a cosine from lr to lr_end."""
         N, steps = check_int("N", self.N, 1), check_int("max_iters", self.max_iters, 1)
         size = {"width": self.width, "n_head": self.n_head, "positions": 2 * N + 1}
-        model = Looped(d=self.d, loops=loops, T=T, **size, **fields)
+        model = Looped(d=self.d, loops=loops, supervised_loops=supervised_loops, **size, **fields)
         curriculum = [("N", max(1, N // 4), max(1, N // 20), max(1, steps // 20))]
-        if model.grows:
-            curriculum.append(("loops", T, max(1, loops // 15), max(1, steps // 40)))
+        if model.curriculum_fields:
+            curriculum.append(("loops", supervised_loops, max(1, loops // 15), max(1, steps // 40)))
         schedule = {"warmup": steps // 20, "lr_end": self.lr_end, "decay_steps": max(steps // 20 + 1, steps)}
         options = {"betas": (0.9, 0.999), "clip": 1.0, "record_every": max(1, steps // 50)}
-        recipe = Training(self.lr, steps, self.B, curriculum=tuple(curriculum), **schedule, **options)
-        return model, LinearRegression(N, self.d), recipe
+        config = TrainConfig(self.lr, steps, self.B, curriculum=tuple(curriculum), **schedule, **options)
+        return Experiment(model, LinearRegression(N, self.d), config)
 
 
 def tokens_of(share: float, N: int) -> int:
@@ -73,7 +73,7 @@ def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None
     parts = []
     for chunk in chunks(prompts):
         with torch.no_grad():
-            gaps = model.path(run.final, chunk, loops) - chunk.labels
+            gaps = model.trajectory(run.final_params, chunk, loops) - chunk.labels
         parts.append(gaps.square() / model.d)
     return torch.cat(parts, 2)
 
@@ -84,24 +84,26 @@ def common_prompts(task: LinearRegression, prompts: int, first: int | None = Non
     return Prompts(drawn.Z[:first], drawn.y[:first])
 
 
-def kept_errors(plan: Plan, seeds: Sequence[int], prompts: int, first: int | None = None, **fields: object) -> Tensor:
-    """prediction_errors (seeds, first, N+1) of a plan's models, with changed fields where some are given, on
+def kept_errors(
+    experiment: Experiment, seeds: Sequence[int], prompts: int, first: int | None = None, **fields: object
+) -> Tensor:
+    """prediction_errors (seeds, first, N+1) of an experiment's models, with changed fields where some are given, on
     `common_prompts`. Computed once."""
-    return _once(measure_errors, plan, seeds=list(seeds), prompts=prompts, first=first, fields=fields)
+    return _once(measure_errors, experiment, seeds=list(seeds), prompts=prompts, first=first, fields=fields)
 
 
-def answers(plan: Plan, seed: int, prompts: int, first: int, loops: int) -> Tensor:
-    """(loops, first): the query's answer after each loop, of one model of a plan. Computed once."""
-    return _once(measure_answers, plan, seed=seed, prompts=prompts, first=first, loops=loops)
+def answers(experiment: Experiment, seed: int, prompts: int, first: int, loops: int) -> Tensor:
+    """(loops, first): the query's answer after each loop, of one model of an experiment. Computed once."""
+    return _once(measure_answers, experiment, seed=seed, prompts=prompts, first=first, loops=loops)
 
 
-def rises(plan: Plan, seed: int, prompts: int, first: int) -> Tensor:
-    """`influence` (first, N) of one model of a plan. Computed once."""
-    return _once(measure_rises, plan, seed=seed, prompts=prompts, first=first)
+def rises(experiment: Experiment, seed: int, prompts: int, first: int) -> Tensor:
+    """`influence` (first, N) of one model of an experiment. Computed once."""
+    return _once(measure_rises, experiment, seed=seed, prompts=prompts, first=first)
 
 
-def _once(measure: Measure, plan: Plan, **arguments: object) -> Tensor:
-    model, task, training = plan
+def _once(measure: Measure, experiment: Experiment, **arguments: object) -> Tensor:
+    model, task, training = experiment
     (found,) = measured(measure, model=model, task=task, training=training, **arguments).values()
     return found
 
@@ -109,7 +111,7 @@ def _once(measure: Measure, plan: Plan, **arguments: object) -> Tensor:
 def measure_errors(
     model: Looped,
     task: LinearRegression,
-    training: Training,
+    training: TrainConfig,
     seeds: Sequence[int],
     prompts: int,
     first: int | None,
@@ -120,17 +122,19 @@ def measure_errors(
 
 
 def measure_answers(
-    model: Looped, task: LinearRegression, training: Training, seed: int, prompts: int, first: int, loops: int
+    model: Looped, task: LinearRegression, training: TrainConfig, seed: int, prompts: int, first: int, loops: int
 ) -> dict[str, Tensor]:
     run = fit(model, task, training, [seed], progress=False)
-    weights = {name: p[0] for name, p in run.final.items()}
+    weights = {name: p[0] for name, p in run.final_params.items()}
     with torch.no_grad():
-        parts = [model.path(weights, chunk, loops)[..., -1] for chunk in chunks(common_prompts(task, prompts, first))]
+        parts = [
+            model.trajectory(weights, chunk, loops)[..., -1] for chunk in chunks(common_prompts(task, prompts, first))
+        ]
     return {"answers": torch.cat(parts, 1)}
 
 
 def measure_rises(
-    model: Looped, task: LinearRegression, training: Training, seed: int, prompts: int, first: int
+    model: Looped, task: LinearRegression, training: TrainConfig, seed: int, prompts: int, first: int
 ) -> dict[str, Tensor]:
     run = fit(model, task, training, [seed], progress=False)
     return {"rises": influence(model, run, common_prompts(task, prompts, first))}
@@ -159,7 +163,7 @@ def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
 
 def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
     """(prompts, N): what a wrong label of each example adds to the query's squared error over d, for the first seed."""
-    params = {name: p[0] for name, p in run.final.items()}
+    params = {name: p[0] for name, p in run.final_params.items()}
     wrong, parts = wrong_labels(prompts, torch.Generator().manual_seed(97)), []
     for chunk, labels in zip(chunks(prompts), wrong.split(CHUNK), strict=True):
         with torch.no_grad():
@@ -169,12 +173,12 @@ def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
     return torch.cat(parts)
 
 
-def step_seconds(plan: Plan, repeats: int = 2) -> float:
-    """The shortest of several measured times for the loss and its gradient on one batch of a plan, on the CPU."""
-    model, law, recipe = plan
+def step_seconds(experiment: Experiment, repeats: int = 2) -> float:
+    """The shortest of several measured times for loss and gradient on one batch of an experiment, on the CPU."""
+    model, task, config = experiment
     g, times = torch.Generator().manual_seed(0), []
     params = {name: p.requires_grad_() for name, p in model.init(g).items()}
-    batch = law.sample(recipe.B, g, "tokens")
+    batch = task.sample(config.B, g, "tokens")
     for _ in range(check_int("repeats", repeats, 1)):
         start = time.perf_counter()
         torch.autograd.grad(model.loss(params, batch), list(params.values()))

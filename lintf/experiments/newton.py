@@ -13,9 +13,9 @@ from lintf.models.base import FittedModel
 from lintf.models.encoder import Encoder
 from lintf.tasks.conditioned import ConditionedRegression
 from lintf.tasks.logistic import LogisticRegression
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.history import History
-from lintf.training.several import Plan, fit_all
+from lintf.training.several import Experiment, fit_many
 
 VARIANTS = {
     "LSA": {"clip": 10.0, "init_std": 2e-4},
@@ -37,47 +37,50 @@ class Scale:
     lr: float
     lr_end: float
 
-    def recipe(self, curriculum: tuple[tuple[str, int, int, int], ...] = ()) -> Training:
+    def config(self, curriculum: tuple[tuple[str, int, int, int], ...] = ()) -> TrainConfig:
         """In the paper's proportions: a warm-up in the first tenth of the steps, then half a cosine from lr to lr_end,
         which it reaches after nine tenths."""
         tenth = self.max_iters // 10
         schedule = {"warmup": tenth, "lr_end": self.lr_end, "decay_steps": max(tenth + 1, 9 * tenth)}
         options = {"betas": (0.9, 0.999), "clip": 10.0, "record_every": max(1, self.max_iters // 100)}
-        return Training(self.lr, self.max_iters, self.B, curriculum=curriculum, **schedule, **options)
+        return TrainConfig(self.lr, self.max_iters, self.B, curriculum=curriculum, **schedule, **options)
 
-    def regression(self, variant: str, kappa: float, n_layer: int) -> Plan:
+    def regression(self, variant: str, kappa: float, n_layer: int) -> Experiment:
         """With the paper's curriculum: every twentieth of the steps the weights get one more entry, from 2 on, and
         the prompts five more examples, from 10 on. Raises ValueError for an unknown variant."""
         check_choice("each of variants", variant, VARIANTS)
         model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **VARIANTS[variant])
         task = ConditionedRegression(self.N, self.d, kappa, w_dims=self.d)
         every = max(1, self.max_iters // 20)
-        return model, task, self.recipe((("w_dims", 2, 1, every), ("N", 10, 5, every)))
+        return Experiment(model, task, self.config((("w_dims", 2, 1, every), ("N", 10, 5, every))))
 
-    def regressions(self, variants: Iterable[str], kappas: Iterable[float], depths: Iterable[int]) -> dict[Key, Plan]:
+    def regressions(
+        self, variants: Iterable[str], kappas: Iterable[float], depths: Iterable[int]
+    ) -> dict[Key, Experiment]:
         """All combinations. Raises ValueError for an empty list."""
         lists = {"variants": variants, "kappas": kappas, "depths": depths}
         variants, kappas, depths = (check_list(name, values) for name, values in lists.items())
         return {key: self.regression(*key) for key in product(variants, kappas, depths)}
 
-    def logistic(self, target: str, kappa: float, n_layer: int, mu: float = 0.01) -> Plan:
+    def logistic(self, target: str, kappa: float, n_layer: int, mu: float = 0.01) -> Experiment:
         """The full transformer, which answers with weights."""
         options = {"attention": "softmax", "norm": True, "mlp": True, "readout": "w", "positions": self.N + 1}
         model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **options)
-        return model, LogisticRegression(self.N, self.d, kappa, mu, target), self.recipe()
+        task = LogisticRegression(self.N, self.d, kappa, mu, target)
+        return Experiment(model, task, self.config())
 
 
 def trained(
-    plans: Mapping[Key, Plan], seeds: Sequence[int], more_seeds: Sequence[int] = (), device: str = "auto"
+    experiments: Mapping[Key, Experiment], seeds: Sequence[int], more_seeds: Sequence[int] = (), device: str = "auto"
 ) -> dict[Key, History]:
-    """The plans' trainings with `seeds`; those with kappa = 1 and at most two layers also with `more_seeds`."""
-    each = {key: [*seeds, *(more_seeds if key[1] == 1 and key[2] <= 2 else ())] for key in plans}
-    return fit_all(plans, each, device)
+    """The experiments' trainings with `seeds`; those with kappa = 1 and at most two layers also with `more_seeds`."""
+    each = {key: [*seeds, *(more_seeds if key[1] == 1 and key[2] <= 2 else ())] for key in experiments}
+    return fit_many(experiments, each, device)
 
 
-def predictor(plan: Plan, run: History, **changes: object) -> FittedModel:
+def predictor(experiment: Experiment, run: History, **changes: object) -> FittedModel:
     """The models of all seeds as one predictor, in float64, with changed fields where some are given."""
-    return FittedModel(replace(plan[0], **changes), {name: p.double() for name, p in run.final.items()})
+    return FittedModel(replace(experiment.model, **changes), {name: p.double() for name, p in run.final_params.items()})
 
 
 def steps_worth(errors: np.ndarray, curve: np.ndarray) -> np.ndarray:

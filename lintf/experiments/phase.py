@@ -19,8 +19,8 @@ from lintf.models.base import Params
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.batches import Gram
 from lintf.tasks.rotated import rotated_task, rotation, whitened
-from lintf.training.config import Training
-from lintf.training.several import Plan
+from lintf.training.config import TrainConfig
+from lintf.training.several import Experiment
 
 CHUNK = 50_000  # entries of all S that are scored at once: what is computed of them stays in the processor's cache
 OPTIMA = Path(__file__).parents[1] / "data" / "optima.json"
@@ -41,18 +41,18 @@ def phase(
     lr: float = 0.03,
     B: int = 2000,
     max_iters: int = 10_000,
-) -> Plan:
+) -> Experiment:
     """A linear transformer on rotated prompts, whose Sigma has the condition number kappa and a rotation of its own for
     every seed. Adam's learning rate falls from lr to 0 along half a cosine; the gradient's norm is held to 1, since the
     loss has heavy tails. Raises ValueError for what cannot be."""
     check_int("N", N, 1)
     task = partial(rotated_task, N=N, scales=scales(kappa, d))
     schedule = {"lr_end": 0.0, "decay_steps": check_int("max_iters", max_iters, 1), "clip": 1.0}
-    recipe = Training(lr, max_iters, B, **schedule, record_every=max_iters, first_steps=5)
-    return LinearTransformer(d=d, n_layer=n_layer), task, recipe
+    config = TrainConfig(lr, max_iters, B, **schedule, record_every=max_iters, first_steps=5)
+    return Experiment(LinearTransformer(d=d, n_layer=n_layer), task, config)
 
 
-def through_lens(params: Params, seed: int, kappa: float) -> Params:
+def whiten_params(params: Params, seed: int, kappa: float) -> Params:
     """The same network as it acts on whitened covariates g, x = U D g: Q' = (U D)^T Q U D and P' = (U D)^-1 P U D, in
     float64. params: (1, L, 1, d, d)."""
     P, Q = (params[name].double() for name in "PQ")

@@ -11,10 +11,10 @@ from torch import Tensor
 from lintf.checks import check_choice
 from lintf.models.recall import VARIANTS, RecallTransformer
 from lintf.tasks.recall import Recall
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import check_seeds, fit
 from lintf.training.history import History
-from lintf.training.several import fit_all, is_stored, say
+from lintf.training.several import Experiment, fit_many, is_stored, say
 
 KAPPA = {"F": 0.0, "FA": 1.0}
 NAMES = (  # of the paper's thirteen models
@@ -32,11 +32,17 @@ def named(name: str, alpha: float = 0.0) -> RecallTransformer:
     return RecallTransformer(kind, attention, KAPPA[kappa], 0.0 if kind == "origin" else alpha)
 
 
-def recipe(lr: float, max_iters: int, B: int, record_every: int, pool: int | None = None) -> Training:
+def config(lr: float, max_iters: int, B: int, record_every: int, train_set_size: int | None = None) -> TrainConfig:
     """Plain SGD, the gradient of every parameter scaled to length 1. In float64, in which the loss is followed as far
     as it falls."""
-    options = {"momentum": 0.0, "normalize": True, "record_every": record_every, "pool": pool, "dtype": "float64"}
-    return Training(lr=lr, max_iters=max_iters, B=B, alg="sgd", **options)
+    options = {
+        "momentum": 0.0,
+        "normalize": True,
+        "record_every": record_every,
+        "train_set_size": train_set_size,
+        "dtype": "float64",
+    }
+    return TrainConfig(lr=lr, max_iters=max_iters, B=B, alg="sgd", **options)
 
 
 def trained(
@@ -51,11 +57,11 @@ def trained(
 ) -> dict[tuple[str, float, float], History]:
     """(name, alpha, lr) -> its trainings on new sentences at each step."""
     stride = max(1, max_iters // 100)
-    plans = {
-        (name, alpha, lr): (named(name, alpha), Recall(alpha=alpha, H=H), recipe(lr, max_iters, B, stride))
+    experiments = {
+        (name, alpha, lr): Experiment(named(name, alpha), Recall(alpha=alpha, H=H), config(lr, max_iters, B, stride))
         for name, alpha, lr in product(names, alphas, lrs)
     }
-    return fit_all(plans, seeds, device)
+    return fit_many(experiments, seeds, device)
 
 
 def trained_on_samples(
@@ -76,20 +82,20 @@ def trained_on_samples(
     seeds, alphas, runs, stored = check_seeds(seeds), list(alphas), {}, []
     shares = {(a, seed): noise_share(Recall(alpha=a, H=H), n, seed) for a in alphas for seed in seeds}
     for name, alpha in product(names, alphas):
-        task, training = Recall(alpha=alpha, H=H), recipe(lr, epochs * (n // B), B, n // B, pool=n)
+        task, training = Recall(alpha=alpha, H=H), config(lr, epochs * (n // B), B, n // B, train_set_size=n)
         parts = []
         for seed in seeds:
-            plan = named(name, shares[alpha, seed]), task, training
-            stored.append(is_stored(plan, [seed]))
-            parts.append(fit(*plan, [seed], device=device, progress=not stored[-1]))
+            experiment = Experiment(named(name, shares[alpha, seed]), task, training)
+            stored.append(is_stored(experiment, [seed]))
+            parts.append(fit(*experiment, [seed], device=device, progress=not stored[-1]))
         runs[name, alpha] = _joined(parts)
     say(stored)
     return runs
 
 
-def above_bayes(run: History, task: Recall, measure: str = "population_loss", last: int = 1) -> Tensor:
+def above_bayes(run: History, task: Recall, metric: str = "population_loss", last: int = 1) -> Tensor:
     """(seeds,): a loss in nats above the Bayes risk, the mean over the last so many records."""
-    return run.measures[measure][:, -last:].mean(1) - task.bayes_risk
+    return run.metrics[metric][:, -last:].mean(1) - task.bayes_risk
 
 
 def excess_in_theory(task: Recall, lam: Tensor) -> Tensor:
@@ -114,6 +120,6 @@ def noise_share(task: Recall, n: int, seed: int) -> float:
 def _joined(parts: Sequence[History]) -> History:
     """Histories of one seed each as one."""
     first = parts[0]
-    measures = {name: torch.cat([h.measures[name] for h in parts]) for name in first.measures}
+    metrics = {name: torch.cat([h.metrics[name] for h in parts]) for name in first.metrics}
     seeds, meta = (tuple(v for h in parts for v in getattr(h, name)) for name in ("seeds", "meta"))
-    return History(seeds, first.steps, torch.cat([h.loss for h in parts]), {}, meta, measures)
+    return History(seeds, first.steps, torch.cat([h.loss for h in parts]), {}, meta, metrics)

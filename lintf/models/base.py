@@ -11,7 +11,7 @@ from torch.func import vmap
 
 from lintf.checks import Checked, check_choice
 from lintf.tasks.base import Task
-from lintf.tasks.batches import FORMS, Batch
+from lintf.tasks.batches import REPRESENTATIONS, Batch
 
 Params = dict[str, Tensor]
 
@@ -20,13 +20,16 @@ class Model(Checked):
     """What `fit` trains: a frozen dataclass, whose fields say all about it. A model of one's own has a field d, the
     dimension of its prompts, and defines `shapes`, `init` and `forward`.
 
-    form: of the prompts it is trained on. keep_weights: whether a run stores the parameters after the last step,
-    beside what `observe` gives. grows: the fields that a curriculum may change, which leave the parameters as they are.
+    representation: of the prompts it is trained on.
+    record_params: whether a run records the parameters at its steps, beside the metrics.
+    save_final_params: whether it saves those after the last step, where it does not record them all.
+    curriculum_fields: the fields that a curriculum may change, which leave the parameters as they are.
     """
 
-    form: ClassVar[str] = "tokens"
-    keep_weights: ClassVar[bool] = True
-    grows: ClassVar[tuple[str, ...]] = ()
+    representation: ClassVar[str] = "tokens"
+    record_params: ClassVar[bool] = False
+    save_final_params: ClassVar[bool] = True
+    curriculum_fields: ClassVar[tuple[str, ...]] = ()
     d: int
 
     @property
@@ -62,17 +65,21 @@ class Model(Checked):
         """Mean squared error over the prompts, one number per ensemble member (...)."""
         return (self.predict(params, prompts) - prompts.y).square().mean(-1)
 
-    def observe(self, params: Params, task: Task) -> Params:
-        """What a run records at its steps, each with the parameters' leading axes: nothing, unless a model says so."""
+    def metrics(self, params: Params, task: Task) -> Params:
+        """What else a run records at its steps, each with the parameters' leading axes: nothing, unless a model says
+        so."""
         return {}
 
     def check_fit(self, task: Task) -> None:
         """Raises ValueError for a task that this model cannot be trained on."""
         if self.d != task.d:
             raise ValueError(f"model with d = {self.d} and task with d = {task.d} do not fit")
-        if self.form not in task.forms:
-            said = f"{type(self).__name__} and {type(task).__name__} do not fit: it trains on the form {self.form!r}"
-            raise ValueError(f"{said}, these prompts have {' and '.join(map(repr, task.forms))}")
+        if self.representation not in task.representations:
+            said = f"{type(self).__name__} and {type(task).__name__} do not fit: it trains on {self.representation!r}"
+            raise ValueError(f"{said}, these prompts have {' and '.join(map(repr, task.representations))}")
+
+    def check_differentiable(self) -> None:
+        """Raises ValueError where the loss stops its own gradient somewhere, so that this is no function's slope."""
 
     def check_params(self, params: Params) -> torch.Size:
         """Their leading axes. Raises ValueError for other names or shapes than this model's."""
@@ -86,7 +93,7 @@ class Model(Checked):
 
     def check(self, params: Params, prompts: Batch) -> torch.Size:
         """The parameters' leading axes. Raises ValueError where they or the prompts do not fit this model."""
-        kind = FORMS[check_choice("form", self.form, FORMS)]
+        kind = REPRESENTATIONS[check_choice("representation", self.representation, REPRESENTATIONS)]
         if not isinstance(prompts, kind):
             raise ValueError(f"{type(self).__name__} needs {kind.__name__}, got {type(prompts).__name__}")
         if getattr(prompts, "d", self.d) != self.d:  # sentences have none: they are the numbers of their tokens

@@ -17,7 +17,7 @@ from lintf.tasks.batches import Labelled, Prompts
 
 ATTENTION = ("linear", "softmax")
 READOUTS = ("y", "w")
-TESTS = 1000  # prompts on which `observe` measures
+TESTS = 1000  # prompts on which `metrics` measures
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Encoder(Model):
         return f"encoder-{self.attention}{parts}-w{self.width}-L{self.n_layer}"
 
     @property
-    def form(self) -> str:
+    def representation(self) -> str:
         return {"y": "tokens", "w": "labels"}[self.readout]
 
     @property
@@ -242,10 +242,12 @@ class Encoder(Model):
             return super().loss(params, prompts)
         return (self.predict(params, prompts) - prompts.w).square().mean((-2, -1))
 
-    def observe(self, params: Params, task: Task) -> Params:
+    def metrics(self, params: Params, task: Task) -> Params:
         """What a run records: the mean squared error on 1000 prompts of the task."""
         with torch.no_grad():
-            tests = fixed_prompts(task, 10, TESTS // 10, self.form, params["in"].dtype).to(params["in"].device)
+            tests = fixed_prompts(task, 10, TESTS // 10, self.representation, params["in"].dtype).to(
+                params["in"].device
+            )
             return {"test_loss": self.loss(params, tests)}
 
     def check(self, params: Params, prompts: Prompts | Labelled) -> torch.Size:

@@ -23,7 +23,6 @@ from lintf.checks import flag, one_of, real, whole
 from lintf.models import gram
 from lintf.models.base import Model, Params
 from lintf.tasks.batches import Gram, Prompts
-from lintf.tasks.linear import LinearRegression
 
 ATTENTION = ("linear", "relu", "softmax")
 
@@ -40,7 +39,8 @@ class LinearTransformer(Model):
     them over: it loops more often, or less.
     """
 
-    keep_weights: ClassVar[bool] = False  # `observe` records them all
+    record_params: ClassVar[bool] = True
+    save_final_params: ClassVar[bool] = False
 
     d: int = whole(5)
     n_layer: int = whole(3)
@@ -62,18 +62,14 @@ class LinearTransformer(Model):
         return {"P": shape, "Q": shape} if self.free_P else {"Q": shape}
 
     @property
-    def form(self) -> str:
-        """The form of prompts it is trained on: statistics where they suffice."""
+    def representation(self) -> str:
+        """The prompts it is trained on: statistics where they suffice."""
         return "gram" if self.attention == "linear" else "tokens"
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         shape = self.shapes["Q"]
         P, Q = self.init_std * torch.randn((2, *shape), generator=generator, dtype=dtype, device="cpu")
         return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
-
-    def observe(self, params: Params, task: LinearRegression) -> Params:
-        """What a run records: the parameters."""
-        return params
 
     def layers(self, params: Params) -> tuple[Tensor, Tensor]:
         """P and Q of all layers, (..., L, H, d, d) each, also where these share them or P is 0."""

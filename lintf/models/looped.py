@@ -12,16 +12,16 @@ from torch.nn import functional
 from lintf.checks import check_int, flag, one_of, whole
 from lintf.models.base import Model, Params
 from lintf.models.layers import Pair, affine, each_member, normal
-from lintf.models.looped_cells import Layer, State, blocks, lstm
+from lintf.models.looped_cells import Cache, Layer, blocks, lstm
 from lintf.tasks.base import Task, fixed_prompts
 from lintf.tasks.batches import Prompts
 
 CELLS = ("block", "lstm")
 INJECT = ("add", "multiply")
-TESTS = 256  # prompts on which `observe` measures
+TESTS = 256  # prompts on which `metrics` measures
 INIT_STD = 0.02  # GPT-2's
 OUTER = ("in", "positions", "last_norm", "out")  # parameters outside of the blocks
-Known = list[State | None] | None  # of each loop
+Known = list[Cache | None] | None  # of each loop
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class Looped(Model):
         h <- h + down(gelu(up(norm(h))))             4 * width units
 
     and ends in a LayerNorm. The loss is the mean squared error over prompts, over all N + 1 predictions and over the
-    last T loops; no gradient goes through the loops before these. loops = T = 1 is an ordinary decoder.
+    last supervised_loops (the paper's T); no gradient goes through the loops before these. One loop is an ordinary
+    decoder.
 
     inject: "multiply" takes f(z e) and z_0 = 1 instead, because from 0 the prompt would never come in. The first loop
     is f(e) in both cases, and where the mask is 0, z is replaced by z_0. cell: "lstm" has n_layer layers of an LSTM
-    over the tokens in place of the blocks, within the same f. untied: every loop has blocks of its own. Only the last T
-    loops would learn them, so T must be loops, and such a model cannot loop on beyond. positions: for how many tokens
-    there are learned ones.
+    over the tokens in place of the blocks, within the same f. untied: every loop has blocks of its own. Only the
+    supervised loops would learn them, so all must be, and such a model cannot loop on beyond. positions: for how many
+    tokens there are learned ones.
 
     Parameters start as in GPT-2: weights and positions from N(0, 0.02^2), those of proj and down divided by
     sqrt(2 n_layer), biases 0; W_in, W_out, the LSTM and their biases as in torch. Biases are the last columns. Leading
@@ -58,7 +59,7 @@ class Looped(Model):
     width: int = whole(64)
     n_head: int = whole(4)
     loops: int = whole(20)
-    T: int = whole(10)
+    supervised_loops: int = whole(10)
     n_last_tokens: int = whole(-1, low=-1)
     positions: int = whole(101)
     inject: str = one_of("add", INJECT)
@@ -67,9 +68,11 @@ class Looped(Model):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_int("T", self.T, 1, self.loops)
-        if self.untied and self.loops > self.T:
-            raise ValueError(f"T must be loops = {self.loops} for an untied model, got {self.T}")
+        check_int("supervised_loops", self.supervised_loops, 1, self.loops)
+        if self.untied and self.loops > self.supervised_loops:
+            raise ValueError(
+                f"supervised_loops must be loops = {self.loops} for an untied model, got {self.supervised_loops}"
+            )
         if self.cell == "block" and self.width % self.n_head:
             raise ValueError(f"width must be a multiple of n_head = {self.n_head}, got {self.width}")
 
@@ -82,7 +85,7 @@ class Looped(Model):
         return {"n_head"} if self.cell == "lstm" else set()
 
     @property
-    def grows(self) -> tuple[str, ...]:
+    def curriculum_fields(self) -> tuple[str, ...]:
         """The fields that a curriculum may change: those that leave the parameters as they are."""
         return () if self.untied else ("loops",)
 
@@ -103,6 +106,11 @@ class Looped(Model):
         self._check_positions(2 * task.N + 1)
         self._check_mask(2 * task.N + 1)
 
+    def check_differentiable(self) -> None:
+        if self.loops > self.supervised_loops:
+            said = f"supervised_loops must be loops = {self.loops} for second derivatives"
+            raise ValueError(f"{said}, got {self.supervised_loops}: the gradient stops there")
+
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         params = {}
         for name, shape in self.shapes.items():
@@ -121,18 +129,18 @@ class Looped(Model):
     def predict(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
         """(..., B, N+1): the predictions after so many loops, the model's own number for None; the last is the query's.
         Prompts have the leading axes of the parameters, or none."""
-        return self.path(params, prompts, loops)[..., -1, :, :]
+        return self.trajectory(params, prompts, loops)[..., -1, :, :]
 
-    def path(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
+    def trajectory(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
         """(..., loops, B, N+1): the predictions after 1, 2, ..., loops loops, also more of them than in training."""
-        loops = self._check_path(params, prompts, loops)
+        loops = self._check_loops(params, prompts, loops)
         return self._outputs(params, prompts, loops, loops)
 
     def changed(self, params: Params, prompts: Prompts, labels: Tensor) -> Tensor:
         """(B, N+1): the query's prediction with labels[:, i] in place of the label of example i alone, for labels
         (B, N); last with none replaced. Parameters and prompts have no leading axes. What comes before a label does not
         see it, and goes through the loops only once."""
-        self._check_path(params, prompts, None)
+        self._check_loops(params, prompts, None)
         Z, known, found = prompts.Z, [None] * self.loops, []
         given = self._loop(params, Z, self.loops, 1, 0, 1, known)
         for i in range(prompts.N):
@@ -144,7 +152,7 @@ class Looped(Model):
 
     def states(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
         """(loops, B, 2 N + 1, width): z_1, z_2, ... of all tokens, for parameters and prompts without leading axes."""
-        loops = self._check_path(params, prompts, loops)
+        loops = self._check_loops(params, prompts, loops)
         if params["in"].dim() > 2 or prompts.Z.dim() > 3:
             raise ValueError("params and prompts must have no leading axes for the states")
         e, positions = self._embed(params, prompts.Z)
@@ -160,17 +168,17 @@ class Looped(Model):
         return torch.stack(found)
 
     def loss(self, params: Params, prompts: Prompts) -> Tensor:
-        """Mean squared error over prompts, positions and the last T loops, one number per ensemble member. Of prompts
-        with fewer than n_last_tokens tokens, with which a curriculum may begin, all of z is passed on."""
+        """Mean squared error over prompts, positions and the supervised loops, one number per ensemble member. Of
+        prompts with fewer than n_last_tokens tokens, with which a curriculum may begin, all of z is passed on."""
         self.check(params, prompts)
-        out = self._outputs(params, prompts, self.loops, self.T)
+        out = self._outputs(params, prompts, self.loops, self.supervised_loops)
         return (out - prompts.labels.unsqueeze(-3)).square().mean((-3, -2, -1))
 
-    def observe(self, params: Params, task: Task) -> Params:
+    def metrics(self, params: Params, task: Task) -> Params:
         """What a run records of the last loop, on 256 prompts of the task: the mean squared error over all positions
         (test_loss), and of the query's prediction from all N examples (test_query)."""
         with torch.no_grad():
-            tests = fixed_prompts(task, 8, TESTS // 8, self.form, params["in"].dtype).to(params["in"].device)
+            tests = fixed_prompts(task, 8, TESTS // 8, self.representation, params["in"].dtype).to(params["in"].device)
             errors = (self.predict(params, tests) - tests.labels).square()
             return {"test_loss": errors.mean((-2, -1)), "test_query": errors[..., -1].mean(-1)}
 
@@ -235,8 +243,8 @@ class Looped(Model):
         return [layers[i : i + self.n_layer] for i in range(0, len(layers), self.n_layer)]
 
     def _f(
-        self, h: Tensor, layers: list[Layer], norm: Tensor, past: State | None = None, rows: slice = slice(None)
-    ) -> tuple[Tensor, State]:
+        self, h: Tensor, layers: list[Layer], norm: Tensor, past: Cache | None = None, rows: slice = slice(None)
+    ) -> tuple[Tensor, Cache]:
         """z at some rows of the tokens h (B, m, D), and the state after them. past: the state after the tokens before
         these."""
         if self.cell == "block":
@@ -251,7 +259,7 @@ class Looped(Model):
         self._check_positions(2 * prompts.N + 1)
         return lead
 
-    def _check_path(self, params: Params, prompts: Prompts, loops: int | None) -> int:
+    def _check_loops(self, params: Params, prompts: Prompts, loops: int | None) -> int:
         """How many loops, once all fits together."""
         self.check(params, prompts)
         self._check_mask(2 * prompts.N + 1)

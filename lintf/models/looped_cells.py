@@ -9,10 +9,10 @@ from torch.nn import functional
 from lintf.models.layers import Pair, normal
 
 Layer = dict[str, Pair | list[Pair]]  # weight and bias, and scale and shift of two norms
-State = list[Pair]  # what later tokens need of earlier ones
+Cache = list[Pair]  # what later tokens need of earlier ones
 
 
-def blocks(h: Tensor, layers: list[Layer], n_head: int, past: State | None, rows: slice) -> tuple[Tensor, State]:
+def blocks(h: Tensor, layers: list[Layer], n_head: int, past: Cache | None, rows: slice) -> tuple[Tensor, Cache]:
     """The tokens h (B, m, D) after these layers, at some of their rows, and the state after them: the keys and values
     of each layer, (B, n_head, tokens, D / n_head) each. past: the state after the tokens before these."""
     mask, state, m = None, [], h.shape[1]
@@ -35,7 +35,7 @@ def blocks(h: Tensor, layers: list[Layer], n_head: int, past: State | None, rows
     return h, state
 
 
-def lstm(h: Tensor, layers: list[Layer], past: State | None, rows: slice) -> tuple[Tensor, State]:
+def lstm(h: Tensor, layers: list[Layer], past: Cache | None, rows: slice) -> tuple[Tensor, Cache]:
     """As `blocks`. The state is one pair: the hidden and the cell state of all layers, (n_layer, B, D) each."""
     weights = [t for layer in layers for pair in zip(layer["input"], layer["state"], strict=True) for t in pair]
     start = past[0] if past else (h.new_zeros(len(layers), len(h), h.shape[-1]),) * 2

@@ -13,7 +13,7 @@ from lintf.checks import real, whole
 from lintf.models.base import Model, Params
 from lintf.models.gram import apply, left, product
 from lintf.tasks.batches import Prompts
-from lintf.tasks.mlp import NonlinearRegression, mlp, random_mlp
+from lintf.tasks.mlp import mlp, random_mlp
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class MLPTransformer(Model):
     that the attention sees is C^T C, so the layers cost the same for any N.
     """
 
-    keep_weights: ClassVar[bool] = False  # `observe` records them all
+    record_params: ClassVar[bool] = True
+    save_final_params: ClassVar[bool] = False
 
     d: int = whole(5)
     n_layer: int = whole(3)
@@ -50,10 +51,6 @@ class MLPTransformer(Model):
         D = self.d + 1
         P, Q = self.init_std * torch.randn((2, self.n_layer, D, D), generator=generator, dtype=dtype, device="cpu")
         return {"P": P, "Q": Q} | random_mlp(self.d, self.hidden, generator, dtype)
-
-    def observe(self, params: Params, task: NonlinearRegression) -> Params:
-        """What a run records: the parameters."""
-        return params
 
     def tokens(self, params: Params, prompts: Prompts) -> Tensor:
         """(..., d+1, N+1, B): what the attention sees, features and labels."""

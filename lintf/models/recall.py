@@ -25,7 +25,7 @@ from lintf.tasks.recall import Recall, check_alpha
 
 VARIANTS = ("origin", "reparam", "reparamW")
 RELU_SHIFT = 1e-8  # of the original code: with all weights 0 a ReLU would let no gradient through
-TESTS = 512  # sentences, like the paper's, on which `observe` measures
+TESTS = 512  # sentences, like the paper's, on which `metrics` measures
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RecallTransformer(Model):
     noise in the sample. Raises ValueError for a field out of its range.
     """
 
-    form: ClassVar[str] = "sentences"
+    representation: ClassVar[str] = "sentences"
 
     variant: str = one_of("reparam", VARIANTS)
     attention: str = one_of("linear", ATTENTION)
@@ -56,7 +56,7 @@ class RecallTransformer(Model):
     alpha: float = checked(0.0, lambda _, value: check_alpha(value))
     vocab: int = whole(60)
     n_trigger: int = whole(5)
-    keep_weights: bool = flag(False, later=True)  # record the last parameters too, up to 230 kB in float64
+    save_final_params: bool = flag(False, later=True)  # record the last parameters too, up to 230 kB in float64
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,15 +129,15 @@ class RecallTransformer(Model):
         logits = m @ (V + self.kappa * F).mT + Fx  # of both layers: half the products
         return _losses(logits, sentences.next).mean(-1)
 
-    def observe(self, params: Params, task: Recall) -> Params:
+    def metrics(self, params: Params, task: Recall) -> Params:
         """What a run records: means over 512 sentences of the task ("population_") and 512 with unseen outputs
         ("unseen_"), (...) each. loss: cross-entropy, in expectation over the noise; p_output, p_noise: probability of
         the output and of tau; attention, attention_max: the attention's logit of the output, and its largest; noise,
         noise_max: the feed-forward layer's logit of tau, and its largest."""
         out = {}
         with torch.no_grad():
-            for name, law in (("population", replace(task, unseen=False)), ("unseen", replace(task, unseen=True))):
-                test = _tests(law).to(next(iter(params.values())).device)
+            for name, own in (("population", replace(task, unseen=False)), ("unseen", replace(task, unseen=True))):
+                test = _tests(own).to(next(iter(params.values())).device)
                 attention, feedforward = self.logits(params, test)
                 logits = attention + feedforward
                 p, y = logits.softmax(-1), test.output.expand(logits.shape[:-1]).unsqueeze(-1)

@@ -19,12 +19,12 @@ class Task(Checked):
     """The law of the prompts: a frozen dataclass, whose fields say all about it. A task of one's own has a field d, the
     dimension of what a model gets, defines `draw`, and can be trained on.
 
-    forms: in which forms it can be drawn, the usual one first. Tasks that differ in nothing but the fields `may_differ`
-    can be drawn side by side.
+    representations: as what it can be drawn, the usual one first.
+    per_seed_fields: tasks that differ in nothing but these fields can be drawn side by side.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("tokens",)
-    may_differ: ClassVar[tuple[str, ...]] = ()
+    representations: ClassVar[tuple[str, ...]] = ("tokens",)
+    per_seed_fields: ClassVar[tuple[str, ...]] = ()
     d: int
 
     def draw(self, B: int, rng: np.random.Generator, dtype: torch.dtype) -> Batch:
@@ -33,15 +33,15 @@ class Task(Checked):
 
     @classmethod
     def draw_ensemble(
-        cls, tasks: Sequence[Task], B: int, rngs: Sequence[np.random.SFC64], form: str, dtype: torch.dtype
+        cls, tasks: Sequence[Task], B: int, rngs: Sequence[np.random.SFC64], representation: str, dtype: torch.dtype
     ) -> Batch:
         """B prompts for each e, from tasks[e] and rngs[e], stacked along a leading axis. By `draw`, one by one; a task
-        can do it for all at once, or draw several forms. Called by `sample_ensemble`, which checks the input."""
+        can do it for all at once, or draw several representations. `sample_ensemble` calls it, and checks the input."""
         return Batch.stack(
             [task.draw(B, np.random.Generator(rng), dtype) for task, rng in zip(tasks, rngs, strict=True)]
         )
 
-    def check_integrate(self, form: str) -> None:
+    def check_integrate(self, representation: str) -> None:
         """Raises ValueError unless the loss can be averaged over weights and query exactly (integrate.py)."""
         raise ValueError(f"integrate must be False for {type(self).__name__}")
 
@@ -51,23 +51,23 @@ class Task(Checked):
         return f"{type(self).__name__.lower()}-d{self.d}"
 
     def sample(
-        self, B: int, generator: torch.Generator, form: str | None = None, dtype: torch.dtype = torch.float32
+        self, B: int, generator: torch.Generator, representation: str | None = None, dtype: torch.dtype = torch.float32
     ) -> Batch:
-        """B prompts, in the usual form for None. The generator lives on the CPU, so that a seed means the same prompts
-        for every device."""
-        return sample_ensemble([self], B, [generator], form, dtype).member(0)
+        """B prompts, in the usual representation for None. The generator lives on the CPU, so that a seed means the
+        same prompts for every device."""
+        return sample_ensemble([self], B, [generator], representation, dtype).member(0)
 
 
 def sample_ensemble(
     tasks: Sequence[Task],
     B: int,
     generators: Sequence[torch.Generator],
-    form: str | None = None,
+    representation: str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
     """B prompts for each member e from tasks[e] and generators[e], stacked along a leading axis: member e gets what
-    it would get alone. The tasks may differ in the fields that their kind allows, such as Sigma and Sigma_w. form: the
-    tasks' usual one for None."""
+    it would get alone. The tasks may differ in the fields that their kind allows, such as Sigma and Sigma_w.
+    representation: the tasks' usual one for None."""
     B = check_int("B", B, 1)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
@@ -75,8 +75,12 @@ def sample_ensemble(
         raise ValueError(f"there must be one generator for each task, got {len(generators)} for {len(tasks)}")
     check_ensemble(tasks)
     kernel.keep_freed_memory()
-    form = check_choice("form", tasks[0].forms[0] if form is None else form, tasks[0].forms)
-    return tasks[0].draw_ensemble(tasks, B, [randoms.rng(g) for g in generators], form, dtype)
+    representation = check_choice(
+        "representation",
+        tasks[0].representations[0] if representation is None else representation,
+        tasks[0].representations,
+    )
+    return tasks[0].draw_ensemble(tasks, B, [randoms.rng(g) for g in generators], representation, dtype)
 
 
 def sample_groups(
@@ -84,17 +88,17 @@ def sample_groups(
     groups: int,
     B: int,
     generator: torch.Generator,
-    form: str | None = None,
+    representation: str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
     """`groups` batches of B prompts, one after the other as one batch. For tasks whose batches share a covariance: so
     there are as many of these as groups."""
-    return Batch.join([task.sample(B, generator, form, dtype) for _ in range(check_int("groups", groups, 1))])
+    return Batch.join([task.sample(B, generator, representation, dtype) for _ in range(check_int("groups", groups, 1))])
 
 
 def check_ensemble(tasks: Sequence[Task]) -> None:
     """Raises ValueError for tasks that cannot be drawn side by side."""
-    free = tasks[0].may_differ
+    free = tasks[0].per_seed_fields
     fixed = [(type(task), {k: v for k, v in vars(task).items() if k not in free}) for task in tasks]
     if any(other != fixed[0] for other in fixed):
         fields = f"in {' and '.join(free)} only" if free else "in nothing"
@@ -102,7 +106,7 @@ def check_ensemble(tasks: Sequence[Task]) -> None:
 
 
 @lru_cache(maxsize=32)
-def fixed_prompts(task: Task, groups: int, B: int, form: str, dtype: torch.dtype) -> Batch:
+def fixed_prompts(task: Task, groups: int, B: int, representation: str, dtype: torch.dtype) -> Batch:
     """The same prompts for all models and seeds, on which a run measures itself. The generator's seed is one that
     hardly any training has."""
-    return sample_groups(task, groups, B, torch.Generator().manual_seed(2**32 - 1), form, dtype)
+    return sample_groups(task, groups, B, torch.Generator().manual_seed(2**32 - 1), representation, dtype)

@@ -1,4 +1,4 @@
-"""Batches of prompts in the forms that models read: tokens, statistics, sentences, labelled points."""
+"""Batches of prompts in the representations that models read: tokens, statistics, sentences, labelled points."""
 
 from __future__ import annotations
 
@@ -162,4 +162,4 @@ class Sentences(Batch):
     output: Tensor
 
 
-FORMS = {"tokens": Prompts, "gram": Gram, "labels": Labelled, "sentences": Sentences}
+REPRESENTATIONS = {"tokens": Prompts, "gram": Gram, "labels": Labelled, "sentences": Sentences}

@@ -47,7 +47,7 @@ class ConditionedRegression(Task):
         tasks: Sequence[ConditionedRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
-        form: str,
+        representation: str,
         dtype: torch.dtype,
     ) -> Prompts:
         """The prompts of a member share one Sigma."""

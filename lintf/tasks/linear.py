@@ -1,8 +1,8 @@
 """The law of the prompts: covariates, weights, noise -> `Prompts` (tokens) or `Gram` (statistics).
 
 A prompt is N examples (x_i, y_i = w.x_i + noise) and a query x_q, with w and the x_i new in every prompt. Linear
-attention sees the examples only through S = X^T X and s = X^T y, so the same law has two forms: `form="tokens"`
-draws the examples, `form="gram"` draws the statistics (for Gaussian covariates without ever drawing the examples).
+attention sees the examples only through S = X^T X and s = X^T y, so the same task has two representations: "tokens"
+draws the examples, "gram" draws the statistics (for Gaussian covariates without ever drawing the examples).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lintf import kernel
-from lintf.checks import one_of, real, settle, whole
+from lintf.checks import one_of, real, set_fields, whole
 from lintf.tasks import randoms
 from lintf.tasks.base import Task
 from lintf.tasks.batches import Gram, Prompts
@@ -43,8 +43,8 @@ class LinearRegression(Task):
     Modes: Ahn et al., arXiv 2310.01082; Sigma and Sigma_w: arXiv 2306.00297.
     """
 
-    may_differ: ClassVar[tuple[str, ...]] = ("Sigma", "Sigma_w")
-    forms: ClassVar[tuple[str, ...]] = ("gram", "tokens")
+    per_seed_fields: ClassVar[tuple[str, ...]] = ("Sigma", "Sigma_w")
+    representations: ClassVar[tuple[str, ...]] = ("gram", "tokens")
 
     N: int = whole(20)
     d: int = whole(5)
@@ -55,15 +55,15 @@ class LinearRegression(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, **{name: _covariance(name, getattr(self, name), self.d) for name in ("Sigma", "Sigma_w")})
+        set_fields(self, **{name: _covariance(name, getattr(self, name), self.d) for name in ("Sigma", "Sigma_w")})
 
     @property
     def label(self) -> str:
         """For file names; what it leaves out is in the configuration's hash."""
         return f"{self.mode}-N{self.N}-d{self.d}" + ("" if self.Sigma is None else "-cov")
 
-    def check_integrate(self, form: str) -> None:
-        if form != "gram" or self.noise_std:
+    def check_integrate(self, representation: str) -> None:
+        if representation != "gram" or self.noise_std:
             raise ValueError("integrate needs a LinearTransformer with linear attention, and noise_std = 0")
 
     @staticmethod
@@ -71,17 +71,17 @@ class LinearRegression(Task):
         tasks: Sequence[LinearRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
-        form: str,
+        representation: str,
         dtype: torch.dtype,
     ) -> Gram | Prompts:
         """As statistics, for Gaussian covariates without ever drawing the examples, or as tokens."""
         task = tasks[0]
         root, root_w = (roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
-        if task.mode == "normal" and form == "gram":
+        if task.mode == "normal" and representation == "gram":
             return _wishart(task, B, rngs, root, root_w, dtype)
         A, x, w, noise = _examples(task, B, rngs, dtype)
         A, x, w = _coloured(A, x, w, root, root_w)
-        if form == "gram":
+        if representation == "gram":
             return _statistics(A, x, w, noise, task.N, lower=False)
         y, Y = (w * x).sum(-2), (w.unsqueeze(-2) * A).sum(-3) + noise  # (E, B), (E, N, B)
         context = torch.cat((A, Y.unsqueeze(-3)), -3)  # (E, d+1, N, B)

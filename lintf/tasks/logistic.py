@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from lintf.checks import check_int, check_real, one_of, real, settle, whole
+from lintf.checks import check_int, check_real, one_of, real, set_fields, whole
 from lintf.tasks.base import Task
 from lintf.tasks.batches import Labelled
 from lintf.tasks.conditioned import ConditionedRegression
@@ -32,7 +32,7 @@ class LogisticRegression(Task):
     The paper's solution also knows the label of the last point, which its model does not get to see; this one does not.
     Raises ValueError for a field out of its range."""
 
-    forms: ClassVar[tuple[str, ...]] = ("labels",)
+    representations: ClassVar[tuple[str, ...]] = ("labels",)
 
     N: int = whole(25)
     d: int = whole(5)
@@ -42,7 +42,7 @@ class LogisticRegression(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, kappa=self.points.kappa)  # where there are such points
+        set_fields(self, kappa=self.points.kappa)  # where there are such points
 
     @property
     def points(self) -> ConditionedRegression:
@@ -57,7 +57,7 @@ class LogisticRegression(Task):
         tasks: Sequence[LogisticRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
-        form: str,
+        representation: str,
         dtype: torch.dtype,
     ) -> Labelled:
         """The prompts of a member share one covariance."""

@@ -23,7 +23,7 @@ class NonlinearRegression(Task):
     ReLU layer of `hidden` units and d outputs, whose weights and biases are uniform within +-1 / sqrt(fan-in), drawn
     from `mlp_seed`. Raises ValueError for a field out of its range."""
 
-    may_differ: ClassVar[tuple[str, ...]] = ("mlp_seed",)
+    per_seed_fields: ClassVar[tuple[str, ...]] = ("mlp_seed",)
 
     N: int = whole(20)
     d: int = whole(5)
@@ -45,7 +45,7 @@ class NonlinearRegression(Task):
         tasks: Sequence[NonlinearRegression],
         B: int,
         rngs: Sequence[np.random.SFC64],
-        form: str,
+        representation: str,
         dtype: torch.dtype,
     ) -> Prompts:
         """The labels of member e by the features of tasks[e]."""

@@ -32,7 +32,7 @@ class Recall(Task):
     Raises ValueError for a field out of its range.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("sentences",)
+    representations: ClassVar[tuple[str, ...]] = ("sentences",)
 
     alpha: float = checked(0.0, lambda _, value: check_alpha(value))
     H: int = whole(256, low=3)
@@ -61,7 +61,7 @@ class Recall(Task):
 
     @staticmethod
     def draw_ensemble(
-        tasks: Sequence[Recall], B: int, rngs: Sequence[np.random.SFC64], form: str, dtype: torch.dtype
+        tasks: Sequence[Recall], B: int, rngs: Sequence[np.random.SFC64], representation: str, dtype: torch.dtype
     ) -> Sentences:
         """From one row of random words for each sentence."""
         task = tasks[0]

@@ -1,4 +1,4 @@
-"""Training: how to train, as one frozen set of numbers."""
+"""TrainConfig: how to train, as one frozen set of numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from lintf.checks import Checked, check_int, check_real, checked, flag, one_of, real, settle, whole
+from lintf.checks import Checked, check_int, check_real, checked, flag, one_of, real, set_fields, whole
 
 ALGS = ("adam", "sgd", "lbfgs")
-CLIPS = ("member", "matrix")
+CLIPS = ("global", "matrix")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 FIRST_STEPS = 20  # recorded one by one unless a training asks for fewer: what `verify` re-runs
 
@@ -35,7 +35,7 @@ def check_curriculum(_: str, values: Sequence[Growth]) -> tuple[Growth, ...]:
 
 
 @dataclass(frozen=True)
-class Training(Checked):
+class TrainConfig(Checked):
     """How to train: every number that can change the result, but for the model, the task and the seed.
 
     Raises ValueError for a field out of its range.
@@ -48,12 +48,14 @@ class Training(Checked):
     betas: tuple[float, float] = (0.9, 0.9)  # adam: decay of the gradient's mean and of its mean square
     momentum: float = checked(0.9, check_decay)  # sgd
     inner_steps: int = whole(4)  # lbfgs: iterations per optimiser step
-    history: int = whole(600)  # lbfgs: how many past gradients it keeps
+    history_size: int = whole(600)  # lbfgs: how many past gradients it keeps
     clip: float | None = real(None, above=True)  # bound on the gradient's Euclidean norm
-    clip_per: str = one_of("member", CLIPS)  # the norm of all parameters of a seed together, or of each d x d "matrix"
+    clip_by: str = one_of("global", CLIPS)  # of all parameters of a seed together, or of each matrix
     normalize: bool = flag(False, later=True)  # sgd: every parameter's gradient scaled to length 1, unless it is 0
     redraw_every: int | None = whole(1, none=True)  # steps on one batch; None: one batch for ever
-    pool: int | None = whole(None, later=True)  # so many prompts only: every epoch in a new order, B at a time
+    train_set_size: int | None = whole(
+        None, later=True
+    )  # so many prompts only: every epoch in a new order, B at a time
     integrate: bool = flag(False, later=True)  # average over weights and query exactly (integrate.py), not by sampling
     halve_every: int | None = whole(None)  # the learning rate is halved after so many steps
     warmup: int = whole(0, low=0, later=True)  # steps in which the learning rate grows to lr along a straight line
@@ -68,16 +70,18 @@ class Training(Checked):
         super().__post_init__()
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {self.betas!r}")
-        settle(self, betas=tuple(check_decay(f"betas[{i}]", beta) for i, beta in enumerate(self.betas)))
+        set_fields(self, betas=tuple(check_decay(f"betas[{i}]", beta) for i, beta in enumerate(self.betas)))
         if self.normalize and (self.alg != "sgd" or self.clip is not None):
             said = f"normalize must be False for {self.alg} with clip = {self.clip}"
             raise ValueError(f"{said}: it is for sgd, unclipped")
-        if self.pool is not None and self.curriculum:
-            raise ValueError(f"curriculum must be empty with a pool, got {self.curriculum!r}")
-        if self.pool is not None and (self.pool % self.B or self.redraw_every != 1):
-            raise ValueError(f"pool must be a multiple of B = {self.B}, and redraw_every 1, got {self.pool}")
-        if self.pool is not None and self.integrate:
-            raise ValueError(f"integrate must be False with a pool, got {self.integrate}")
+        if self.train_set_size is not None and self.curriculum:
+            raise ValueError(f"curriculum must be empty with train_set_size, got {self.curriculum!r}")
+        if self.train_set_size is not None and (self.train_set_size % self.B or self.redraw_every != 1):
+            raise ValueError(
+                f"train_set_size must be a multiple of B = {self.B}, and redraw_every 1, got {self.train_set_size}"
+            )
+        if self.train_set_size is not None and self.integrate:
+            raise ValueError(f"integrate must be False with train_set_size, got {self.integrate}")
         if self.alg == "lbfgs" and self.clip is not None:
             raise ValueError(f"clip must be None for lbfgs, whose steps are not the gradient's, got {self.clip!r}")
         self._check_schedule()
@@ -101,13 +105,13 @@ class Training(Checked):
         done = min(1.0, (step + 1 - self.warmup) / (self.decay_steps - self.warmup))
         return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * done))
 
-    def stage(self, task: Any, step: int) -> Any:
+    def task_at(self, task: Any, step: int) -> Any:
         """The task at this step of the curriculum, in which fields grow up to the task's own values."""
         return self._grown(task, step, vars(task))
 
-    def model_stage(self, model: Any, step: int) -> Any:
+    def model_at(self, model: Any, step: int) -> Any:
         """The model at this step of the curriculum, likewise, in the fields that it lets grow."""
-        return self._grown(model, step, model.grows)
+        return self._grown(model, step, model.curriculum_fields)
 
     def _grown(self, owner: Any, step: int, names: Container[str]) -> Any:
         stages = [(name, start + growth * (step // every)) for name, start, growth, every in self.curriculum]
@@ -120,9 +124,9 @@ class Training(Checked):
         return sorted(steps | {self.max_iters})
 
     def idle(self) -> set[str]:
-        used = {"adam": {"betas"}, "sgd": {"momentum"}, "lbfgs": {"inner_steps", "history"}}
+        used = {"adam": {"betas"}, "sgd": {"momentum"}, "lbfgs": {"inner_steps", "history_size"}}
         idle = set().union(*used.values()) - used[self.alg]
-        return idle | {"clip_per"} if self.clip is None else idle
+        return idle | {"clip_by"} if self.clip is None else idle
 
     def drawn_at(self, step: int) -> int:
         """The step for which this step's batch was drawn: its own, or an earlier one."""

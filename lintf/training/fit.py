@@ -18,13 +18,13 @@ from lintf.models.linear import LinearTransformer
 from lintf.tasks.base import Task, check_ensemble
 from lintf.training import store
 from lintf.training.checkpoint import Checkpoint
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.data import Batches
 from lintf.training.graphed import loss_on
 from lintf.training.history import Diverged, History, history_of
 from lintf.training.progress import tqdm
-from lintf.training.run import Member
-from lintf.training.state import FINAL, State
+from lintf.training.run import Run
+from lintf.training.state import FINAL, TrainState
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -32,7 +32,7 @@ CHECKPOINT_SECONDS = 20.0
 def fit(
     model: Model,
     task: Task | Callable[[int], Task],
-    training: Training,
+    training: TrainConfig,
     seeds: Sequence[int] = (0,),
     *,
     device: str = "auto",
@@ -49,34 +49,34 @@ def fit(
     """
     if isinstance(task, type):
         raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task!r}")
-    seeds, where, members = check_seeds(seeds), check_device(device), {}
+    seeds, where, runs = check_seeds(seeds), check_device(device), {}
     for s in seeds:
-        member = Member(model, task(s) if callable(task) else task, training, s)
-        members[member.seed] = member
-    if not members or len(members) < len(seeds):
+        run = Run(model, task(s) if callable(task) else task, training, s)
+        runs[run.seed] = run
+    if not runs or len(runs) < len(seeds):
         raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
-    seeds = tuple(members)
-    check_ensemble([m.task for m in members.values()])
+    seeds = tuple(runs)
+    check_ensemble([m.task for m in runs.values()])
     found = {}
     if stored:
-        found = {s: record for s, m in members.items() if (record := store.find(m.path)) is not None}
+        found = {s: record for s, m in runs.items() if (record := store.find(m.path)) is not None}
     if found and progress:
         print(f"{len(found)} of {len(seeds)} runs loaded from {store.folder().name}/")
     for s, record in found.items():
         if "diverged" in record.meta:
             step = record.meta["diverged"]
             raise Diverged(step, s, training.rate(step), history_of([record], (s,), model))
-    missing = [m for s, m in members.items() if s not in found]
-    together = Checkpoint([m.config for m in members.values()])
+    missing = [m for s, m in runs.items() if s not in found]
+    together = Checkpoint([m.config for m in runs.values()])
     if missing:
         # Some runs, and a checkpoint of all: killed between the saves of the runs.
-        trainees = list(members.values()) if stored and together.exists() else missing
+        trainees = list(runs.values()) if stored and together.exists() else missing
         checkpoint = Checkpoint([m.config for m in trainees]) if stored else None
         try:
             trained = _train(trainees, where, checkpoint, progress)
         except Diverged as error:
             if checkpoint:
-                _keep(checkpoint, [(members[error.seed], _diverged(members[error.seed], error))])
+                _keep(checkpoint, [(runs[error.seed], _diverged(runs[error.seed], error))])
             raise
         new = [(m, record) for m, record in zip(trainees, trained, strict=True) if m.seed not in found]
         if checkpoint:
@@ -93,12 +93,12 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _keep(checkpoint: Checkpoint, runs: list[tuple[Member, store.Record]]) -> None:
+def _keep(checkpoint: Checkpoint, done: list[tuple[Run, store.Record]]) -> None:
     """Save runs, each that can be; their checkpoint has done its work only when all are saved."""
     saved = True
-    for member, record in runs:
+    for run, record in done:
         try:
-            store.save(member.path, record)
+            store.save(run.path, record)
         except OSError as error:
             checkpoint.warn(error, stacklevel=4)
             saved = False
@@ -106,14 +106,12 @@ def _keep(checkpoint: Checkpoint, runs: list[tuple[Member, store.Record]]) -> No
         checkpoint.remove()
 
 
-def _train(
-    members: list[Member], device: torch.device, checkpoint: Checkpoint | None, progress: bool
-) -> list[store.Record]:
+def _train(runs: list[Run], device: torch.device, checkpoint: Checkpoint | None, progress: bool) -> list[store.Record]:
     """Train members that differ in seed and task only, side by side."""
-    model, training = members[0].model, members[0].training
-    seeds = [m.seed for m in members]
-    state, recorded = State(members, device), training.recorded_steps()
-    batches, loss_of = Batches(members, state.generators, device), loss_on(device, training.alg)
+    model, training = runs[0].model, runs[0].training
+    seeds = [m.seed for m in runs]
+    state, recorded = TrainState(runs, device), training.recorded_steps()
+    batches, loss_of = Batches(runs, state.generators, device), loss_on(device, training.alg)
     first, spent, how, before = 0, 0.0, _how(model, next(iter(state.params.values()))), []
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved.tensors)
@@ -127,22 +125,22 @@ def _train(
 
     def records() -> list[store.Record]:
         steps = torch.tensor(recorded[: len(state.losses)], dtype=torch.int64, device="cpu")
-        stacked = state.recorded() | state.weights()
+        stacked = state.recorded() | state.final_params()
         meta = how | {
             "seconds": round(spent + time.perf_counter() - start, 3),  # wall time of all members trained together
-            "members": len(members),
+            "members": len(runs),
             "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
         }
         if any(part["how"] != how for part in before):  # not bit for bit what this process would have made alone
             meta["before"] = before
         return [
             store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
-            for e, m in enumerate(members)
+            for e, m in enumerate(runs)
         ]
 
     title = f"{model.label}, {training.alg} ({how['path']})"
-    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # with the loss in 80 columns
-    with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=form) as bar:
+    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # with the loss in 80 columns
+    with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=layout) as bar:
         for step in range(first, training.max_iters + 1):
             batch = batches.at(step)
             now = time.perf_counter()
@@ -152,7 +150,7 @@ def _train(
                 checkpoint.save(tensors, {"step": step, "seconds": spent + now - start, "parts": parts})
                 last_save = now
             with torch.set_grad_enabled(training.alg != "lbfgs"):  # it evaluates the loss again itself
-                loss = loss_of(training.model_stage(model, step), state.params, batch)  # (E,)
+                loss = loss_of(training.model_at(model, step), state.params, batch)  # (E,)
             values = loss.tolist()
             if step == recorded[len(state.losses)]:
                 state.record(loss)
@@ -172,7 +170,7 @@ def _train(
 
 def _path(model: Model, p: Tensor) -> str:
     """Which code the training goes through, for parameters such as p."""
-    if model.form != "gram":
+    if model.representation != "gram":
         return "token space" if isinstance(model, LinearTransformer) else "plain PyTorch"
     return "plain PyTorch" if kernel.unavailable(model.d, p.dtype, p.device.type) else "compiled kernel"
 
@@ -187,12 +185,12 @@ def _how(model: Model, p: Tensor) -> dict:
     }
 
 
-def _diverged(member: Member, error: Diverged) -> store.Record:
-    e = error.history.seeds.index(member.seed)
+def _diverged(run: Run, error: Diverged) -> store.Record:
+    e = error.history.seeds.index(run.seed)
     tensors = {"steps": error.history.steps, "loss": error.history.loss[e]}
     tensors |= {name: p[e] for name, p in error.history.recorded.items()}
-    tensors |= {f"{FINAL}{name}": p[e] for name, p in error.history.weights.items()}
-    return store.Record(member.config, tensors, error.history.meta[e] | {"diverged": error.step})
+    tensors |= {f"{FINAL}{name}": p[e] for name, p in error.history.saved_final.items()}
+    return store.Record(run.config, tensors, error.history.meta[e] | {"diverged": error.step})
 
 
 def check_device(name: str) -> torch.device:

@@ -23,19 +23,21 @@ class History:
     seeds: tuple[int, ...]
     steps: Tensor  # (T,)
     loss: Tensor  # (E, T) mean squared error on the training batch
-    params: Params  # name -> (E, T, ...); empty where the model records measures instead
+    params: Params  # name -> (E, T, ...); empty where the model records metrics instead
     meta: tuple[dict, ...]  # per seed: device, versions, wall time
-    measures: Params = field(default_factory=dict)  # name -> (E, T, ...): what else the model lets observe
-    weights: Params = field(default_factory=dict)  # name -> (E, ...): after the last step, where only these are kept
+    metrics: Params = field(default_factory=dict)  # name -> (E, T, ...): what else the model records
+    saved_final: Params = field(
+        default_factory=dict
+    )  # name -> (E, ...): after the last step, where only these are kept
 
     @property
-    def final(self) -> Params:
+    def final_params(self) -> Params:
         """name -> (E, ...): the parameters after the last recorded step."""
-        return self.weights or {name: p[:, -1] for name, p in self.params.items()}
+        return self.saved_final or {name: p[:, -1] for name, p in self.params.items()}
 
     @property
     def recorded(self) -> Params:
-        return self.params | self.measures
+        return self.params | self.metrics
 
     def at(self, steps: Sequence[int]) -> Params:
         """name -> (E, len(steps), ...): the parameters at recorded steps. Raises ValueError for one not recorded."""
@@ -57,7 +59,7 @@ class History:
 
     def _has_params(self) -> None:
         if not self.params:
-            raise ValueError(f"this run has measures at its steps ({', '.join(self.measures)}), but no parameters")
+            raise ValueError(f"this run has metrics at its steps ({', '.join(self.metrics)}), but no parameters")
 
     def best(self, model: Model, prompts: Batch, last: int) -> Params:
         """name -> (E, ...): for each seed the one of the last so many recorded models with the smallest loss on
@@ -82,6 +84,6 @@ class Diverged(RuntimeError):
 def history_of(records: list[store.Record], seeds: tuple[int, ...], model: Model) -> History:
     stacked = {name: torch.stack([r.tensors[name] for r in records]) for name in records[0].tensors}
     steps, loss = stacked.pop("steps")[0], stacked.pop("loss")
-    weights = {name: stacked.pop(f"{FINAL}{name}") for name in model.shapes if f"{FINAL}{name}" in stacked}
-    measures = {name: stacked.pop(name) for name in list(stacked) if name not in model.shapes}
-    return History(seeds, steps, loss, stacked, tuple(r.meta for r in records), measures, weights)
+    saved_final = {name: stacked.pop(f"{FINAL}{name}") for name in model.shapes if f"{FINAL}{name}" in stacked}
+    metrics = {name: stacked.pop(name) for name in list(stacked) if name not in model.shapes}
+    return History(seeds, steps, loss, stacked, tuple(r.meta for r in records), metrics, saved_final)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lintf.checks import Checked
 from lintf.training import store
-from lintf.training.run import class_of, kind_of
+from lintf.training.run import built, described
 
 Measure = Callable[..., dict[str, Tensor]]
 
@@ -54,7 +54,7 @@ def again(record: store.Record, **shorter: object) -> dict[str, Tensor]:
         measure = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{name} of {module} cannot be imported here ({error})") from error
-    arguments = {key: built(value) for key, value in record.config["arguments"].items()}
+    arguments = {key: argument(value) for key, value in record.config["arguments"].items()}
     return measure(**arguments | shorter)
 
 
@@ -68,13 +68,10 @@ def largest_gap(found: dict[str, Tensor], kept: dict[str, Tensor]) -> float:
 
 def _plain(value: object) -> object:
     if isinstance(value, Checked):
-        return {"kind": kind_of(type(value)), **value.config}
+        return described(value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def built(value: object) -> object:
+def argument(value: object) -> object:
     """The inverse of `_plain`."""
-    if isinstance(value, dict) and "kind" in value:
-        given = dict(value)
-        return class_of(given.pop("kind"))(**given)
-    return value
+    return built(value) if isinstance(value, dict) and "kind" in value else value

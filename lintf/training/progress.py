@@ -51,8 +51,8 @@ class Count:
 
     def __init__(self, things: str, number: int, work: float | None = None) -> None:
         self.things, self.number, self.done, self.failed = things, number, 0, 0
-        form = "{desc} |{bar}| {elapsed}<{remaining}"
-        options = {"total": number if work is None else work, "desc": self.said, "bar_format": form}
+        layout = "{desc} |{bar}| {elapsed}<{remaining}"
+        options = {"total": number if work is None else work, "desc": self.said, "bar_format": layout}
         self.bar = tqdm(**options, file=sys.stderr, disable=not sys.stderr.isatty())
         self.begun = self.last = time.monotonic()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FunctionType
 
-from lintf.checks import Checked, check_choice, check_int, settle
+from lintf.checks import Checked, check_choice, check_int, set_fields
 from lintf.models.base import Model
 from lintf.models.encoder import Encoder
 from lintf.models.linear import LinearTransformer
@@ -25,44 +25,49 @@ from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
 from lintf.training import store
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped)
 TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
 KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}  # by their names in stored configurations
-NAMED = KINDS | {Training.__name__: Training}
+NAMED = KINDS | {"Training": TrainConfig}
+
+# Fields that stored configurations know by another name, kind by kind: the keys of stored runs depend on these.
+STORED_FIELDS = {
+    "Training": {"clip_by": "clip_per", "history_size": "history", "train_set_size": "pool"},
+    "Looped": {"supervised_loops": "T"},
+    "RecallTransformer": {"save_final_params": "keep_weights"},
+}
+STORED_VALUES = {"Training": {"clip_by": {"global": "member", "matrix": "matrix"}}}
 
 
 @dataclass(frozen=True)
-class Member:
+class Run:
     """Raises ValueError where the four do not fit together."""
 
     model: Model
     task: Task
-    training: Training
+    training: TrainConfig
     seed: int
 
     def __post_init__(self) -> None:
-        settle(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
+        set_fields(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
         for name, kind in (("model", Model), ("task", Task)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         for name, *_ in self.training.curriculum:
             numbers = [field.name for field in fields(self.task) if type(getattr(self.task, field.name)) is int]
-            check_choice("curriculum", name, (*numbers, *self.model.grows))
-        self.training.model_stage(self.model, 0)  # raises where the model cannot start so small
+            check_choice("curriculum", name, (*numbers, *self.model.curriculum_fields))
+        self.training.model_at(self.model, 0)  # raises where the model cannot start so small
         self.model.check_fit(self.task)
         if self.training.integrate:
-            self.task.check_integrate(self.model.form)
+            self.task.check_integrate(self.model.representation)
 
     @property
     def config(self) -> dict:
-        return {
-            "model": {"kind": kind_of(type(self.model)), **self.model.config},
-            "task": {"kind": kind_of(type(self.task)), **self.task.config},
-            "training": self.training.config,
-            "seed": self.seed,
-        }
+        training = described(self.training)
+        del training["kind"]
+        return {"model": described(self.model), "task": described(self.task), "training": training, "seed": self.seed}
 
     @property
     def path(self) -> Path:
@@ -71,21 +76,40 @@ class Member:
         return store.path_of(label, self.config)
 
     @staticmethod
-    def of(config: dict) -> Member:
+    def of(config: dict) -> Run:
         """The inverse of `config`. Raises ValueError for a class that cannot be had here."""
 
-        def build(given: dict) -> Checked:
-            given = dict(given)
-            return class_of(given.pop("kind"))(**given)
+        training = built({"kind": "Training", **config["training"]})
+        return Run(built(config["model"]), built(config["task"]), training, config["seed"])
 
-        return Member(build(config["model"]), build(config["task"]), Training(**config["training"]), config["seed"])
+
+def described(part: Checked) -> dict:
+    """A model, a task or a training as it stands in a configuration: its kind, and its fields by their stored names."""
+    kind, found = kind_of(type(part)), {}
+    for name, value in part.config.items():
+        values = STORED_VALUES.get(kind, {}).get(name)
+        found[STORED_FIELDS.get(kind, {}).get(name, name)] = values[value] if values else value
+    return {"kind": kind, **found}
+
+
+def built(given: dict) -> Checked:
+    """The inverse of `described`. Raises ValueError for a class that cannot be had here."""
+    kind, found = given["kind"], {}
+    names = {stored: name for name, stored in STORED_FIELDS.get(kind, {}).items()}
+    for stored, value in given.items():
+        name = names.get(stored, stored)
+        values = STORED_VALUES.get(kind, {}).get(name, {})
+        found[name] = next((own for own, other in values.items() if other == value), value)
+    del found["kind"]
+    return class_of(kind)(**found)
 
 
 def kind_of(cls: type) -> str:
     """The name of a model's or task's class in a configuration. One from outside of this package is named with its
     module, and with a digest of its code: another definition is another kind."""
-    if NAMED.get(cls.__name__) is cls:
-        return cls.__name__
+    for name, own in NAMED.items():
+        if own is cls:
+            return name
     return f"{cls.__module__}:{cls.__qualname__}:{_code(cls)}"
 
 

@@ -9,38 +9,38 @@ from torch import Tensor
 
 from lintf.models.base import Model, Params
 from lintf.tasks.batches import Batch
-from lintf.training.config import DTYPES, Training
-from lintf.training.run import Member
+from lintf.training.config import DTYPES, TrainConfig
+from lintf.training.run import Run
 
 LISTS = ("old_dirs", "old_stps", "ro")  # of tensors, in L-BFGS's state
 FINAL = "final."  # before the names of the parameters after the last step
 NUMBERS = {"n_iter": int, "func_evals": int, "prev_loss": float}
 
 
-class State:
+class TrainState:
     """Of members that differ in seed and task only. Parameters are stacked (E, ...). Adam and SGD work entry by entry,
     so one optimiser serves all members; L-BFGS has one for each, on its part of the stack."""
 
-    def __init__(self, members: list[Member], device: torch.device) -> None:
-        self.model, self.training = members[0].model, members[0].training
-        self.tasks = [m.task for m in members]
-        self.generators = [torch.Generator().manual_seed(m.seed) for m in members]
+    def __init__(self, runs: list[Run], device: torch.device) -> None:
+        self.model, self.training = runs[0].model, runs[0].training
+        self.tasks = [m.task for m in runs]
+        self.generators = [torch.Generator().manual_seed(m.seed) for m in runs]
         drawn = [self.model.init(g, DTYPES[self.training.dtype]) for g in self.generators]
         self.params = {n: torch.stack([p[n] for p in drawn]).to(device).requires_grad_() for n in drawn[0]}
         self.leaves = [self.params]
         if self.training.alg == "lbfgs":
-            parts = range(len(members))
+            parts = range(len(runs))
             self.leaves = [{n: p.detach()[e].requires_grad_() for n, p in self.params.items()} for e in parts]
         self.optimizers = [_optimizer(self.training, leaves) for leaves in self.leaves]
         self.losses: list[Tensor] = []  # (E,) each
-        self.snapshots: dict[str, list[Tensor]] = {}  # of what the model lets observe, (E, ...) each
+        self.snapshots: dict[str, list[Tensor]] = {}  # of its parameters and metrics, (E, ...) each
 
     def update(self, step: int, loss: Tensor, batch: Batch) -> None:
         """One optimiser step; loss (E,) is that of the present parameters on the batch."""
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = self.training.rate(step)
         if self.training.alg == "lbfgs":
-            model = self.training.model_stage(self.model, step)
+            model = self.training.model_at(self.model, step)
             for e, (optimizer, leaves) in enumerate(zip(self.optimizers, self.leaves, strict=True)):
                 optimizer.step(self._closure(model, leaves, batch.member(e)))
             return
@@ -48,7 +48,7 @@ class State:
         loss.sum().backward()
         grads = [p.grad for p in self.params.values() if p.grad is not None]
         if self.training.clip is not None:
-            clip_gradients(grads, self.training.clip, self.training.clip_per)
+            clip_gradients(grads, self.training.clip, self.training.clip_by)
         if self.training.normalize:
             normalize_gradients(grads)
         self.optimizers[0].step()
@@ -65,26 +65,28 @@ class State:
 
     def record(self, loss: Tensor) -> None:
         self.losses.append(loss.detach().cpu().clone())
-        for name, p in self._observed().items():
+        shown = self.params if self.model.record_params else {}
+        for name, p in (shown | self._metrics()).items():
             self.snapshots.setdefault(name, []).append(p.detach().cpu().clone())
 
-    def _observed(self) -> Params:
-        """What the model lets observe, (E, ...) each: of every member on its own task, where they differ."""
+    def _metrics(self) -> Params:
+        """The model's metrics, (E, ...) each: of every member on its own task, where they differ."""
         if all(task == self.tasks[0] for task in self.tasks):
-            return self.model.observe(self.params, self.tasks[0])
-        parts = [
-            self.model.observe({n: p[e] for n, p in self.params.items()}, task) for e, task in enumerate(self.tasks)
-        ]
+            return self.model.metrics(self.params, self.tasks[0])
+        parts = []
+        for e, task in enumerate(self.tasks):
+            own = {name: p[e] for name, p in self.params.items()}
+            parts.append(self.model.metrics(own, task))
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def recorded(self) -> dict[str, Tensor]:
         return {"loss": torch.stack(self.losses, 1)} | {n: torch.stack(v, 1) for n, v in self.snapshots.items()}
 
-    def weights(self) -> dict[str, Tensor]:
-        """The parameters as they are now, under names for a record, if the model wants them kept."""
-        return (
-            {f"{FINAL}{n}": p.detach().cpu().clone() for n, p in self.params.items()} if self.model.keep_weights else {}
-        )
+    def final_params(self) -> dict[str, Tensor]:
+        """The parameters as they are now, under names for a record, if the model wants them saved."""
+        if not self.model.save_final_params:
+            return {}
+        return {f"{FINAL}{name}": p.detach().cpu().clone() for name, p in self.params.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint; all but the generators, whose states of before the last draw are needed."""
@@ -120,10 +122,10 @@ class State:
             generator.set_state(s.clone())  # a view would be read from the start of its storage
 
 
-def clip_gradients(grads: list[Tensor], limit: float, per: str) -> None:
+def clip_gradients(grads: list[Tensor], limit: float, by: str) -> None:
     """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of each
     matrix (and vector)."""
-    if per == "matrix":
+    if by == "matrix":
         norms = [torch.linalg.vector_norm(g, dim=tuple(range(1, g.dim()))[-2:], keepdim=True) for g in grads]
     else:
         squares = sum(g.flatten(1).double().square().sum(1) for g in grads)  # float32 would depend on who is beside
@@ -141,12 +143,12 @@ def normalize_gradients(grads: list[Tensor]) -> None:
         g.copy_((rows / norm.clamp_min(torch.finfo(g.dtype).tiny)).view_as(g))
 
 
-def _optimizer(training: Training, params: Params) -> torch.optim.Optimizer:
+def _optimizer(training: TrainConfig, params: Params) -> torch.optim.Optimizer:
     if training.alg == "adam":
         return torch.optim.Adam(params.values(), lr=training.lr, betas=training.betas)
     if training.alg == "sgd":
         return torch.optim.SGD(params.values(), lr=training.lr, momentum=training.momentum)
-    sizes = {"max_iter": training.inner_steps, "history_size": training.history}
+    sizes = {"max_iter": training.inner_steps, "history_size": training.history_size}
     return torch.optim.LBFGS(list(params.values()), lr=training.lr, **sizes)
 
 

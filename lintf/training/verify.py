@@ -13,7 +13,7 @@ from lintf.training import measured, store
 from lintf.training.config import FIRST_STEPS
 from lintf.training.fit import fit
 from lintf.training.history import Diverged
-from lintf.training.run import Member
+from lintf.training.run import Run
 from lintf.training.state import FINAL
 
 # Relative to rounding, 6e-8 in float32: sums over a batch in another order differ by a few of these, 20 steps carry
@@ -50,20 +50,20 @@ def verify(path: Path) -> Outcome:
         return _verify_result(path, record)
     stopped = record.meta.get("diverged")
     try:
-        member = Member.of(record.config)
-        short = replace(member.training, max_iters=min(member.training.first_steps, member.training.max_iters))
+        run = Run.of(record.config)
+        short = replace(run.training, max_iters=min(run.training.first_steps, run.training.max_iters))
         what = "its loss explodes at another step than the stored one's, or only one of them does"
-        again = fit(member.model, member.task, short, (member.seed,), device="cpu", stored=False, progress=False)
+        again = fit(run.model, run.task, short, (run.seed,), device="cpu", stored=False, progress=False)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Outcome(path, False, f"its configuration does not fit today's code: {error!r}")
     except Diverged as error:
         again = error.history
         if stopped is None:
             what = f"{error}; the stored run did not"
-    if store.canonical(member.config) != store.canonical(record.config):
+    if store.canonical(run.config) != store.canonical(record.config):
         return Outcome(path, False, "its configuration is not one that today's code would write")
     steps, losses = record.tensors.get("steps"), record.tensors.get("loss")
-    planned = [s for s in member.training.recorded_steps() if stopped is None or s <= stopped]
+    planned = [s for s in run.training.recorded_steps() if stopped is None or s <= stopped]
     if steps is None or losses is None or steps.tolist() != planned or len(losses) != len(steps):
         return Outcome(path, False, "its recorded steps are not those of its configuration")
     if stopped in planned and losses[-1].isfinite():
@@ -78,11 +78,11 @@ def verify(path: Path) -> Outcome:
         last = before  # weights that overflowed at once
     for name, p in again.recorded.items():
         gaps[name] = _gap(p[0, :last], record.tensors.get(name, p[0, :0])[:last])
-    kept = {n: record.tensors[f"{FINAL}{n}"] for n in member.model.shapes if f"{FINAL}{n}" in record.tensors}
-    if stopped is None and member.model.keep_weights:  # the weights at the end must have the measures at the end
-        if {n: tuple(p.shape) for n, p in kept.items()} != member.model.shapes:
-            return Outcome(path, False, "its weights after the last step are missing or of other shapes")
-        for name, value in member.model.observe(kept, member.task).items():
+    kept = {n: record.tensors[f"{FINAL}{n}"] for n in run.model.shapes if f"{FINAL}{n}" in record.tensors}
+    if stopped is None and run.model.save_final_params:  # the parameters at the end must have the metrics of the end
+        if {n: tuple(p.shape) for n, p in kept.items()} != run.model.shapes:
+            return Outcome(path, False, "its parameters after the last step are missing or of other shapes")
+        for name, value in run.model.metrics(kept, run.task).items():
             gaps[f"{name} at the end"] = _gap(value[None], record.tensors[name][-1:])
     allowed = RTOL_LBFGS if short.alg == "lbfgs" else RTOL[short.dtype]
     return _judge(path, f"first {short.max_iters} steps, relative", gaps, allowed)
@@ -95,7 +95,7 @@ def _verify_result(path: Path, record: store.Record) -> Outcome:
     try:
         given = record.config["arguments"].get("training")
         if given and given["record_every"] == 1:
-            shorter["training"] = measured.built(given | {"max_iters": min(FIRST_STEPS, given["max_iters"])})
+            shorter["training"] = measured.argument(given | {"max_iters": min(FIRST_STEPS, given["max_iters"])})
             kept = {name: t[:FIRST_STEPS] for name, t in kept.items()}
         found = measured.again(record, **shorter)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -113,11 +113,11 @@ def _explosion(losses: torch.Tensor) -> int:
 
 def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcome]:
     """Train stored runs again from nothing, seeds of one configuration side by side, and compare what was learned."""
-    groups: dict[tuple[str, int], list[tuple[Path, store.Record, Member]]] = {}
+    groups: dict[tuple[str, int], list[tuple[Path, store.Record, Run]]] = {}
     for path in paths:
         try:
             record = store.load(path)
-            member = Member.of(record.config)
+            run = Run.of(record.config)
         except store.StoreError as error:
             yield Outcome(path, False, str(error))
             continue
@@ -127,26 +127,24 @@ def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcom
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             yield Outcome(path, False, f"its configuration does not fit today's code: {error!r}")
             continue
-        alike = record.config | {"seed": 0, "task": record.config["task"] | dict.fromkeys(member.task.may_differ)}
+        alike = record.config | {"seed": 0, "task": record.config["task"] | dict.fromkeys(run.task.per_seed_fields)}
         if "diverged" in record.meta:  # it would stop the others
             alike = record.config
         nth = 0  # a group has each seed once
-        while any(m.seed == member.seed for *_, m in groups.get((store.key(alike), nth), [])):
+        while any(m.seed == run.seed for *_, m in groups.get((store.key(alike), nth), [])):
             nth += 1
-        groups.setdefault((store.key(alike), nth), []).append((path, record, member))
+        groups.setdefault((store.key(alike), nth), []).append((path, record, run))
     for group in groups.values():
         yield from _again(group, progress)
 
 
-def _again(group: list[tuple[Path, store.Record, Member]], progress: bool) -> Iterator[Outcome]:
+def _again(group: list[tuple[Path, store.Record, Run]], progress: bool) -> Iterator[Outcome]:
     """Train the members of a group side by side."""
-    paths, records, members = zip(*group, strict=True)
+    paths, records, runs = zip(*group, strict=True)
     stopped = records[0].meta.get("diverged")  # then the group is this one run
-    tasks = {m.seed: m.task for m in members}
+    tasks = {m.seed: m.task for m in runs}
     try:
-        again = fit(
-            members[0].model, tasks.__getitem__, members[0].training, tuple(tasks), stored=False, progress=progress
-        )
+        again = fit(runs[0].model, tasks.__getitem__, runs[0].training, tuple(tasks), stored=False, progress=progress)
     except (ValueError, Diverged) as error:
         as_stored = isinstance(error, Diverged) and stopped is not None
         what = f"{error}, when stored at step {stopped}" if as_stored else f"could not be trained again: {error}"

@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ import torch
 from lintf.training.verify import Outcome, verify
 
 MOST = 8  # processes, unless more are asked for: each takes up to 0.6 GB
-DIED = "a process that verifies has died, and all the others with it; --jobs 1 takes the least memory"
+DIED = "the process that verified it has died; --jobs 1 takes the least memory"
 
 
 def cores() -> int:
@@ -24,24 +25,63 @@ def cores() -> int:
 
 
 def verify_all(paths: Sequence[Path], jobs: int) -> Generator[Outcome]:
-    """What `verify` says of each run, in the order of the paths. A single job needs no other process. If a process
-    dies, what was not yet verified has failed."""
+    """What `verify` says of each run, in the order of the paths. A single job needs no other process. Where a process
+    dies, the run that it had has failed, and another process goes on."""
     if min(jobs, len(paths)) <= 1:
         yield from map(verify, paths)
         return
-    # Not fork: a forked process may hang in PyTorch's OpenMP. The import of torch that this costs takes a second or so.
-    pool = ProcessPoolExecutor(min(jobs, len(paths)), multiprocessing.get_context("spawn"), _alone)
+    todo, found = list(range(len(paths)))[::-1], {}
+    started: list[BaseProcess] = []
+    busy: dict[Connection, int] = {}  # with which run the process at the other end is
     try:
-        for path, future in [(path, pool.submit(verify, path)) for path in paths]:
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield Outcome(path, False, DIED)
+        for turn in range(len(paths)):
+            while turn not in found:
+                while todo and len(busy) < jobs:
+                    process, connection = _started()
+                    started.append(process)
+                    busy[connection] = _give(connection, paths, todo)
+                for connection in wait(list(busy)):
+                    i = busy.pop(connection)
+                    try:
+                        found[i] = connection.recv()
+                    except (EOFError, OSError):
+                        found[i] = Outcome(paths[i], False, DIED)
+                        continue
+                    if todo:
+                        busy[connection] = _give(connection, paths, todo)
+                    else:
+                        connection.close()  # which tells the process to end
+            yield found.pop(turn)
     finally:
-        pool.shutdown(cancel_futures=True)
+        for process in started:
+            process.terminate()
+            process.join()
 
 
-def _alone() -> None:
-    """Each process has one thread, and leaves Ctrl-C to the one that started it."""
+def _give(connection: Connection, paths: Sequence[Path], todo: list[int]) -> int:
+    """Which run the process at the other end gets."""
+    i = todo.pop()
+    with suppress(OSError):  # it has died: what comes from it has an end, too
+        connection.send(paths[i])
+    return i
+
+
+def _started() -> tuple[BaseProcess, Connection]:
+    """A process that verifies, and the way to it. Each has a way of its own: a lock or a queue that all share stays
+    locked for ever when the process that holds it is killed."""
+    # Not fork: a forked process may hang in PyTorch's OpenMP. The import of torch that this costs takes a second or so.
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    there.close()  # so that the process has the only other end, and its death is the end of what comes from it
+    return process, here
+
+
+def _serve(connection: Connection) -> None:
+    """One thread, and Ctrl-C is for the process that started this one."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(EOFError):
+        while True:
+            connection.send(verify(connection.recv()))

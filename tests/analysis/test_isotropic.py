@@ -170,14 +170,14 @@ def some_layers(L, seed=0):
     return rng.uniform(-0.8, 0.9, L), rng.uniform(-0.7, 0.8, L - 1)
 
 
-@pytest.mark.parametrize("form", ["tokens", "gram"])
+@pytest.mark.parametrize("representation", ["tokens", "gram"])
 @pytest.mark.parametrize(("L", "N", "d"), [(1, 6, 4), (2, 3, 5), (3, 6, 4), (4, 7, 2), (3, 4, 1)])
-def test_the_residual_is_the_error_of_the_model(L, N, d, form):
+def test_the_residual_is_the_error_of_the_model(L, N, d, representation):
     """y - prediction = x^T R(S) w, with R by the eigenvectors of S."""
     a, b = some_layers(L)
     X, w, x, prompts = given(N, d, B=9)
     params = isotropic_weights(a, b, torch.eye(d, dtype=torch.float64))
-    prompts = prompts if form == "tokens" else prompts.gram()
+    prompts = prompts if representation == "tokens" else prompts.gram()
     errors = (prompts.y - LinearTransformer(d, L).predict(params, prompts)).numpy()
     t, V = np.linalg.eigh(X.swapaxes(1, 2) @ X / N)
     expected = ((x[:, None] @ V)[:, 0] * residual(a, b, t) * (w[:, None] @ V)[:, 0]).sum(1)

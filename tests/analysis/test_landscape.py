@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lintf import kernel
 from lintf.analysis import landscape, linear_series
 from lintf.analysis.landscape import (
-    along,
     condition_number,
+    directional_derivatives,
     directional_smoothness,
     gradient,
     gradient_noise,
@@ -103,7 +103,9 @@ def explicit(model, params, prompts):
 
 
 def measures(model, params, directions, prompts, backend="auto"):
-    return hessian_diagonal(model, params, prompts, backend), *along(model, params, directions, prompts, backend)
+    return hessian_diagonal(model, params, prompts, backend), *directional_derivatives(
+        model, params, directions, prompts, backend
+    )
 
 
 def assert_near(ours, theirs):
@@ -224,7 +226,7 @@ def test_lines_that_move_one_matrix(free_P, L):
     for n, part in zip(params, moved.split(L, 1), strict=True):
         directions[n] *= part.view(*lead, L, 1, 1, 1)
     ways = (tokens.gram(), "kernel"), (tokens.gram(), "plain"), (tokens, "auto")
-    found = [along(model, params, directions, *way) for way in ways]
+    found = [directional_derivatives(model, params, directions, *way) for way in ways]
     lines = members(directions, lead)
     expected = [explicit(model, point, tokens) for point in members(params, lead).values()]
     expected = [(loss, v @ g, v @ H @ v) for (loss, g, H), v in zip(expected, map(flat, lines.values()), strict=True)]
@@ -242,8 +244,8 @@ def test_lines_that_move_one_matrix(free_P, L):
 def test_four_times_the_direction(backend):
     """Slope times 4 and curvature times 16, without any rounding."""
     model, params, directions, tokens = setting()
-    loss, slope, curvature = along(model, params, directions, tokens.gram(), backend)
-    far = along(model, params, {n: -4 * v for n, v in directions.items()}, tokens.gram(), backend)
+    loss, slope, curvature = directional_derivatives(model, params, directions, tokens.gram(), backend)
+    far = directional_derivatives(model, params, {n: -4 * v for n, v in directions.items()}, tokens.gram(), backend)
     bits((loss, -4 * slope, 16 * curvature), far)
 
 
@@ -251,10 +253,10 @@ def test_what_is_not_compiled_is_had_all_the_same():
     """d = 33."""
     model, params, directions, tokens = setting(L=2, H=1, N=5, d=33, B=4)
     with pytest.raises(RuntimeError, match="d = 33 > 32"):
-        along(model, params, directions, tokens.gram(), "kernel")
-    bits(*(along(model, params, directions, tokens.gram(), backend) for backend in ("auto", "plain")))
-    theirs = along(model, params, directions, tokens)
-    assert_near(torch.stack(along(model, params, directions, tokens.gram())), torch.stack(theirs))
+        directional_derivatives(model, params, directions, tokens.gram(), "kernel")
+    bits(*(directional_derivatives(model, params, directions, tokens.gram(), backend) for backend in ("auto", "plain")))
+    theirs = directional_derivatives(model, params, directions, tokens)
+    assert_near(torch.stack(directional_derivatives(model, params, directions, tokens.gram())), torch.stack(theirs))
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -279,14 +281,14 @@ def test_other_models(case):
     """Two members, the parameters of each being the direction of the other."""
     model, *pair, tokens = case()
     params, lines = ({n: torch.stack([p[n] for p in order]) for n in pair[0]} for order in (pair, pair[::-1]))
-    found = [hessian_diagonal(model, params, tokens), *along(model, params, lines, tokens)]
+    found = [hessian_diagonal(model, params, tokens), *directional_derivatives(model, params, lines, tokens)]
     slopes = gradient(model, params, tokens)
     for e, v in enumerate(map(flat, pair[::-1])):
         loss, g, H = explicit(model, pair[e], tokens)
         for ours, theirs in zip(found, (H.diagonal(), loss, v @ g, v @ H @ v), strict=True):
             assert_near(ours[e], theirs)
         assert_near(flat({n: t[e] for n, t in slopes.items()}), g)
-    still = along(model, params, {n: torch.zeros_like(v) for n, v in lines.items()}, tokens)
+    still = directional_derivatives(model, params, {n: torch.zeros_like(v) for n, v in lines.items()}, tokens)
     assert torch.stack(still[1:]).tolist() == [[0, 0], [0, 0]]
 
 
@@ -316,7 +318,7 @@ def test_smoothness_along_the_steps_of_a_training(case, monkeypatch):
 
 
 def assert_refused(model, params, directions, prompts, reason):
-    for call in (hessian_diagonal, lambda *args: along(*args[:2], directions, *args[2:])):
+    for call in (hessian_diagonal, lambda *args: directional_derivatives(*args[:2], directions, *args[2:])):
         with pytest.raises(RuntimeError, match=f"kernel cannot be used: {reason}"):
             call(model, params, prompts, "kernel")
         with pytest.raises(ValueError, match=r"backend must be one of .* got 'kernl' \(did you mean 'kernel'\?\)"):
@@ -392,9 +394,9 @@ def test_the_noise_is_that_of_a_loop(monkeypatch, case, B, draws):
     ours = gradient_noise(model, params, task, B, sum(draws), own, reference=120)
 
     def gradients(size, batches):
-        drawn = sample_ensemble([task], size * batches, [g], model.form, torch.float64)
+        drawn = sample_ensemble([task], size * batches, [g], model.representation, torch.float64)
         for some in (slice(size * i, size * (i + 1)) for i in range(batches)):
-            if model.form == "tokens":
+            if model.representation == "tokens":
                 its = Prompts(drawn.Z[0, some], drawn.y[0, some])
             else:
                 its = Gram(*(t[0][..., some] for t in (drawn.S, drawn.s, drawn.x, drawn.y)), drawn.N)
@@ -439,7 +441,7 @@ def test_the_mean_square_of_the_noise_is_the_covariances_trace():
 def all_of_them(model, params, directions, prompts):
     for backend in ("auto", *BACKENDS):
         yield lambda b=backend: hessian_diagonal(model, params, prompts, b)
-        yield lambda b=backend: along(model, params, directions, prompts, b)
+        yield lambda b=backend: directional_derivatives(model, params, directions, prompts, b)
     yield lambda: gradient(model, params, prompts)
 
 
@@ -470,7 +472,7 @@ def test_directions_have_the_parameters_shapes(shapes):
     wrong = {n: torch.zeros(shape, dtype=torch.float64) for n, shape in shapes.items()}
     for prompts in (tokens, tokens.gram()):
         with pytest.raises(ValueError, match="directions must have the parameters' shapes") as error:
-            along(model, params, wrong, prompts)
+            directional_derivatives(model, params, wrong, prompts)
         assert str(shapes) in str(error.value)
 
 
@@ -504,7 +506,7 @@ def test_the_noise_is_of_one_member(n):
 def test_directions_may_come_in_another_order(backend):
     model, params, directions, tokens = setting()
     turned = {n: directions[n] for n in ("Q", "P")}
-    bits(*(along(model, params, v, tokens.gram(), backend) for v in (directions, turned)))
+    bits(*(directional_derivatives(model, params, v, tokens.gram(), backend) for v in (directions, turned)))
 
 
 @pytest.mark.parametrize("other", ["d", "dtype", "members"])
@@ -512,7 +514,10 @@ def test_prompts_that_do_not_fit_are_named(other):
     model, params, directions, tokens = setting()
     wrong = {"d": setting(d=5)[3], "dtype": Prompts(tokens.Z.float(), tokens.y.float()), "members": own_prompts((2,))}
     for backend in BACKENDS:
-        for call in (lambda *a: hessian_diagonal(model, params, *a), lambda *a: along(model, params, directions, *a)):
+        for call in (
+            lambda *a: hessian_diagonal(model, params, *a),
+            lambda *a: directional_derivatives(model, params, directions, *a),
+        ):
             with pytest.raises(ValueError, match={"d": "d = 5", "dtype": "dtype", "members": "leading axes"}[other]):
                 call(wrong[other].gram(), backend)
 
@@ -532,7 +537,7 @@ def test_snapshots_have_one_leading_axis():
 
 # ---- the other models, in tokens, labelled points and sentences
 
-LOOPED = Looped(d=2, width=4, n_head=2, loops=2, T=2, positions=9)
+LOOPED = Looped(d=2, width=4, n_head=2, loops=2, supervised_loops=2, positions=9)
 OTHERS = {
     "encoder": (Encoder(d=2, width=4, norm=True), ConditionedRegression(4, 2)),
     "encoder of labels": (Encoder(d=2, width=4, attention="softmax", mlp=True, readout="w"), LogisticRegression(4, 2)),
@@ -550,13 +555,13 @@ OTHERS = {
 def test_every_other_model(name):
     """Against torch's explicit gradient and Hessian; two members at once."""
     model, task = OTHERS[name]
-    g, prompts = generator(), fixed_prompts(task, 1, 5, model.form, torch.float64)
+    g, prompts = generator(), fixed_prompts(task, 1, 5, model.representation, torch.float64)
     params, directions = (
         {n: 0.5 * torch.randn(2, *shape, generator=g, dtype=torch.float64) for n, shape in model.shapes.items()}
         for _ in range(2)
     )
     found, diagonal = gradient(model, params, prompts), hessian_diagonal(model, params, prompts)
-    slope, curvature = along(model, params, directions, prompts)[1:]
+    slope, curvature = directional_derivatives(model, params, directions, prompts)[1:]
     noise = gradient_noise(model, {n: p[0] for n, p in params.items()}, task, 3, 2, g, 50)
     assert noise.shape == diagonal.shape
     for e in range(2):
@@ -578,9 +583,9 @@ def test_every_other_model(name):
 
 
 def test_a_gradient_that_stops_has_no_second_derivative():
-    model = replace(LOOPED, T=1)
+    model = replace(LOOPED, supervised_loops=1)
     prompts = fixed_prompts(LinearRegression(4, 2), 1, 5, "tokens", torch.float64)
     params = model.init(generator(), torch.float64)
-    for measure in (hessian_diagonal, lambda *args: along(args[0], args[1], *args[1:])):
-        with pytest.raises(ValueError, match="T must be loops = 2 for second derivatives, got 1"):
+    for measure in (hessian_diagonal, lambda *args: directional_derivatives(args[0], args[1], *args[1:])):
+        with pytest.raises(ValueError, match="supervised_loops must be loops = 2 for second derivatives, got 1"):
             measure(model, params, prompts)

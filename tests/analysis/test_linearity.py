@@ -21,17 +21,17 @@ from scipy import stats
 from lintf.analysis import linearity
 from lintf.analysis.linearity import (
     MINILM,
-    apart,
-    chance,
     explained,
     held_out,
     hidden_states,
     linear_map,
-    profiles,
+    norms_and_cosines,
+    null_score,
     prompt_states,
     sample_text,
     score,
     scores,
+    scores_at_lag,
 )
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
@@ -181,7 +181,7 @@ def test_all_pairs(centre):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert found.dtype == F64
     for k in range(4):
-        assert apart(found, k).tolist() == [found[i, i + k] for i in range(4 - k)]
+        assert scores_at_lag(found, k).tolist() == [found[i, i + k] for i in range(4 - k)]
     assert scores(list(related())).shape == (2, 2)
 
 
@@ -191,7 +191,7 @@ def test_all_pairs(centre):
 def test_chance_is_the_law_of_scores_of_noise():
     n, dim, width, times = 30, 4, 3, 400
     drawn = [score(normal(n, dim, seed=s), normal(n, width, seed=10_000 + s)) for s in range(times)]
-    law = chance(n, dim, width)
+    law = null_score(n, dim, width)
     assert law.value == pytest.approx(dim / (n - 1))
     assert abs(np.mean(drawn) - law.value) <= 4 * np.std(drawn) / math.sqrt(times)
     a, b = dim * width / 2, (n - 1 - dim) * width / 2
@@ -203,7 +203,7 @@ def test_chance_is_the_law_of_scores_of_noise():
 
 def test_the_published_score_of_random_pairs():
     """22,986 tokens of dimension 768 (arXiv 2405.12250's code, repeated by others): 0.03338."""
-    law = chance(22_986, 768, 768)
+    law = null_score(22_986, 768, 768)
     assert law.low < 0.03338080644607544 < law.high
     assert law.high - law.low < 3e-4
 
@@ -270,7 +270,7 @@ def test_interval():
 
 def test_profiles():
     layers = normal(3, 7, 5)
-    norms, cosines = profiles(layers)
+    norms, cosines = norms_and_cosines(layers)
     for layer in range(3):
         assert norms[layer] == pytest.approx(np.mean([np.linalg.norm(t) for t in layers[layer]]))
     for layer in range(2):
@@ -324,7 +324,7 @@ def test_bad_numbers():
     x, y = related()
     table = scores([x, y])
     for k in (-1, 2, 1.0, None, True):
-        refused(lambda k=k: apart(table, k), f"k must be an integer from 0 to 1, got {k!r}")
+        refused(lambda k=k: scores_at_lag(table, k), f"k must be an integer from 0 to 1, got {k!r}")
     for folds in (1, 0, 2.0, None):
         refused(lambda f=folds: held_out(x, y, torch.arange(41), f), f"folds must be an integer >= 2, got {folds!r}")
     refused(lambda: held_out(x, y, torch.arange(41) % 3, 4), "groups", "at least 4 values", "3")
@@ -332,7 +332,7 @@ def test_bad_numbers():
     refused(lambda: explained(x, y).interval(torch.zeros(41)), "groups", "at least 2 values")
     refused(lambda: explained(x, y).interval(torch.arange(41), 0), "resamples must be an integer >= 1, got 0")
     for n, dim, width, name in ((5, 4, 1, "n"), (9, 0, 1, "dim"), (9, 2, 0, "width"), (9.0, 2, 1, "n")):
-        refused(lambda n=n, d=dim, w=width: chance(n, d, w), f"{name} must be an integer")
+        refused(lambda n=n, d=dim, w=width: null_score(n, d, w), f"{name} must be an integer")
 
 
 # ---- the book's own models

@@ -25,19 +25,19 @@ from terminal import reading
 
 import lintf
 from lintf.__main__ import PIPE_CLOSED, main
-from lintf.checks import WrongInput
+from lintf.checks import UsageError
 from lintf.cli import listing, notebook
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import store
-from lintf.training.fit import Training, fit
-from lintf.training.verify import Outcome, verify
+from lintf.training.fit import TrainConfig, fit
+from lintf.training.verify import verify
 from lintf.training.workers import DIED, verify_all
 
 ROOT = Path(__file__).parents[2]
 MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)
 TASK = LinearRegression(N=6, d=3)
-TRAINING = Training(lr=0.01, max_iters=40, B=20)
+TRAINING = TrainConfig(lr=0.01, max_iters=40, B=20)
 
 
 def make(training=TRAINING, seeds=(0,), model=MODEL):
@@ -258,7 +258,7 @@ def test_verify_takes_the_sample_of_a_day(runs, capsys):
     assert capsys.readouterr().out.startswith(tuple(f"sample of {day}: " for day in days))
 
 
-def test_two_processes_say_the_same_in_the_same_order_and_what_a_dead_one_leaves_undone_has_failed(runs):
+def test_two_processes_say_the_same_in_the_same_order_and_what_a_dead_one_had_has_failed(runs):
     slow = make(training=replace(TRAINING, max_iters=400, B=500), seeds=range(11))
     paths = [path for path in make(seeds=range(7)) if path not in slow]
     alter(paths[2], "P", 4, 1.01)
@@ -271,7 +271,8 @@ def test_two_processes_say_the_same_in_the_same_order_and_what_a_dead_one_leaves
         rest = list(outcomes)
     assert found == alone
     assert [outcome.path for outcome in rest] == slow
-    assert rest[-1] == Outcome(slow[-1], False, DIED)
+    (failed,) = (outcome for outcome in rest if not outcome.ok)
+    assert failed.detail == DIED
     assert active_children() == []
 
 
@@ -359,8 +360,8 @@ PAGE = {
     "show": "print(n + 1, rate, seeds)",
     "train": (
         "from lintf import LinearTransformer\nfrom lintf import LinearRegression\n"
-        "from lintf import Training, fit\n"
-        "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=4, d=3), Training(lr=rate, max_iters=n, B=9));"
+        "from lintf import TrainConfig, fit\n"
+        "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=4, d=3), TrainConfig(lr=rate, max_iters=n, B=9));"
     ),
 }
 
@@ -494,7 +495,7 @@ def test_a_page_has_many_names(monkeypatch, name):
     ],
 )
 def test_an_unknown_page_suggests_the_nearest(name, said):
-    with pytest.raises(WrongInput) as caught:
+    with pytest.raises(UsageError) as caught:
         notebook.find(name)
     assert said in str(caught.value)
 
@@ -547,7 +548,7 @@ def test_every_page_has_a_title_and_parameters():
 
 def test_a_damaged_result_is_not_overwritten(page):
     Path("own.out.ipynb").write_text("{")
-    with pytest.raises(WrongInput, match="not the result of an earlier run"):
+    with pytest.raises(UsageError, match="not the result of an earlier run"):
         notebook.check_run(page, Path("own.out.ipynb"), {})
     Path("own.out.ipynb").write_text(json.dumps({"metadata": {"papermill": {}}, "cells": []}))
     notebook.check_run(page, Path("own.out.ipynb"), {})

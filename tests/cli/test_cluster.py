@@ -33,7 +33,7 @@ from lintf.__main__ import main
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import store
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 
 ROOT = Path(__file__).parents[2]
 PEM = (
@@ -43,10 +43,10 @@ PRELOAD = Path(__file__).parents[1].joinpath("dask_preload.py")
 PLAN = """
 from lintf import LinearTransformer
 from lintf import LinearRegression
-from lintf import Training
+from lintf import TrainConfig
 
 def plan(iters, lr=0.01, alg="adam"):
-    training = Training(lr=lr, max_iters=iters, B=20, alg=alg, record_every=10)
+    training = TrainConfig(lr=lr, max_iters=iters, B=20, alg=alg, record_every=10)
     return LinearTransformer(d=3, n_layer=2, init_std=0.1), LinearRegression(N=6, d=3), training
 """
 STOPPED = r"stopped; \d+ of \d+ cells done, 0 failed, and the same command goes on from there\n"  # and not a word more
@@ -207,7 +207,7 @@ def check_alone(monkeypatch, cells: Sequence[tuple[int, int]], alg: str = "adam"
     with monkeypatch.context() as patch:
         patch.setenv("LINTF_RUNS", "alone")
         for iters, seed in cells:
-            training = Training(lr=0.01, max_iters=iters, B=20, alg=alg, record_every=10)
+            training = TrainConfig(lr=0.01, max_iters=iters, B=20, alg=alg, record_every=10)
             fit(model, task, training, (seed,), progress=False, device="cpu")
         alone = {path.name: store.load(path) for path in store.runs()}
     assert found.keys() == alone.keys()

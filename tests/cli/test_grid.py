@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lintf.checks import WrongInput
+from lintf.checks import UsageError
 from lintf.cli import grid
 
 
@@ -95,7 +95,7 @@ def test_values(text, expected):
     ids=str,
 )
 def test_malformed_grids_are_refused(texts, said):
-    with pytest.raises(WrongInput) as caught:
+    with pytest.raises(UsageError) as caught:
         grid.axes(texts)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -114,7 +114,7 @@ def test_cells_are_all_combinations_in_order():
 
 def test_the_largest_grid():
     assert grid.size(grid.axes(["a=1:100000"])) == grid.MOST
-    with pytest.raises(WrongInput, match="has more than 100000 values"):
+    with pytest.raises(UsageError, match="has more than 100000 values"):
         grid.axes(["a=0:100000"])
 
 
@@ -163,6 +163,6 @@ def test_any_text_gives_values_or_one_line(text):
     said = ""
     try:
         assert 0 < len(values(text)) <= grid.MOST
-    except WrongInput as error:
+    except UsageError as error:
         said = str(error)
     assert "\n" not in said

@@ -16,29 +16,29 @@ import pytest
 from distributed.protocol import deserialize, serialize
 
 from lintf.__main__ import main
-from lintf.checks import WrongInput
+from lintf.checks import UsageError
 from lintf.cli import cells, cluster, grid, notebook, sweep
 from lintf.cli.cells import PageCell, Result, TrainingCell
 from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters
 from lintf.tasks.linear import LinearRegression
 from lintf.training import store, versions
-from lintf.training.fit import Training, fit
-from lintf.training.run import Member
+from lintf.training.fit import TrainConfig, fit
+from lintf.training.run import Run
 
 PLAN = """
 from dataclasses import replace
 from lintf import LinearTransformer
 from lintf import LinearRegression
-from lintf import Training
+from lintf import TrainConfig
 
 model, task = LinearTransformer(d=3, n_layer=2), LinearRegression(N=6, d=3)
 
 def plan(iters, N=6, alg="adam", lr=0.01):
-    return model, replace(task, N=N), Training(lr=lr, max_iters=iters, B=9, alg=alg)
+    return model, replace(task, N=N), TrainConfig(lr=lr, max_iters=iters, B=9, alg=alg)
 
 def by_seed(iters=5):
-    return model, lambda seed: replace(task, N=4 + seed), Training(lr=0.01, max_iters=iters, B=9)
+    return model, lambda seed: replace(task, N=4 + seed), TrainConfig(lr=0.01, max_iters=iters, B=9)
 
 def pair():
     return model, task
@@ -51,9 +51,9 @@ PAGE = {
     "check": "from lintf.pages import parameters\nparameters.check_parameters('N > loops', 'len(note) < 9')",
     "train": (
         "from lintf import LinearTransformer\nfrom lintf import LinearRegression\n"
-        "from lintf import Training, fit\nfrom lintf import claim\n"
+        "from lintf import TrainConfig, fit\nfrom lintf import claim\n"
         "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=N, d=3), "
-        "Training(lr=0.01, max_iters=n, B=9), seeds)\n"
+        "TrainConfig(lr=0.01, max_iters=n, B=9), seeds)\n"
         "claim('own-claim', 'It is so', 'here', published='7', measured=str(N), holds=N == 7)\n"
         "assert note != 'stop', 'it was to stop'"
     ),
@@ -103,9 +103,9 @@ def test_cells_of_a_function(here):
         {"iters": iters, "N": 7, "seeds": seed} for iters in (5, 6) for seed in (0, 3)
     ]
     model, task = LinearTransformer(d=3, n_layer=2), LinearRegression(N=7, d=3)
-    members = [Member(model, task, Training(lr=0.01, max_iters=i, B=9), s) for i in (5, 6) for s in (0, 3)]
-    assert [cell.member for cell in found] == members
-    assert [cell.file(Path("out")) for cell in found] == [member.path for member in members]
+    runs = [Run(model, task, TrainConfig(lr=0.01, max_iters=i, B=9), s) for i in (5, 6) for s in (0, 3)]
+    assert [cell.run for cell in found] == runs
+    assert [cell.file(Path("out")) for cell in found] == [run.path for run in runs]
     assert len({cell.key for cell in found}) == 4
     assert deserialize(*serialize(found)) == found
 
@@ -113,12 +113,12 @@ def test_cells_of_a_function(here):
 def test_a_function_of_a_module_and_without_seeds(here, monkeypatch):
     monkeypatch.syspath_prepend(here)
     (cell,) = of("plan:plan", "iters=5")
-    assert cell.member.seed == 0
+    assert cell.run.seed == 0
     assert of("plan.py:plan", "iters=5") == [cell]
 
 
 def test_a_law_may_depend_on_the_seed(here):
-    assert [cell.member.task.N for cell in of("plan.py:by_seed", "seeds=0:2")] == [4, 5, 6]
+    assert [cell.run.task.N for cell in of("plan.py:by_seed", "seeds=0:2")] == [4, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_function_that_will_not_do(here, name, texts, said):
     (here / "wrong.py").write_text("def plan(:")
     (here / "faulty.py").write_text("def plan(N):\n    return nothing\n")
     (here / "undefined.py").write_text("nothing\n")
-    with pytest.raises(WrongInput) as caught:
+    with pytest.raises(UsageError) as caught:
         of(name, *texts)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
@@ -172,8 +172,8 @@ def test_cells_of_a_stored_run(here):
     (same,) = of("linear-L2", "max_iters=5")
     assert same.config == first.config
     found = of(first.own, "max_iters=5,7", "N=8", "seeds=1")
-    assert [(c.member.training.max_iters, c.member.task.N, c.member.seed) for c in found] == [(5, 8, 1), (7, 8, 1)]
-    assert found[0].member.model == first.member.model
+    assert [(c.run.training.max_iters, c.run.task.N, c.run.seed) for c in found] == [(5, 8, 1), (7, 8, 1)]
+    assert found[0].run.model == first.run.model
 
 
 def test_seeds_of_one_configuration_are_one(here):
@@ -183,15 +183,15 @@ def test_seeds_of_one_configuration_are_one(here):
 
 
 def test_a_stored_run_that_will_not_do(here):
-    with pytest.raises(WrongInput, match="no stored run in "):
+    with pytest.raises(UsageError, match="no stored run in "):
         of("linear-L2", "lr=0.1")
     for cell in of("plan.py:plan", "iters=5,6"):
         cell.work()
-    with pytest.raises(WrongInput, match="'linear-L2' could be one of 2 configurations of stored runs"):
+    with pytest.raises(UsageError, match="'linear-L2' could be one of 2 configurations of stored runs"):
         of("linear-L2", "lr=0.1")
-    with pytest.raises(WrongInput, match="unknown parameter 'max_iter'; the nearest is max_iters; linear-L2-"):
+    with pytest.raises(UsageError, match="unknown parameter 'max_iter'; the nearest is max_iters; linear-L2-"):
         of("linear-L2-normal-N6-d3-adam-lr0.01-B9-T5", "max_iter=3")
-    with pytest.raises(WrongInput, match="'lniear'"):
+    with pytest.raises(UsageError, match="'lniear'"):
         of("lniear", "lr=0.1")
 
 
@@ -243,7 +243,7 @@ def test_parameters_may_be_expressions(here, at_once):
     assert [cell.parameters for cell in of("own.ipynb", "seeds=4,5")] == [{"seeds": [4]}, {"seeds": [5]}]
     assert [cell.parameters["rate"] for cell in of("own.ipynb", "rate=1,x")] == [1, "x"]
     for text, said in (("n=0", "n=0: n must be an integer"), ("loops=1", "unknown parameter 'loops'")):
-        with pytest.raises(WrongInput, match=said):
+        with pytest.raises(UsageError, match=said):
             of("own.ipynb", text)
 
 
@@ -276,7 +276,7 @@ def test_a_notebook_that_checks_nothing_is_held_to_no_rules(here):
 )
 def test_values_that_a_page_would_refuse(here, texts, said):
     """Before any of them is run."""
-    with pytest.raises(WrongInput) as caught:
+    with pytest.raises(UsageError) as caught:
         of("own.ipynb", *texts)
     assert str(caught.value).startswith(said)
 
@@ -321,11 +321,11 @@ def test_a_training_cell(here):
     out = here / "out"
     assert cell.stored(out) is None
     result = cell.work()
-    record = store.load(cell.member.path)
+    record = store.load(cell.run.path)
     assert result == Result(True, f"loss {float(record.tensors['loss'][-1]):.3g}")
     assert cell.stored(out) == result
-    fit(cell.member.model, cell.member.task, cell.member.training, progress=False)  # is the same run
-    assert list(store.runs()) == [cell.member.path]
+    fit(cell.run.model, cell.run.task, cell.run.training, progress=False)  # is the same run
+    assert list(store.runs()) == [cell.run.path]
 
 
 def test_runs_that_come_back_are_kept_in_their_folder_and_nowhere_else(here, runs, monkeypatch):
@@ -334,7 +334,7 @@ def test_runs_that_come_back_are_kept_in_their_folder_and_nowhere_else(here, run
     with monkeypatch.context() as patch:
         patch.setenv("LINTF_RUNS", "there")
         cell.work()
-        record = store.load(cell.member.path)
+        record = store.load(cell.run.path)
     assert cell.stored(here) is None
     cell.keep(Result(True, "", runs={f"../../{cell.own}": record}), here)
     assert [path.name for path in runs.iterdir()] == [cell.own]
@@ -452,9 +452,9 @@ def test_ctrl_c_leaves_a_table(here, at_once, capsys, monkeypatch):
 def test_a_damaged_run_is_named(here, at_once, capsys):
     (cell,) = of("plan.py:plan", "iters=5")
     cell.work()
-    cell.member.path.write_bytes(b"nothing")
+    cell.run.path.write_bytes(b"nothing")
     assert main(["sweep", "plan.py:plan", "-p", "iters=5", "--out", "out"]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {cell.member.path}: not a readable lintf run")
+    assert capsys.readouterr().err.startswith(f"error: {cell.run.path}: not a readable lintf run")
 
 
 @pytest.mark.parametrize(

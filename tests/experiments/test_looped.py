@@ -27,7 +27,7 @@ from lintf.experiments.looped import (
 from lintf.tasks.batches import Prompts
 from lintf.tasks.linear import LinearRegression
 from lintf.training.fit import fit
-from lintf.training.run import Member
+from lintf.training.run import Run
 
 F64 = torch.float64
 PAPER = Scale(d=10, N=40, width=256, n_head=8, max_iters=20_000, B=64, lr=1e-4, lr_end=1e-4)
@@ -39,8 +39,15 @@ def drawn(B, N, d, seed=0):
 
 
 def test_the_papers_training():
-    model, task, training = PAPER.plan(30, 15, n_last_tokens=25)
-    assert (model.d, model.width, model.n_head, model.loops, model.T, model.positions) == (10, 256, 8, 30, 15, 81)
+    model, task, training = PAPER.experiment(30, 15, n_last_tokens=25)
+    assert (model.d, model.width, model.n_head, model.loops, model.supervised_loops, model.positions) == (
+        10,
+        256,
+        8,
+        30,
+        15,
+        81,
+    )
     assert (model.n_last_tokens, model.n_layer, model.cell, model.inject, model.untied) == (
         25,
         1,
@@ -50,16 +57,16 @@ def test_the_papers_training():
     )
     assert (task.N, task.d, task.noise_std, training.B, training.betas) == (40, 10, 0, 64, (0.9, 0.999))
     steps = [0, 999, 1000, 14_999, 15_000, 19_999]
-    assert [training.stage(task, step).N for step in steps] == [10, 10, 12, 38, 40, 40]  # 11 to 41 points
-    stages = [training.model_stage(model, step).loops for step in (0, 499, 500, 3_999, 4_000, 19_999)]
+    assert [training.task_at(task, step).N for step in steps] == [10, 10, 12, 38, 40, 40]  # 11 to 41 points
+    stages = [training.model_at(model, step).loops for step in (0, 499, 500, 3_999, 4_000, 19_999)]
     assert stages == [15, 15, 17, 29, 30, 30]
     assert {training.rate(step) for step in (999, 5_000, 19_999)} == {1e-4}
 
 
 def test_untied_loops_do_not_grow():
-    model, _, training = TINY.plan(3, 3, untied=True)
+    model, _, training = TINY.experiment(3, 3, untied=True)
     assert [name for name, *_ in training.curriculum] == ["N"]
-    assert Member(*TINY.plan(3, 3, untied=True), 0).model == model
+    assert Run(*TINY.experiment(3, 3, untied=True), 0).model == model
 
 
 @pytest.mark.parametrize(
@@ -87,21 +94,21 @@ def test_shares_that_are_none(share):
 )
 def test_wrong_scales(change, said):
     with pytest.raises(ValueError, match=said):
-        Scale(**{**vars(TINY), **change}).plan(4, 2)
+        Scale(**{**vars(TINY), **change}).experiment(4, 2)
 
 
 @pytest.mark.parametrize(
     ("loops", "T", "fields"), [(2, 3, {}), (0, 0, {}), (2, 1, {"untied": True}), (2, 1, {"cell": "x"})]
 )
 def test_wrong_models(loops, T, fields):
-    with pytest.raises(ValueError, match=r"T must|loops must|cell must"):
-        TINY.plan(loops, T, **fields)
+    with pytest.raises(ValueError, match=r"loops must|cell must"):
+        TINY.experiment(loops, T, **fields)
 
 
 @pytest.mark.parametrize("fields", [{}, {"cell": "lstm"}, {"n_last_tokens": 4}])
 def test_errors_are_those_of_the_predictions(fields):
     """One prompt at a time, over more prompts than go through at once, after other numbers of loops too."""
-    model, task, training = TINY.plan(4, 2, **fields)
+    model, task, training = TINY.experiment(4, 2, **fields)
     run = fit(model, task, training, (3, 5), device="cpu", stored=False, progress=False)
     some = task.sample(CHUNK + 3, torch.Generator().manual_seed(1), "tokens")
     for loops in (None, 1, 7):
@@ -109,7 +116,7 @@ def test_errors_are_those_of_the_predictions(fields):
         assert ours.shape == (2, CHUNK + 3, 7)
         for b in (0, CHUNK - 1, CHUNK, CHUNK + 2):
             with torch.no_grad():
-                answer = model.predict(run.final, Prompts(some.Z[b : b + 1], some.y[b : b + 1]), loops)[:, 0]
+                answer = model.predict(run.final_params, Prompts(some.Z[b : b + 1], some.y[b : b + 1]), loops)[:, 0]
             truth = torch.tensor([*some.Z[b, :-1, -1].tolist(), some.y[b].item()])
             torch.testing.assert_close(ours[:, b], (answer - truth).square() / 3, rtol=2e-4, atol=1e-6)
     path = path_errors(model, run, some, 7)
@@ -132,7 +139,7 @@ def test_one_wrong_label_at_a_time():
 
 
 def test_influence_is_a_difference_of_errors():
-    model, task, training = TINY.plan(3, 2)
+    model, task, training = TINY.experiment(3, 2)
     run = fit(model, task, training, (3, 5), device="cpu", stored=False, progress=False)
     some = task.sample(7, torch.Generator().manual_seed(1), "tokens")
     found = influence(model, run, some)
@@ -147,8 +154,8 @@ def test_influence_is_a_difference_of_errors():
 
 def test_more_work_takes_longer():
     """Several times as many multiplications, so that a busy machine does not matter."""
-    slow = step_seconds(replace(TINY, width=64, B=40).plan(8, 8, n_layer=4), repeats=2)
-    assert 0 < 3 * step_seconds(TINY.plan(1, 1)) < slow
+    slow = step_seconds(replace(TINY, width=64, B=40).experiment(8, 8, n_layer=4), repeats=2)
+    assert 0 < 3 * step_seconds(TINY.experiment(1, 1)) < slow
 
 
 def test_prefixes():
@@ -203,22 +210,22 @@ def test_steps_that_are_none(steps):
 
 
 def test_what_is_kept_of_a_plan_is_what_its_models_give(runs):
-    plan, seeds = TINY.plan(4, 2), [3, 1]
-    run, prompts = fit(*plan, seeds, device="cpu", progress=False), common_prompts(plan[1], 23, 7)
-    drawn_at_once = plan[1].sample(23, torch.Generator().manual_seed(99), "tokens")
+    experiment, seeds = TINY.experiment(4, 2), [3, 1]
+    run, prompts = fit(*experiment, seeds, device="cpu", progress=False), common_prompts(experiment.task, 23, 7)
+    drawn_at_once = experiment.task.sample(23, torch.Generator().manual_seed(99), "tokens")
     assert torch.equal(prompts.Z, drawn_at_once.Z[:7])
-    exact = prediction_errors(plan[0], run, prompts)
+    exact = prediction_errors(experiment.model, run, prompts)
     for _ in range(2):  # computed, and found
-        assert torch.equal(kept_errors(plan, seeds, 23, 7), exact)
-        assert torch.equal(rises(plan, 3, 23, 7), influence(plan[0], run, prompts))
-        found = answers(plan, 3, 23, 7, 9)
+        assert torch.equal(kept_errors(experiment, seeds, 23, 7), exact)
+        assert torch.equal(rises(experiment, 3, 23, 7), influence(experiment.model, run, prompts))
+        found = answers(experiment, 3, 23, 7, 9)
         assert found.shape == (9, 7)
         for loops in (1, 4, 9):
-            weights = {name: p[0] for name, p in run.final.items()}
+            weights = {name: p[0] for name, p in run.final_params.items()}
             with torch.no_grad():
-                expected = plan[0].predict(weights, prompts, loops)[..., -1]
+                expected = experiment.model.predict(weights, prompts, loops)[..., -1]
             torch.testing.assert_close(found[loops - 1], expected)
-    masked = kept_errors(plan, seeds, 23, 7, n_last_tokens=5)
-    assert torch.equal(masked, prediction_errors(replace(plan[0], n_last_tokens=5), run, prompts))
+    masked = kept_errors(experiment, seeds, 23, 7, n_last_tokens=5)
+    assert torch.equal(masked, prediction_errors(replace(experiment.model, n_last_tokens=5), run, prompts))
     assert not torch.equal(masked, exact)
     assert len(list((runs / "measured").glob("*.safetensors"))) == 4

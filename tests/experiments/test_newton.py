@@ -19,10 +19,10 @@ from lintf.tasks.logistic import LogisticRegression, posterior_mean
 from lintf.tasks.recall import Recall
 from lintf.tasks.rotated import Rotated
 from lintf.training import several, store
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
-from lintf.training.run import Member
-from lintf.training.several import fit_all
+from lintf.training.run import Run
+from lintf.training.several import fit_many
 
 F64 = torch.float64
 PAPER = Scale(d=10, N=50, width=64, max_iters=100_000, B=2000, lr=1e-4, lr_end=5e-5)
@@ -41,7 +41,7 @@ def test_the_papers_regression():
     assert (training.warmup, training.decay_steps, training.lr_end, training.clip) == (10_000, 90_000, 5e-5, 10)
     assert training.rate(9_999) == 1e-4
     assert training.rate(90_000) == training.rate(99_999) == pytest.approx(5e-5)
-    stages = [training.stage(task, step) for step in (0, 4_999, 5_000, 39_999, 40_000, 99_999)]
+    stages = [training.task_at(task, step) for step in (0, 4_999, 5_000, 39_999, 40_000, 99_999)]
     assert [(s.w_dims, s.N) for s in stages] == [(2, 10), (2, 10), (3, 15), (9, 45), (10, 50), (10, 50)]
 
 
@@ -63,9 +63,9 @@ def test_the_variants(variant, fields):
 
 
 def test_all_combinations():
-    plans = TINY.regressions(["LSA", "LSA + LayerNorm"], [1, 5], [0, 2])
-    assert len(plans) == 8
-    assert all(plan == TINY.regression(*key) for key, plan in plans.items())
+    experiments = TINY.regressions(["LSA", "LSA + LayerNorm"], [1, 5], [0, 2])
+    assert len(experiments) == 8
+    assert all(experiment == TINY.regression(*key) for key, experiment in experiments.items())
 
 
 @pytest.mark.parametrize("wrong", [[], "LSA", None, 3])
@@ -86,50 +86,50 @@ def test_bad_names_are_refused():
 
 def test_more_seeds_for_some(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
-    plans = {("LSA", k, L): TINY.regression("LSA", k, L) for k, L in ((1, 0), (1, 2), (1, 3), (2, 1))}
-    runs = trained(plans, [0], [1, 2], "cpu")
-    assert [runs[key].seeds for key in plans] == [(0, 1, 2), (0, 1, 2), (0,), (0,)]
+    experiments = {("LSA", k, L): TINY.regression("LSA", k, L) for k, L in ((1, 0), (1, 2), (1, 3), (2, 1))}
+    runs = trained(experiments, [0], [1, 2], "cpu")
+    assert [runs[key].seeds for key in experiments] == [(0, 1, 2), (0, 1, 2), (0,), (0,)]
     assert len(list(store.folder().glob("*.safetensors"))) == 8
     capsys.readouterr()
-    again = trained(plans, [0], [1, 2], "cpu")
+    again = trained(experiments, [0], [1, 2], "cpu")
     assert "8 of 8 runs loaded" in capsys.readouterr().out
-    for key in plans:
-        torch.testing.assert_close(again[key].final, runs[key].final, rtol=0, atol=0)
+    for key in experiments:
+        torch.testing.assert_close(again[key].final_params, runs[key].final_params, rtol=0, atol=0)
 
 
-def test_fit_all_with_seeds_of_their_own(tmp_path, monkeypatch):
+def test_fit_many_with_seeds_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
-    plans = {L: TINY.regression("LSA + LayerNorm", 1, L) for L in (1, 2)}
-    own = fit_all(plans, {1: [4], 2: [4, 5]}, "cpu")
-    same = fit_all(plans, [4], "cpu")
+    experiments = {L: TINY.regression("LSA + LayerNorm", 1, L) for L in (1, 2)}
+    own = fit_many(experiments, {1: [4], 2: [4, 5]}, "cpu")
+    same = fit_many(experiments, [4], "cpu")
     assert [own[L].seeds for L in (1, 2)] == [(4,), (4, 5)]
     assert torch.equal(own[2].loss[0], same[2].loss[0])
-    assert several.is_stored(plans[2], [4, 5])
-    assert not several.is_stored(plans[1], [4, 5])
-    assert Member(*plans[1], 4).path.exists()
+    assert several.is_stored(experiments[2], [4, 5])
+    assert not several.is_stored(experiments[1], [4, 5])
+    assert Run(*experiments[1], 4).path.exists()
 
 
-def test_fit_all_with_a_law_for_each_seed(tmp_path, monkeypatch, capsys):
+def test_fit_many_with_a_law_for_each_seed(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
-    model, recipe = LinearTransformer(d=2, n_layer=1), Training(1e-3, 3, 4)
-    plans = {"both": (model, Rotated([0, 1], 5, [1.0, 0.5]).task, recipe)}
-    assert not several.is_stored(plans["both"], [0, 1])
-    runs = [fit_all(plans, [0, 1], "cpu")["both"] for _ in range(2)]
-    assert several.is_stored(plans["both"], [0, 1])
+    model, config = LinearTransformer(d=2, n_layer=1), TrainConfig(1e-3, 3, 4)
+    experiments = {"both": (model, Rotated([0, 1], 5, [1.0, 0.5]).task, config)}
+    assert not several.is_stored(experiments["both"], [0, 1])
+    runs = [fit_many(experiments, [0, 1], "cpu")["both"] for _ in range(2)]
+    assert several.is_stored(experiments["both"], [0, 1])
     assert "2 of 2 runs loaded" in capsys.readouterr().out
     assert torch.equal(runs[0].loss, runs[1].loss)
 
 
 def test_a_learned_model_in_double_precision():
-    plan = TINY.regression("LSA", 1, 2)
-    run = fit(*plan, [3, 4], device="cpu", stored=False, progress=False)
-    prompts = plan[1].sample(7, generator(), dtype=F64)
-    whole = predictor(plan, run).predict(prompts)
+    experiment = TINY.regression("LSA", 1, 2)
+    run = fit(*experiment, [3, 4], device="cpu", stored=False, progress=False)
+    prompts = experiment.task.sample(7, generator(), dtype=F64)
+    whole = predictor(experiment, run).predict(prompts)
     assert whole.shape == (2, 7)
     assert whole.dtype == F64
-    model, params = plan[0], {n: p[1].double() for n, p in run.final.items()}
+    model, params = experiment.model, {n: p[1].double() for n, p in run.final_params.items()}
     torch.testing.assert_close(whole[1], model.predict(params, prompts), rtol=1e-12, atol=1e-12)
-    wild = predictor(plan, run, clip=1e-3).predict(prompts)
+    wild = predictor(experiment, run, clip=1e-3).predict(prompts)
     expected = replace(model, clip=1e-3).predict(params, prompts)
     torch.testing.assert_close(wild[1], expected, rtol=1e-12, atol=1e-12)
     assert not torch.equal(wild[1], whole[1])
@@ -169,11 +169,12 @@ def test_too_few_steps():
 
 
 @pytest.mark.parametrize(
-    ("task", "form"), [(ConditionedRegression(4, 3, 6.0), "tokens"), (LogisticRegression(4, 3, 6.0), "labels")]
+    ("task", "representation"),
+    [(ConditionedRegression(4, 3, 6.0), "tokens"), (LogisticRegression(4, 3, 6.0), "labels")],
 )
-def test_groups_are_successive_batches(task, form):
-    found, g = sample_groups(task, 3, 7, generator(5), form, F64), generator(5)
-    parts = [sample_ensemble([task], 7, [g], form, F64) for _ in range(3)]
+def test_groups_are_successive_batches(task, representation):
+    found, g = sample_groups(task, 3, 7, generator(5), representation, F64), generator(5)
+    parts = [sample_ensemble([task], 7, [g], representation, F64) for _ in range(3)]
     for k, part in enumerate(parts):
         assert torch.equal(found.Z[7 * k : 7 * (k + 1)], part.Z[0])
         if isinstance(part, Labelled):
@@ -184,16 +185,16 @@ def test_groups_are_successive_batches(task, form):
 
 def test_groups_in_every_form():
     """The prompts are the last axis of statistics, and N stays what it is."""
-    for task, form in ((LinearRegression(4, 3), "gram"), (Recall(H=8), "sentences")):
-        found, g = sample_groups(task, 3, 7, generator(5), form, F64), generator(5)
-        parts = [sample_ensemble([task], 7, [g], form, F64) for _ in range(3)]
+    for task, representation in ((LinearRegression(4, 3), "gram"), (Recall(H=8), "sentences")):
+        found, g = sample_groups(task, 3, 7, generator(5), representation, F64), generator(5)
+        parts = [sample_ensemble([task], 7, [g], representation, F64) for _ in range(3)]
         for field in fields(found):
             mine, theirs = (getattr(batch, field.name) for batch in (found, parts[1]))
             if field.name == "N":
                 assert mine == 4
             else:
-                assert torch.equal(mine[..., 7:14] if form == "gram" else mine[7:14], theirs[0])
-    with pytest.raises(ValueError, match="form must be one of 'sentences', got 'gram'"):
+                assert torch.equal(mine[..., 7:14] if representation == "gram" else mine[7:14], theirs[0])
+    with pytest.raises(ValueError, match="representation must be one of 'sentences', got 'gram'"):
         sample_groups(Recall(H=8), 3, 7, generator(5), "gram")
 
 

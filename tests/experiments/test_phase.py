@@ -11,11 +11,11 @@ import torch
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import GradientDescent
 from lintf.analysis.theory import mapped
-from lintf.experiments.phase import OPTIMA, best_layers, phase, scales, scores, through_lens
+from lintf.experiments.phase import OPTIMA, best_layers, phase, scales, scores, whiten_params
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.rotated import rotation
-from lintf.training.run import Member
+from lintf.training.run import Run
 
 
 @pytest.mark.parametrize(("kappa", "d"), [(1.0, 2), (100.0, 5), (7.0, 12)])
@@ -44,7 +44,7 @@ def test_each_seed_has_its_own_rotation_of_one_spectrum():
         values = np.linalg.eigvalsh(np.array(law.Sigma))
         assert np.allclose(values, [1 / 3, 1, 3])
         assert np.allclose(np.array(law.Sigma) @ np.array(law.Sigma_w), np.eye(3), atol=1e-9)
-    assert Member(model, laws[0], training, 0).path != Member(model, laws[1], training, 1).path
+    assert Run(model, laws[0], training, 0).path != Run(model, laws[1], training, 1).path
 
 
 def test_through_the_lens_a_network_is_another_network_on_isotropic_prompts():
@@ -53,7 +53,7 @@ def test_through_the_lens_a_network_is_another_network_on_isotropic_prompts():
     params = model.init(torch.Generator().manual_seed(1), torch.float64)
     UD = rotation(5, scales(50.0, 4))
     prompts = LinearRegression(N=7, d=4).sample(11, torch.Generator().manual_seed(2), dtype=torch.float64)
-    inside = through_lens({name: p[None] for name, p in params.items()}, 5, 50.0)
+    inside = whiten_params({name: p[None] for name, p in params.items()}, 5, 50.0)
     outside = model.predict(params, mapped(prompts, UD))
     assert torch.allclose(model.predict(inside, prompts)[0], outside, rtol=1e-11, atol=0)
 

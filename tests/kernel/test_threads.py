@@ -15,13 +15,13 @@ from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 from lintf.training.history import History
 
 STEPS = 3
 LINEAR, TASK = LinearTransformer(d=3, n_layer=2, init_std=0.3), LinearRegression(N=20, d=3)
-ADAM = Training(lr=1e-3, max_iters=STEPS, B=50)
-SGD = Training(lr=0.1, max_iters=STEPS, B=512, alg="sgd", momentum=0.0, normalize=True, dtype="float64")
+ADAM = TrainConfig(lr=1e-3, max_iters=STEPS, B=50)
+SGD = TrainConfig(lr=0.1, max_iters=STEPS, B=512, alg="sgd", momentum=0.0, normalize=True, dtype="float64")
 FAMILIES = {
     "linear, plain PyTorch": (LINEAR, TASK, ADAM),
     "ReLU attention, tokens": (LinearTransformer(3, 2, 1, "relu", 0.3), TASK, ADAM),
@@ -31,8 +31,8 @@ FAMILIES = {
         LogisticRegression(20, 3),
         ADAM,
     ),
-    "looped": (Looped(d=3, width=16, loops=2, T=2, positions=41), TASK, ADAM),
-    "looped LSTM": (Looped(d=3, width=16, loops=2, T=2, positions=41, cell="lstm"), TASK, ADAM),
+    "looped": (Looped(d=3, width=16, loops=2, supervised_loops=2, positions=41), TASK, ADAM),
+    "looped LSTM": (Looped(d=3, width=16, loops=2, supervised_loops=2, positions=41, cell="lstm"), TASK, ADAM),
     "recall": (RecallTransformer("reparam", "softmax"), Recall(H=64), SGD),
     "recall, a matrix": (RecallTransformer("origin", "relu"), Recall(H=64), SGD),
     "non-linear": (MLPTransformer(d=3, hidden=16), NonlinearRegression(N=20, d=3), ADAM),
@@ -46,15 +46,15 @@ def threads():
     torch.set_num_threads(before)
 
 
-def trained(plan, number, threads) -> History:
+def trained(experiment, number, threads) -> History:
     threads(number)
-    history = fit(*plan, (0, 1), stored=False, progress=False, device="cpu")
+    history = fit(*experiment, (0, 1), stored=False, progress=False, device="cpu")
     assert [meta["threads"] for meta in history.meta] == [number] * 2
     return history
 
 
 def tensors(history):
-    return {"loss": history.loss, **history.recorded, **{f"final {n}": p for n, p in history.weights.items()}}
+    return {"loss": history.loss, **history.recorded, **{f"final {n}": p for n, p in history.saved_final.items()}}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -62,8 +62,8 @@ def test_training_with_one_thread_and_with_two(name, threads, monkeypatch):
     """A sum over a batch in another order differs by a few units of rounding of its largest terms, and each step adds
     as many: 100 units a step are allowed, of a tensor's largest entry."""
     monkeypatch.setenv("LINTF_KERNEL", "off")
-    plan = FAMILIES[name]
-    one, two = (tensors(trained(plan, number, threads)) for number in (1, 2))
+    experiment = FAMILIES[name]
+    one, two = (tensors(trained(experiment, number, threads)) for number in (1, 2))
     worst = 0.0
     for n, p in one.items():
         unit = torch.finfo(p.dtype).eps * p.abs().max()
@@ -76,7 +76,7 @@ def test_training_with_one_thread_and_with_two(name, threads, monkeypatch):
 def test_the_compiled_kernel_does_not_see_the_threads(threads, monkeypatch):
     """Neither in the prompts nor in the loss."""
     monkeypatch.setenv("LINTF_KERNEL", "on")
-    one, two = (tensors(trained((LINEAR, TASK, Training(0.01, 30, 3000)), n, threads)) for n in (1, 2))
+    one, two = (tensors(trained((LINEAR, TASK, TrainConfig(0.01, 30, 3000)), n, threads)) for n in (1, 2))
     assert all(torch.equal(p, two[n]) for n, p in one.items())
 
 

@@ -26,15 +26,15 @@ from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.recall import Recall
 from lintf.training import data, store
 from lintf.training import fit as loop
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
-from lintf.training.run import Member
+from lintf.training.run import Run
 from lintf.training.verify import reproduce, verify
 
 F64 = torch.float64
 MODEL = Encoder(d=3, n_layer=2, width=8, n_head=2, clip=10.0, init_std=0.3)
 TASK = ConditionedRegression(N=6, d=3)
-TRAINING = Training(lr=0.01, max_iters=30, B=11, betas=(0.9, 0.999), record_every=7)
+TRAINING = TrainConfig(lr=0.01, max_iters=30, B=11, betas=(0.9, 0.999), record_every=7)
 KINDS = {
     "LSA": MODEL,
     "clipped": replace(MODEL, clip=0.7),
@@ -295,7 +295,7 @@ def test_a_seed_means_the_same_prompts_alone_and_among_others():
         assert torch.equal(together.Z[e], alone.Z)
         assert torch.equal(together.y[e], alone.y)
     check_ensemble([task, task])
-    with pytest.raises(ValueError, match="form must be one of 'tokens', got 'gram'"):
+    with pytest.raises(ValueError, match="representation must be one of 'tokens', got 'gram'"):
         sample_ensemble([task], 2, [generator()], "gram")
 
 
@@ -355,7 +355,7 @@ def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
     assert len(list(store.runs())) == 4
     assert not [o for o in map(verify, store.runs()) if not o.ok]
     for path in store.runs():
-        assert Member.of(store.load(path).config).path == path
+        assert Run.of(store.load(path).config).path == path
 
 
 @pytest.mark.parametrize(
@@ -374,10 +374,10 @@ def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
             lambda: quiet(replace(MODEL, positions=6), TASK, TRAINING),
             "positions must be at least N + 1 = 7, or 0 for none",
         ),
-        (lambda: quiet(MODEL, LogisticRegression(d=3), TRAINING), "on the form 'tokens', these prompts have 'labels'"),
+        (lambda: quiet(MODEL, LogisticRegression(d=3), TRAINING), "it trains on 'tokens', these prompts have 'labels'"),
         (
             lambda: quiet(replace(MODEL, readout="w"), TASK, TRAINING),
-            "on the form 'labels', these prompts have 'tokens'",
+            "it trains on 'labels', these prompts have 'tokens'",
         ),
         (
             lambda: MODEL.loss(MODEL.init(generator()), LogisticRegression(d=3).sample(2, generator())),
@@ -402,7 +402,7 @@ def test_wrong_logistic_settings(call, said):
 
 def test_warm_up_and_cosine():
     """The original's formula, which counts steps from 1."""
-    training = Training(lr=1e-4, max_iters=100, B=2, warmup=10, lr_end=5e-5, decay_steps=90)
+    training = TrainConfig(lr=1e-4, max_iters=100, B=2, warmup=10, lr_end=5e-5, decay_steps=90)
     for step in range(100):
         count = step + 1
         if count < 10:
@@ -418,12 +418,12 @@ def test_warm_up_and_cosine():
 def test_curriculum_grows_to_the_task():
     training = replace(TRAINING, curriculum=(("w_dims", 2, 1, 5), ("N", 3, 2, 4)))
     task = ConditionedRegression(N=8, d=4, w_dims=4)
-    stages = [training.stage(task, step) for step in range(20)]
+    stages = [training.task_at(task, step) for step in range(20)]
     assert [s.N for s in stages] == [3] * 4 + [5] * 4 + [7] * 4 + [8] * 8
     assert [s.w_dims for s in stages] == [2] * 5 + [3] * 5 + [4] * 10
-    drawn = data.Batches([Member(replace(MODEL, d=4), task, training, 0)], [generator()], torch.device("cpu"))
+    drawn = data.Batches([Run(replace(MODEL, d=4), task, training, 0)], [generator()], torch.device("cpu"))
     assert [drawn.at(step).N for step in range(20)] == [s.N for s in stages]
-    assert TRAINING.stage(task, 7) is task
+    assert TRAINING.task_at(task, 7) is task
 
 
 def by_hand(model, task, training, seed):
@@ -432,7 +432,7 @@ def by_hand(model, task, training, seed):
     params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
     optimizer, losses = torch.optim.Adam(params.values(), lr=1.0, betas=training.betas), []
     for step in range(training.max_iters):
-        prompts = training.stage(task, step).sample(training.B, g, dtype=F64)
+        prompts = training.task_at(task, step).sample(training.B, g, dtype=F64)
         optimizer.zero_grad()
         loss = model.loss(params, prompts)
         loss.backward()
@@ -455,11 +455,11 @@ def test_fit_is_adam_with_schedule_and_curriculum(model):
         torch.testing.assert_close(history.loss[e, :12], torch.tensor(losses, dtype=F64), rtol=1e-7, atol=0)
         for name, p in params.items():
             if name != "qkv" or model.attention == "linear":  # softmax: keys' biases have a gradient of rounding errors
-                torch.testing.assert_close(history.final[name][e], p.detach(), rtol=1e-6, atol=1e-8)
-        final = {n: p[e] for n, p in history.final.items()}
-        torch.testing.assert_close(history.measures["test_loss"][e, -1], model.observe(final, task)["test_loss"])
+                torch.testing.assert_close(history.final_params[name][e], p.detach(), rtol=1e-6, atol=1e-8)
+        final = {n: p[e] for n, p in history.final_params.items()}
+        torch.testing.assert_close(history.metrics["test_loss"][e, -1], model.metrics(final, task)["test_loss"])
     assert not history.params
-    assert history.measures["test_loss"].shape == (2, 13)
+    assert history.metrics["test_loss"].shape == (2, 13)
 
 
 def test_the_test_loss_is_on_ten_covariances_of_the_whole_task():
@@ -471,7 +471,7 @@ def test_the_test_loss_is_on_ten_covariances_of_the_whole_task():
     assert largest.max() > 2 * largest.min()
     assert ((prompts.Z[::100].square().mean((1, 2))).diff() != 0).all()
     params = MODEL.init(generator())
-    assert MODEL.observe(params, task)["test_loss"] == MODEL.loss(params, prompts)
+    assert MODEL.metrics(params, task)["test_loss"] == MODEL.loss(params, prompts)
 
 
 # ---- store
@@ -499,14 +499,14 @@ def test_interrupted_and_resumed_and_verified(tmp_path, monkeypatch):
     resumed = quiet(model, task, training, seeds=(5, 2), stored=True)
     assert torch.equal(resumed.loss, whole.loss)
     loaded = quiet(model, task, training, seeds=(2, 5), stored=True)
-    for name, p in whole.final.items():
-        assert torch.equal(resumed.final[name], p)
-        assert torch.equal(loaded.final[name], p.flip(0))
+    for name, p in whole.final_params.items():
+        assert torch.equal(resumed.final_params[name], p)
+        assert torch.equal(loaded.final_params[name], p.flip(0))
     paths = list(store.runs())
     assert len(paths) == 2
     assert not [o for o in map(verify, paths) if not o.ok]
     assert not [o for o in reproduce(paths) if not o.ok]
-    assert Member.of(store.load(paths[0]).config).path == paths[0]
+    assert Run.of(store.load(paths[0]).config).path == paths[0]
 
 
 def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
@@ -518,7 +518,7 @@ def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
     assert "test_loss at the end" in verify(path).detail
     assert not verify(path).ok
     store.save(path, replace(record, tensors={n: t for n, t in record.tensors.items() if n != "final.qkv"}))
-    assert verify(path).detail == "its weights after the last step are missing or of other shapes"
+    assert verify(path).detail == "its parameters after the last step are missing or of other shapes"
     store.save(path, record)
     assert verify(path).ok
 
@@ -535,7 +535,7 @@ def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
             "curriculum must be one of 'H', 'vocab', 'n_trigger', 'n_output', got 'unseen'",
         ),
         (MODEL, replace(TASK, d=4), TRAINING, "model with d = 3 and task with d = 4 do not fit"),
-        (LinearTransformer(d=3), TASK, TRAINING, "it trains on the form 'gram', these prompts have 'tokens'"),
+        (LinearTransformer(d=3), TASK, TRAINING, "it trains on 'gram', these prompts have 'tokens'"),
     ],
 )
 def test_what_does_not_fit_together(model, task, training, said):
@@ -556,7 +556,7 @@ def test_what_does_not_fit_together(model, task, training, said):
         ({"curriculum": (("N", 0, 1, 4),)}, "start of N must be an integer >= 1, got 0"),
         ({"curriculum": (("N", 1, 0, 4),)}, "growth of N must be an integer >= 1, got 0"),
         ({"curriculum": (("N", 1, 1, 0),)}, "steps between growths of N must be an integer >= 1, got 0"),
-        ({"curriculum": (("N", 1, 1, 2),), "pool": 22}, "curriculum must be empty with a pool"),
+        ({"curriculum": (("N", 1, 1, 2),), "train_set_size": 22}, "curriculum must be empty with train_set_size"),
     ],
 )
 def test_wrong_schedules(changes, said):
@@ -570,7 +570,7 @@ def test_old_runs_keep_their_names():
     assert not {"warmup", "lr_end", "decay_steps", "curriculum"} & set(config)
     ending = replace(TRAINING, lr_end=0.0, decay_steps=9).config
     assert ending["lr_end"] == 0.0
-    assert Training(**ending) == replace(TRAINING, lr_end=0.0, decay_steps=9)
+    assert TrainConfig(**ending) == replace(TRAINING, lr_end=0.0, decay_steps=9)
 
 
 # ---- what a LayerNorm bounds

@@ -28,7 +28,7 @@ from lintf.tasks.linear import LinearRegression
 
 ROOT = Path(__file__).parents[2]
 BACKENDS = ("plain", "kernel")
-FORMS = ("tokens", "gram")
+REPRESENTATIONS = ("tokens", "gram")
 
 
 def generator(seed):
@@ -506,23 +506,23 @@ def test_without_a_compiler_the_plain_path_says_why(tmp_path, what):
 # ---- hand-built weights
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
 @pytest.mark.parametrize("k", [1, 2, 4])
-def test_k_layers_do_k_steps_of_gradient_descent(form, k):
+def test_k_layers_do_k_steps_of_gradient_descent(representation, k):
     N, d, eta = 6, 4, 0.03
-    prompts = LinearRegression(N, d, noise_std=0.2).sample(9, generator(0), form, torch.float64)
+    prompts = LinearRegression(N, d, noise_std=0.2).sample(9, generator(0), representation, torch.float64)
     params = gradient_descent_weights(k, eta, N, d, dtype=torch.float64)
     ours = LinearTransformer(d, k).predict(params, prompts)
     torch.testing.assert_close(ours, GradientDescent(k, eta).predict(prompts), rtol=1e-12, atol=1e-13)
     assert (params["P"] == 0).all()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_preconditioned_steps(form):
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_preconditioned_steps(representation):
     """With any matrix, not only a symmetric one."""
     N, d, eta, k = 6, 4, 0.03, 3
     Pi = torch.eye(d, dtype=torch.float64) + 0.4 * torch.randn(d, d, generator=generator(1), dtype=torch.float64)
-    prompts = LinearRegression(N, d).sample(9, generator(0), form, torch.float64)
+    prompts = LinearRegression(N, d).sample(9, generator(0), representation, torch.float64)
     ours = LinearTransformer(d, k).predict(gradient_descent_weights(k, eta, N, d, Pi, torch.float64), prompts)
     torch.testing.assert_close(ours, GradientDescent(k, eta, Pi).predict(prompts), rtol=1e-12, atol=1e-13)
 
@@ -550,7 +550,7 @@ def test_distance_to_identity_of_known_matrices():
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_form_is_what_the_attention_needs(attention):
     model = LinearTransformer(3, 2, attention=attention)
-    prompts = LinearRegression(4, 3).sample(7, generator(0), model.form)
+    prompts = LinearRegression(4, 3).sample(7, generator(0), model.representation)
     assert isinstance(prompts, Gram) == (attention == "linear")
     assert model.predict(model.init(generator(1)), prompts).shape == (7,)
 
@@ -651,15 +651,17 @@ def test_parameters_are_those_of_the_model(call, free_P, names):
         getattr(model, call)({n: torch.zeros(2, 1, 3, 3) for n in names}, prompts)
 
 
-@pytest.mark.parametrize("form", ["gram", "tokens"])
-def test_gradients_of_members(form):
+@pytest.mark.parametrize("representation", ["gram", "tokens"])
+def test_gradients_of_members(representation):
     """Of each member of the prompts, from parameters that all share, against autograd one by one."""
     model, task = LinearTransformer(d=3, n_layer=2, init_std=0.3), LinearRegression(N=6, d=3)
     params = model.init(torch.Generator().manual_seed(0), torch.float64)
-    batches = sample_ensemble([task] * 4, 11, [torch.Generator().manual_seed(s) for s in range(4)], form, torch.float64)
+    batches = sample_ensemble(
+        [task] * 4, 11, [torch.Generator().manual_seed(s) for s in range(4)], representation, torch.float64
+    )
     found = gradient(model, params, batches)
     for e in range(4):
-        alone = task.sample(11, torch.Generator().manual_seed(e), form, torch.float64)
+        alone = task.sample(11, torch.Generator().manual_seed(e), representation, torch.float64)
         leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
         model.loss(leaves, alone).backward()
         for name, p in leaves.items():

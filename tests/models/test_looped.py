@@ -16,19 +16,19 @@ from lintf.tasks.base import fixed_prompts, sample_ensemble
 from lintf.tasks.batches import Prompts
 from lintf.tasks.conditioned import ConditionedRegression
 from lintf.tasks.logistic import LogisticRegression
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
-from lintf.training.run import Member
+from lintf.training.run import Run
 
 F64 = torch.float64
-MODEL = Looped(d=3, width=8, n_head=2, loops=5, T=2, positions=17)
+MODEL = Looped(d=3, width=8, n_head=2, loops=5, supervised_loops=2, positions=17)
 TASK = ConditionedRegression(N=6, d=3)  # 13 tokens
-TRAINING = Training(lr=0.01, max_iters=40, B=11, betas=(0.9, 0.999), record_every=8)
+TRAINING = TrainConfig(lr=0.01, max_iters=40, B=11, betas=(0.9, 0.999), record_every=8)
 KINDS = {
     "one block": MODEL,
     "three blocks": replace(MODEL, n_layer=3),
-    "all loops learn": replace(MODEL, T=5),
-    "decoder": replace(MODEL, n_layer=2, loops=1, T=1),
+    "all loops learn": replace(MODEL, supervised_loops=5),
+    "decoder": replace(MODEL, n_layer=2, loops=1, supervised_loops=1),
     "multiply": replace(MODEL, inject="multiply"),
     "last 4": replace(MODEL, n_last_tokens=4, n_layer=2),
     "last 7, multiply": replace(MODEL, n_last_tokens=7, inject="multiply"),
@@ -37,9 +37,9 @@ KINDS = {
     "LSTM": replace(MODEL, cell="lstm", width=9),
     "LSTM, last 6": replace(MODEL, cell="lstm", n_layer=3, n_last_tokens=6),
     "LSTM, none": replace(MODEL, cell="lstm", n_last_tokens=0),
-    "untied": replace(MODEL, untied=True, T=5, n_layer=2),
-    "untied, last 6": replace(MODEL, untied=True, T=5, n_last_tokens=6),
-    "untied LSTM, last 3": replace(MODEL, untied=True, T=5, cell="lstm", n_layer=2, n_last_tokens=3),
+    "untied": replace(MODEL, untied=True, supervised_loops=5, n_layer=2),
+    "untied, last 6": replace(MODEL, untied=True, supervised_loops=5, n_last_tokens=6),
+    "untied LSTM, last 3": replace(MODEL, untied=True, supervised_loops=5, cell="lstm", n_layer=2, n_last_tokens=3),
 }
 each_kind = pytest.mark.parametrize("model", KINDS.values(), ids=KINDS)
 
@@ -134,7 +134,7 @@ def test_predictions_are_those_of_torchs_modules_also_after_more_loops(model):
     params, prompts = drawn(model), sampled()
     for loops in {model.loops, 3, 9} if not model.untied else {model.loops, 3}:
         expected = plain(model, params, prompts, loops)
-        close(model.path(params, prompts, loops), expected)
+        close(model.trajectory(params, prompts, loops), expected)
         close(model.predict(params, prompts, loops), expected[-1])
     close(model.predict(params, prompts), plain(model, params, prompts, model.loops)[-1])
 
@@ -146,7 +146,7 @@ def test_the_states_are_what_predictions_are_read_from(model):
         z = model.states(params, prompts, loops)
         assert z.shape == (loops, 4, 13, model.width)
         W = params["out"]
-        close((z[:, :, ::2] @ W[:, :-1].mT + W[:, -1])[..., 0], model.path(params, prompts, loops))
+        close((z[:, :, ::2] @ W[:, :-1].mT + W[:, -1])[..., 0], model.trajectory(params, prompts, loops))
 
 
 def test_states_are_those_of_one_member():
@@ -160,7 +160,7 @@ def test_states_are_those_of_one_member():
 def test_the_loss_and_its_gradients_stop_before_the_last_T_loops(model):
     params, prompts = {n: p.requires_grad_() for n, p in drawn(model).items()}, sampled()
     y = torch.cat((prompts.Z[:, :-1, -1], prompts.y[:, None]), 1)
-    cut = model.loops - model.T
+    cut = model.loops - model.supervised_loops
     loss = model.loss(params, prompts)
     expected = (plain(model, params, prompts, model.loops, cut)[cut:] - y).square().mean()
     close(loss, expected, rtol=1e-12, atol=0)
@@ -172,7 +172,7 @@ def test_the_loss_and_its_gradients_stop_before_the_last_T_loops(model):
 def test_predictions_have_the_gradient_of_all_loops():
     params, prompts = {n: p.requires_grad_() for n, p in drawn(MODEL).items()}, sampled()
     weights = list(params.values())
-    last_two = (MODEL.path(params, prompts)[-2:] - prompts.labels).square().mean()
+    last_two = (MODEL.trajectory(params, prompts)[-2:] - prompts.labels).square().mean()
     loss = MODEL.loss(params, prompts)
     close(last_two, loss, rtol=1e-12, atol=0)
     whole, cut = torch.autograd.grad(last_two, weights), torch.autograd.grad(loss, weights)
@@ -201,12 +201,12 @@ def test_single_precision(model):
 @each_kind
 def test_no_prediction_sees_a_later_token(model):
     params, prompts = drawn(model), sampled()
-    before = model.path(params, prompts)
+    before = model.trajectory(params, prompts)
     for i in range(7):
         for part in ("x", "y"):
             Z = prompts.Z.clone()
             Z[:, i, slice(0, 3) if part == "x" else 3] += 1.0
-            after = model.path(params, Prompts(Z, prompts.y))
+            after = model.trajectory(params, Prompts(Z, prompts.y))
             seen = i if part == "x" else i + 1  # y_i comes after the prediction of it; the query's is no token at all
             close(after[..., :seen], before[..., :seen], rtol=1e-11, atol=1e-12)
             assert seen == 7 or (after[..., seen:] - before[..., seen:]).abs().amax((0, 1)).min() > 1e-4
@@ -234,9 +234,13 @@ def test_a_prompt_without_examples_is_the_first_prediction():
         query[..., -1] = 0.0
         alone = Prompts(query, prompts.Z[:, 0, -1])
         assert alone.N == 0
-        close(model.path(params, alone), model.path(params, prompts)[..., :1], rtol=1e-11)
+        close(model.trajectory(params, alone), model.trajectory(params, prompts)[..., :1], rtol=1e-11)
         assert model.predict(params, alone).shape == (10, 1)
-        close(model.loss(params, alone), (model.path(params, alone)[-2:, :, 0] - alone.y).square().mean(), rtol=1e-12)
+        close(
+            model.loss(params, alone),
+            (model.trajectory(params, alone)[-2:, :, 0] - alone.y).square().mean(),
+            rtol=1e-12,
+        )
 
 
 @pytest.mark.parametrize("inject", ["add", "multiply"])
@@ -244,11 +248,11 @@ def test_a_prompt_without_examples_is_the_first_prediction():
 def test_what_the_mask_passes_on(cell, inject):
     every = replace(MODEL, cell=cell, inject=inject)
     params, prompts = drawn(every), sampled()
-    whole = every.path(params, prompts)
-    assert torch.equal(replace(every, n_last_tokens=13).path(params, prompts), whole)
+    whole = every.trajectory(params, prompts)
+    assert torch.equal(replace(every, n_last_tokens=13).trajectory(params, prompts), whole)
     assert (whole[1:] - whole[:-1]).abs().amax((1, 2)).min() > 1e-4
     for n in range(13):
-        masked = replace(every, n_last_tokens=n).path(params, prompts)
+        masked = replace(every, n_last_tokens=n).trajectory(params, prompts)
         same = (13 - n + 1) // 2  # so many x have nothing passed on, at them or before
         close(masked[1:, :, :same], masked[:1, :, :same].expand(4, -1, -1), rtol=1e-12)
         close(masked[0], whole[0], rtol=1e-11)
@@ -277,7 +281,7 @@ def test_members_side_by_side(model):
                 close(model.loss(params, together)[i, j], model.loss(alone, prompts), rtol=1e-12, atol=0)
                 close(model.predict(params, together)[i, j], model.predict(alone, prompts), rtol=1e-11)
     assert stacked.labels.shape == model.predict(params, stacked).shape == (2, 3, 10, 7)
-    assert model.path(params, stacked).shape == (2, 3, model.loops, 10, 7)
+    assert model.trajectory(params, stacked).shape == (2, 3, model.loops, 10, 7)
 
 
 @each_kind
@@ -318,11 +322,11 @@ def quiet(*args, **kwargs):
 
 def test_loops_grow_with_the_examples():
     """Steps 0 to 3 of a training with a curriculum are those of its stages alone."""
-    model = replace(MODEL, loops=4, T=2)
+    model = replace(MODEL, loops=4, supervised_loops=2)
     grown = (("N", 4, 1, 2), ("loops", 2, 1, 1))
     training = replace(TRAINING, max_iters=4, curriculum=grown, dtype="float64")
-    assert [training.model_stage(model, k).loops for k in range(5)] == [2, 3, 4, 4, 4]
-    assert [training.stage(TASK, k).N for k in range(5)] == [4, 4, 5, 5, min(6, TASK.N)]
+    assert [training.model_at(model, k).loops for k in range(5)] == [2, 3, 4, 4, 4]
+    assert [training.task_at(TASK, k).N for k in range(5)] == [4, 4, 5, 5, min(6, TASK.N)]
     run, start = quiet(model, TASK, training, seeds=(1,)), torch.Generator().manual_seed(1)
     params = {n: p.unsqueeze(0) for n, p in model.init(start, torch.float64).items()}
     first = sample_ensemble([replace(TASK, N=4)], training.B, [start], "tokens", torch.float64)
@@ -333,14 +337,14 @@ def test_loops_grow_with_the_examples():
 @pytest.mark.parametrize(
     ("model", "curriculum", "said"),
     [
-        (MODEL, (("loops", 1, 1, 5),), "T must be"),
-        (MODEL, (("T", 1, 1, 5),), "curriculum must be one of"),
+        (MODEL, (("loops", 1, 1, 5),), "supervised_loops must be"),
+        (MODEL, (("supervised_loops", 1, 1, 5),), "curriculum must be one of"),
         (MODEL, (("width", 8, 8, 5),), "curriculum must be one of"),
     ],
 )
 def test_a_curriculum_that_cannot_be(model, curriculum, said):
     with pytest.raises(ValueError, match=said):
-        Member(model, TASK, replace(TRAINING, curriculum=curriculum), 0)
+        Run(model, TASK, replace(TRAINING, curriculum=curriculum), 0)
 
 
 @pytest.mark.parametrize("name", ["one block", "last 7, multiply", "LSTM", "untied"])
@@ -348,16 +352,16 @@ def test_training_lowers_the_loss(name):
     """On the one batch that it sees."""
     model, training = replace(KINDS[name], width=16), replace(TRAINING, redraw_every=None, dtype="float64")
     history = quiet(model, TASK, training, seeds=(5, 2))
-    measures = history.measures
-    assert set(measures) == {"test_loss", "test_query"}
-    assert measures["test_loss"].shape == measures["test_query"].shape == history.loss.shape
+    metrics = history.metrics
+    assert set(metrics) == {"test_loss", "test_query"}
+    assert metrics["test_loss"].shape == metrics["test_query"].shape == history.loss.shape
     assert (history.loss[:, -1] < 0.5 * history.loss[:, 0]).all()
-    assert {n: tuple(p.shape[1:]) for n, p in history.final.items()} == model.shapes
+    assert {n: tuple(p.shape[1:]) for n, p in history.final_params.items()} == model.shapes
     alone = quiet(model, TASK, training, seeds=(2,))
     close(alone.loss[0], history.loss[1], rtol=1e-7, atol=0)
-    again = {n: p[1] for n, p in history.final.items()}
-    for measure, value in model.observe(again, TASK).items():
-        close(value, measures[measure][1, -1], rtol=1e-12, atol=0)
+    again = {n: p[1] for n, p in history.final_params.items()}
+    for measure, value in model.metrics(again, TASK).items():
+        close(value, metrics[measure][1, -1], rtol=1e-12, atol=0)
 
 
 def test_an_lstm_is_in_training_mode_where_gradients_flow(monkeypatch):
@@ -371,7 +375,7 @@ def test_an_lstm_is_in_training_mode_where_gradients_flow(monkeypatch):
     monkeypatch.setattr(torch, "lstm", noted)
     g = torch.Generator().manual_seed(0)
     model.loss(model.init(g), TASK.sample(4, g))
-    assert modes == [(False, False)] * (model.loops - model.T) + [(True, True)] * model.T
+    assert modes == [(False, False)] * (model.loops - model.supervised_loops) + [(True, True)] * model.supervised_loops
 
 
 def test_training_is_adam_on_the_plain_definition():
@@ -383,7 +387,7 @@ def test_training_is_adam_on_the_plain_definition():
     params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
     optimizer = torch.optim.Adam(params.values(), lr=0.01, betas=(0.9, 0.999))
     for step in range(9):
-        prompts = training.stage(TASK, step).sample(11, g, dtype=F64)
+        prompts = training.task_at(TASK, step).sample(11, g, dtype=F64)
         assert min(3 + 2 * (step // 4), 6) == prompts.N
         shown = replace(model, n_last_tokens=min(9, 2 * prompts.N + 1))
         loss = (plain(shown, params, prompts, 5, 3)[3:] - prompts.labels).square().mean()
@@ -402,22 +406,22 @@ def test_what_a_run_records():
     assert largest.max() > 2 * largest.min()  # a covariance of its own for each of the eight
     params = drawn(MODEL, (2,))
     errors = (plain(MODEL, {n: p[1] for n, p in params.items()}, prompts, 5)[-1] - prompts.labels).square()
-    found = MODEL.observe({n: p.requires_grad_() for n, p in params.items()}, task)
+    found = MODEL.metrics({n: p.requires_grad_() for n, p in params.items()}, task)
     close(found["test_loss"][1], errors.mean())
     close(found["test_query"][1], errors[:, -1].mean())
     assert not found["test_loss"].requires_grad
 
 
 def test_a_curriculum_may_change_what_leaves_the_parameters_alone():
-    assert MODEL.grows == ("loops",)
+    assert MODEL.curriculum_fields == ("loops",)
     assert replace(MODEL, loops=9).shapes == MODEL.shapes
-    assert KINDS["untied"].grows == ()
+    assert KINDS["untied"].curriculum_fields == ()
 
 
 @each_kind
 def test_the_configuration_is_the_model(model):
-    own = Member(model, TASK, TRAINING, 3)
-    assert own.path == Member.of(own.config).path
+    own = Run(model, TASK, TRAINING, 3)
+    assert own.path == Run.of(own.config).path
     assert Looped(**model.config).config == model.config
     assert ("n_head" in model.config) == (model.cell == "block")
     assert len({kind.label for kind in KINDS.values()}) > 8
@@ -432,14 +436,14 @@ def test_the_configuration_is_the_model(model):
         (lambda: Looped(width=10, n_head=4), "width must be a multiple of n_head = 4, got 10"),
         (lambda: Looped(n_layer=0), "n_layer must be an integer >= 1, got 0"),
         (lambda: Looped(loops=0), "loops must be an integer >= 1, got 0"),
-        (lambda: Looped(loops=5, T=6), "T must be an integer from 1 to 5, got 6"),
-        (lambda: Looped(T=0), "T must be an integer >= 1, got 0"),
+        (lambda: Looped(loops=5, supervised_loops=6), "supervised_loops must be an integer from 1 to 5, got 6"),
+        (lambda: Looped(supervised_loops=0), "supervised_loops must be an integer >= 1, got 0"),
         (lambda: Looped(n_last_tokens=-2), "n_last_tokens must be an integer >= -1, got -2"),
         (lambda: Looped(positions=0), "positions must be an integer >= 1, got 0"),
         (lambda: Looped(inject="ad"), "inject must be one of 'add', 'multiply', got 'ad' (did you mean 'add'?)"),
         (lambda: Looped(cell="gru"), "cell must be one of 'block', 'lstm', got 'gru'"),
         (lambda: Looped(untied=1), "untied must be True or False, got 1"),
-        (lambda: Looped(untied=True), "T must be loops = 20 for an untied model, got 10"),
+        (lambda: Looped(untied=True), "supervised_loops must be loops = 20 for an untied model, got 10"),
         (
             lambda: replace(MODEL, n_last_tokens=14).check_fit(TASK),
             "n_last_tokens must be from 0 to the number of tokens, 2 N + 1 = 13, or -1 for all, got 14",

@@ -25,13 +25,13 @@ from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
 from lintf.training import data, store
-from lintf.training.fit import Training, fit
-from lintf.training.run import KINDS, Member
+from lintf.training.fit import TrainConfig, fit
+from lintf.training.run import KINDS, Run
 from lintf.training.verify import FLUCTUATIONS, _fluctuation, reproduce, verify
 
 MODEL = MLPTransformer(d=3, n_layer=4, hidden=7, init_std=0.3)
 TASK = NonlinearRegression(N=6, d=3, hidden=5)
-TRAINING = Training(lr=0.01, max_iters=30, B=11, record_every=7)
+TRAINING = TrainConfig(lr=0.01, max_iters=30, B=11, record_every=7)
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 F64 = torch.float64
 
@@ -224,7 +224,9 @@ def test_bad_input():
         said = f"init_std must be a finite number >= 0, got {value!r}"
         refused(lambda value=value: replace(MODEL, init_std=value), said)
     refused(lambda: TASK.sample(2, generator(), dtype=torch.float16), "dtype", "float16", "float32", "float64")
-    refused(lambda: sample_ensemble([TASK], 2, [generator()], "gram"), "form must be one of 'tokens', got 'gram'")
+    refused(
+        lambda: sample_ensemble([TASK], 2, [generator()], "gram"), "representation must be one of 'tokens', got 'gram'"
+    )
     refused(lambda: TASK.features(torch.ones(3, 2, dtype=torch.int64)), "x must be of a floating-point", "int64")
 
 
@@ -247,7 +249,7 @@ def task_of(seed):
 
 def test_training_is_torchs_optimiser_on_the_loop_over_tokens():
     model = replace(MODEL, n_layer=2)
-    history = quiet(model, task_of, Training(lr=0.02, max_iters=4, B=11, dtype="float64"), seeds=(4, 1))
+    history = quiet(model, task_of, TrainConfig(lr=0.02, max_iters=4, B=11, dtype="float64"), seeds=(4, 1))
     for e, seed in enumerate((4, 1)):
         g = generator(seed)
         params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
@@ -263,11 +265,11 @@ def test_training_is_torchs_optimiser_on_the_loop_over_tokens():
             optimizer.step()
 
 
-@pytest.mark.parametrize("clip_per", ["member", "matrix"])
-def test_a_seed_alone_and_among_others(clip_per):
+@pytest.mark.parametrize("clip_by", ["global", "matrix"])
+def test_a_seed_alone_and_among_others(clip_by):
     """Up to rounding: the products of several members' matrices may be summed in another order. 1e-16 grows, in 30
     steps that do not diverge, to far less than 1e-9."""
-    training = replace(TRAINING, dtype="float64", clip=0.01, clip_per=clip_per)
+    training = replace(TRAINING, dtype="float64", clip=0.01, clip_by=clip_by)
     together = quiet(MODEL, task_of, training, seeds=(2, 0, 7))
     for e, seed in enumerate((2, 0, 7)):
         alone = quiet(MODEL, task_of, training, seeds=(seed,))
@@ -333,13 +335,13 @@ def test_a_member_is_its_configuration_for_every_kind():
     pairs += [(RecallTransformer("reparamW", "relu", 0.5, 0.2, vocab=13), Recall(0.3, 11, vocab=13))]
     pairs += [(Encoder(d=3, width=8, clip=1.0), ConditionedRegression(6, 3, 5.0, w_dims=2))]
     pairs += [(Encoder(d=3, width=8, readout="w", positions=9), LogisticRegression(6, 3, 5.0))]
-    pairs += [(Looped(d=3, width=8, loops=3, T=2), ConditionedRegression(6, 3, 5.0))]
+    pairs += [(Looped(d=3, width=8, loops=3, supervised_loops=2), ConditionedRegression(6, 3, 5.0))]
     assert {type(part).__name__ for pair in pairs for part in pair} == set(KINDS)
     for model, task in pairs:
-        member = Member(model, task, TRAINING, 3)
-        assert Member.of(member.config) == member
-        assert Member.of(member.config).path == member.path
-    assert Member(MODEL, task_of(1), TRAINING, 0).path != Member(MODEL, task_of(2), TRAINING, 0).path
+        member = Run(model, task, TRAINING, 3)
+        assert Run.of(member.config) == member
+        assert Run.of(member.config).path == member.path
+    assert Run(MODEL, task_of(1), TRAINING, 0).path != Run(MODEL, task_of(2), TRAINING, 0).path
 
 
 def test_what_does_not_fit_together_is_refused_before_training(runs, monkeypatch):

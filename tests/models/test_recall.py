@@ -26,15 +26,17 @@ from lintf.tasks.linear import LinearRegression
 from lintf.tasks.recall import Recall, cross_entropy
 from lintf.training import fit as loop
 from lintf.training import store
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.data import Batches
 from lintf.training.fit import fit
-from lintf.training.run import Member
+from lintf.training.run import Run
 from lintf.training.state import normalize_gradients
 from lintf.training.verify import reproduce, verify
 
 F64 = torch.float64
-TRAINING = Training(lr=0.1, max_iters=6, B=7, alg="sgd", momentum=0.0, normalize=True, record_every=2, dtype="float64")
+TRAINING = TrainConfig(
+    lr=0.1, max_iters=6, B=7, alg="sgd", momentum=0.0, normalize=True, record_every=2, dtype="float64"
+)
 NOISE = (0.0, 0.3)
 
 
@@ -271,7 +273,7 @@ def test_reparametrised_models_have_a_risk_in_closed_form(attention):
                 assert loss.item() == pytest.approx((logits.logsumexp(0) - right).item(), rel=1e-6)
             if kappa:
                 expected = noisy.bayes_risk + runs_of_recall.excess_in_theory(noisy, torch.tensor(1.5, dtype=F64))
-                seen = model.observe({"lam": torch.full((1,), 1.5, dtype=F64)}, noisy)
+                seen = model.metrics({"lam": torch.full((1,), 1.5, dtype=F64)}, noisy)
                 assert seen["population_loss"].item() == pytest.approx(expected.item(), rel=1e-7)
                 assert loss.item() == pytest.approx(cross_entropy(share, alpha), rel=1e-7)
 
@@ -279,8 +281,8 @@ def test_reparametrised_models_have_a_risk_in_closed_form(attention):
 def test_observed_means_are_those_of_the_dense_form():
     model, task = RecallTransformer("origin", "softmax", 0.7, vocab=13), Recall(0.3, 11, 13)
     params = drawn(model, (3,))
-    seen = model.observe(params, replace(task, unseen=True))
-    again = model.observe(params, task)
+    seen = model.metrics(params, replace(task, unseen=True))
+    again = model.metrics(params, task)
     assert all(torch.equal(seen[name], again[name]) for name in seen)  # both laws are always measured
     assert len(seen) == 14
     for name, law in (("population", task), ("unseen", replace(task, unseen=True))):
@@ -334,34 +336,34 @@ def test_fit_is_normalised_gradient_descent(kind, attention, alpha):
         torch.testing.assert_close(history.loss[e, :6], torch.tensor(losses, dtype=F64), rtol=1e-9, atol=0)
         last = functional.cross_entropy(sum(model.logits(params, batches[6])), batches[6].next)
         torch.testing.assert_close(history.loss[e, 6], last.detach(), rtol=1e-9, atol=0)
-        for name, value in model.observe(params, task).items():
-            torch.testing.assert_close(history.measures[name][e, -1], value, rtol=1e-8, atol=1e-12)
+        for name, value in model.metrics(params, task).items():
+            torch.testing.assert_close(history.metrics[name][e, -1], value, rtol=1e-8, atol=1e-12)
     assert not history.params
 
 
 def test_weights_are_kept_where_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
     task, bare = Recall(0.3, 11, 13), RecallTransformer("origin", vocab=13)
-    model, training = replace(bare, keep_weights=True), replace(TRAINING, record_every=1)
+    model, training = replace(bare, save_final_params=True), replace(TRAINING, record_every=1)
     history = quiet(model, task, training, seeds=(5, 2), stored=True)
     plain = quiet(bare, task, training, seeds=(5, 2), stored=True)
-    assert {n: tuple(p.shape[1:]) for n, p in history.weights.items()} == model.shapes
+    assert {n: tuple(p.shape[1:]) for n, p in history.saved_final.items()} == model.shapes
     assert not history.params
-    assert not plain.weights
+    assert not plain.saved_final
     for call in (lambda: history.at([0]), lambda: history.losses(model, task.sample(3, generator()))):
-        with pytest.raises(ValueError, match=r"this run has measures at its steps \(population_loss, .*no parameters"):
+        with pytest.raises(ValueError, match=r"this run has metrics at its steps \(population_loss, .*no parameters"):
             call()
-    assert all(torch.equal(history.measures[n], plain.measures[n]) for n in plain.measures)
-    assert history.measures.keys() == plain.measures.keys()
+    assert all(torch.equal(history.metrics[n], plain.metrics[n]) for n in plain.metrics)
+    assert history.metrics.keys() == plain.metrics.keys()
     for e, seed in enumerate((5, 2)):
         g = generator(seed)
         _, params = by_hand(bare, [task.sample(7, g) for _ in range(6)], 0.1)
         for name, p in params.items():
-            torch.testing.assert_close(history.final[name][e], p.detach(), rtol=1e-8, atol=1e-12)
+            torch.testing.assert_close(history.final_params[name][e], p.detach(), rtol=1e-8, atol=1e-12)
     assert len(list(store.runs())) == 4
     assert not [outcome for outcome in map(verify, store.runs()) if not outcome.ok]
-    assert "keep_weights" not in bare.config
-    assert Member(model, task, training, 5).config["model"]["keep_weights"] is True
+    assert "save_final_params" not in bare.config
+    assert Run(model, task, training, 5).config["model"]["keep_weights"] is True
 
 
 def test_tiny_gradients_have_a_direction_too():
@@ -374,14 +376,14 @@ def test_tiny_gradients_have_a_direction_too():
 
 def test_a_pool_is_gone_through_once_an_epoch_in_new_orders():
     model, task = RecallTransformer(vocab=13), Recall(H=11, vocab=13)
-    members = [Member(model, task, replace(TRAINING, pool=21), seed) for seed in (3, 8)]
+    members = [Run(model, task, replace(TRAINING, train_set_size=21), seed) for seed in (3, 8)]
     generators = [generator(3), generator(8)]
     batches = Batches(members, generators, torch.device("cpu"))
     pools = [task.sample(21, generator(seed)) for seed in (3, 8)]
     steps = [batches.at(step) for step in range(9)]
     orders = []
-    for e, pool in enumerate(pools):
-        rows = {tuple(row) for row in pool.z.tolist()}
+    for e, train_set in enumerate(pools):
+        rows = {tuple(row) for row in train_set.z.tolist()}
         assert len(rows) == 21
         for epoch in range(3):
             seen = torch.cat([steps[3 * epoch + k].z[e] for k in range(3)])
@@ -389,8 +391,8 @@ def test_a_pool_is_gone_through_once_an_epoch_in_new_orders():
             orders.append(tuple(map(tuple, seen.tolist())))
         for batch in steps:
             for row, following in zip(batch.z[e], batch.next[e], strict=True):
-                (i,) = (pool.z == row).all(1).nonzero()[:, 0].tolist()
-                assert pool.next[i] == following
+                (i,) = (train_set.z == row).all(1).nonzero()[:, 0].tolist()
+                assert train_set.next[i] == following
     assert len(set(orders)) == 6
 
 
@@ -410,36 +412,36 @@ def interrupt(monkeypatch, after, *args):
             quiet(*args, stored=True)
 
 
-@pytest.mark.parametrize("pool", [None, 21])
-def test_interrupted_and_resumed_is_the_same_run(tmp_path, monkeypatch, pool):
+@pytest.mark.parametrize("train_set_size", [None, 21])
+def test_interrupted_and_resumed_is_the_same_run(tmp_path, monkeypatch, train_set_size):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     model, task = RecallTransformer("origin", vocab=13), Recall(0.3, 11, 13)
-    training = replace(TRAINING, pool=pool, max_iters=11)
+    training = replace(TRAINING, train_set_size=train_set_size, max_iters=11)
     whole = quiet(model, task, training, seeds=(5, 2))
     for after in (2, 2, 3):
         interrupt(monkeypatch, after, model, task, training, (5, 2))
     assert list(tmp_path.glob(".partial/*.safetensors"))
     resumed = quiet(model, task, training, seeds=(5, 2), stored=True)
     assert torch.equal(resumed.loss, whole.loss)
-    assert all(torch.equal(resumed.measures[n], whole.measures[n]) for n in whole.measures)
+    assert all(torch.equal(resumed.metrics[n], whole.metrics[n]) for n in whole.metrics)
     loaded = quiet(model, task, training, seeds=(2,), stored=True)
     assert torch.equal(loaded.loss[0], whole.loss[1])
-    assert torch.equal(loaded.measures["unseen_loss"][0], whole.measures["unseen_loss"][1])
+    assert torch.equal(loaded.metrics["unseen_loss"][0], whole.metrics["unseen_loss"][1])
 
 
 def test_runs_are_verified_and_reproduced(tmp_path, monkeypatch):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
     for kind in VARIANTS:
         model = RecallTransformer(kind, "relu", 1.0, 0.0 if kind == "origin" else 0.3, vocab=13)
-        quiet(model, Recall(0.3, 11, 13), replace(TRAINING, pool=14), seeds=(5, 2), stored=True)
+        quiet(model, Recall(0.3, 11, 13), replace(TRAINING, train_set_size=14), seeds=(5, 2), stored=True)
     paths = list(store.runs())
     assert len(paths) == 6
     assert not [outcome for outcome in map(verify, paths) if not outcome.ok]
     assert not [outcome for outcome in reproduce(paths) if not outcome.ok]
     assert all(path.name.startswith(("origin-relu-FA-", "reparam-relu-FA-", "reparamW-relu-FA-")) for path in paths)
     record = store.load(paths[0])
-    assert Member.of(record.config).path == paths[0]
+    assert Run.of(record.config).path == paths[0]
     for name in ("unseen_noise_max", "population_loss", "loss"):
         wrong = record.tensors | {name: record.tensors[name] * 1.001 + 1e-6}
         store.save(paths[0], store.Record(record.config, wrong, record.meta))
@@ -448,10 +450,10 @@ def test_runs_are_verified_and_reproduced(tmp_path, monkeypatch):
 
 def test_old_runs_keep_their_names():
     """Fields that came later are left out of the configuration where they change nothing."""
-    config = Training(lr=0.1, max_iters=3, B=2, alg="sgd").config
-    assert not {"normalize", "pool", "integrate"} & set(config)
+    config = TrainConfig(lr=0.1, max_iters=3, B=2, alg="sgd").config
+    assert not {"normalize", "train_set_size", "integrate"} & set(config)
     assert TRAINING.config["normalize"] is True
-    assert replace(TRAINING, pool=14).config["pool"] == 14
+    assert replace(TRAINING, train_set_size=14).config["train_set_size"] == 14
 
 
 # ---- the shared trainings
@@ -477,16 +479,16 @@ def test_samples_give_the_models_their_own_share_of_noise(tmp_path, monkeypatch,
     assert len(set(shares)) == 2
     for e, (seed, share) in enumerate(zip(seeds, shares, strict=True)):
         model = RecallTransformer("reparam", "linear", 1.0, share)
-        (member,) = (Member(model, task, runs_of_recall.recipe(0.1, 6, 14, 2, 28), seed),)
-        pool = Batches([member], [generator(seed)], torch.device("cpu")).pool
-        assert (pool.next == 59).double().mean() == pytest.approx(share)
+        (member,) = (Run(model, task, runs_of_recall.config(0.1, 6, 14, 2, 28), seed),)
+        train_set = Batches([member], [generator(seed)], torch.device("cpu")).train_set
+        assert (train_set.next == 59).double().mean() == pytest.approx(share)
         assert torch.equal(quiet(model, task, member.training, seeds=(seed,)).loss[0], runs[names[0], 0.4].loss[e])
         assert runs[names[0], 0.4].seeds == seeds
     capsys.readouterr()
     again = runs_of_recall.trained_on_samples(names, (0.4,), 0.1, 3, 28, 14, 11, seeds, "cpu")
     assert capsys.readouterr().out == f"4 of 4 runs loaded from {tmp_path.name}/\n"
     for key, run in runs.items():
-        assert all(torch.equal(again[key].measures[n], run.measures[n]) for n in run.measures)
+        assert all(torch.equal(again[key].metrics[n], run.metrics[n]) for n in run.metrics)
     with pytest.raises(ValueError, match="n must be a multiple of B = 14, got 30"):
         runs_of_recall.trained_on_samples(names, (0.4,), 0.1, 3, 30, 14, 11, seeds)
     with pytest.raises(ValueError, match=r"n must be large enough for noise and outputs .* got 1 with"):
@@ -499,7 +501,7 @@ def test_new_sentences_for_several_settings(tmp_path, monkeypatch):
     assert list(runs) == [("reparam-relu-F", a, lr) for a in (0.0, 0.4) for lr in (0.1, 0.5)]
     for (name, alpha, lr), run in runs.items():
         again = quiet(
-            runs_of_recall.named(name, alpha), Recall(alpha, 11), runs_of_recall.recipe(lr, 4, 6, 1), seeds=(3, 1)
+            runs_of_recall.named(name, alpha), Recall(alpha, 11), runs_of_recall.config(lr, 4, 6, 1), seeds=(3, 1)
         )
         assert torch.equal(again.loss, run.loss)
 
@@ -531,15 +533,24 @@ def test_alpha_must_be_a_probability_below_one(alpha):
         ),
         (lambda: RecallTransformer(attention="sofmax"), "attention must be one of 'linear', 'relu', 'softmax', got"),
         (lambda: RecallTransformer(kappa=-1), "kappa must be a finite number >= 0, got -1"),
-        (lambda: RecallTransformer(keep_weights=1), "keep_weights must be True or False, got 1"),
+        (lambda: RecallTransformer(save_final_params=1), "save_final_params must be True or False, got 1"),
         (lambda: RecallTransformer(vocab=7), "vocab must be an integer >= 8, got 7"),
         (lambda: replace(TRAINING, normalize="yes"), "normalize must be True or False, got 'yes'"),
         (lambda: replace(TRAINING, alg="adam"), "normalize must be False for adam"),
         (lambda: replace(TRAINING, clip=1.0), "normalize must be False for sgd with clip = 1.0"),
-        (lambda: replace(TRAINING, pool=20), "pool must be a multiple of B = 7, and redraw_every 1, got 20"),
-        (lambda: replace(TRAINING, pool=14, redraw_every=2), "pool must be a multiple of B = 7, and redraw_every 1"),
-        (lambda: replace(TRAINING, pool=14, integrate=True), "integrate must be False with a pool, got True"),
-        (lambda: replace(TRAINING, pool=0), "pool must be an integer >= 1, got 0"),
+        (
+            lambda: replace(TRAINING, train_set_size=20),
+            "train_set_size must be a multiple of B = 7, and redraw_every 1, got 20",
+        ),
+        (
+            lambda: replace(TRAINING, train_set_size=14, redraw_every=2),
+            "train_set_size must be a multiple of B = 7, and redraw_every 1",
+        ),
+        (
+            lambda: replace(TRAINING, train_set_size=14, integrate=True),
+            "integrate must be False with train_set_size, got True",
+        ),
+        (lambda: replace(TRAINING, train_set_size=0), "train_set_size must be an integer >= 1, got 0"),
         (lambda: Recall().sample(0, generator()), "B must be an integer >= 1, got 0"),
         (lambda: runs_of_recall.trained(("reparam-relu-F",), (1.0,), (0.1,), 4, 6, 11, (0,)), "alpha must be a probab"),
     ],
@@ -556,9 +567,9 @@ def test_wrong_settings(build, said):
         (
             RecallTransformer(),
             LinearRegression(d=120),
-            "it trains on the form 'sentences', these prompts have 'gram' and 'tokens'",
+            "it trains on 'sentences', these prompts have 'gram' and 'tokens'",
         ),
-        (LinearTransformer(d=120), Recall(), "it trains on the form 'gram', these prompts have 'sentences'"),
+        (LinearTransformer(d=120), Recall(), "it trains on 'gram', these prompts have 'sentences'"),
         (RecallTransformer(), Recall(vocab=61), "model with d = 120 and task with d = 122 do not fit"),
         (RecallTransformer(), Recall(0.5), "do not fit: vocab, n_trigger, or noise in only one of them"),
         (RecallTransformer("reparamW", alpha=0.5), Recall(), "noise in only one of them"),
@@ -579,7 +590,7 @@ def test_wrong_parameters_and_forms():
     for wrong in ({}, params | {"lam": params["W"]}, params | {"V": params["W"]}, {"W": params["W"]}):
         with pytest.raises(ValueError, match=r"parameters .* do not fit RecallTransformer\(variant='origin'"):
             model.loss(wrong, batch)
-    with pytest.raises(ValueError, match="form must be one of 'sentences', got 'gram'"):
+    with pytest.raises(ValueError, match="representation must be one of 'sentences', got 'gram'"):
         sample_ensemble([Recall()], 3, [generator()], "gram")
     with pytest.raises(ValueError, match="tasks of one ensemble may differ in"):
         sample_ensemble([Recall(), Recall(0.5)], 3, [generator(), generator(1)], "sentences")

@@ -21,15 +21,15 @@ def generators(members):
     return [torch.Generator().manual_seed(s) for s in range(members)]
 
 
-def prompt(form: str, t: torch.Tensor, i: int) -> torch.Tensor:
+def prompt(representation: str, t: torch.Tensor, i: int) -> torch.Tensor:
     """Prompt i of one member's tensor."""
-    return t[..., i] if form in LAST else t[i]
+    return t[..., i] if representation in LAST else t[i]
 
 
-@pytest.fixture(params=CASES, ids=[form for _, form in CASES])
+@pytest.fixture(params=CASES, ids=[representation for _, representation in CASES])
 def case(request: pytest.FixtureRequest) -> tuple[str, Batch]:
-    task, form = request.param
-    return form, sample_ensemble([task] * E, B, generators(E), form)
+    task, representation = request.param
+    return representation, sample_ensemble([task] * E, B, generators(E), representation)
 
 
 def test_members_are_those_along_the_leading_axis(case):
@@ -45,24 +45,28 @@ def test_members_are_those_along_the_leading_axis(case):
 
 
 def test_prompts_are_taken_in_the_order_asked_for(case):
-    form, batch = case
+    representation, batch = case
     chosen = torch.tensor([[4, 0, 4, 1], [5, 3, 2, 2]])
     taken = batch.take(chosen)
     for name, t in taken.tensors.items():
         for e in range(E):
             for k in range(4):
-                assert torch.equal(prompt(form, t[e], k), prompt(form, batch.tensors[name][e], int(chosen[e, k])))
+                assert torch.equal(
+                    prompt(representation, t[e], k), prompt(representation, batch.tensors[name][e], int(chosen[e, k]))
+                )
 
 
 def test_splitting_and_joining(case):
-    form, batch = case
+    representation, batch = case
     one = batch.member(1)
     parts = one.split(3)
     assert parts.lead == (3,)
     for name, t in parts.tensors.items():
         for part in range(3):
             for k in range(2):
-                assert torch.equal(prompt(form, t[part], k), prompt(form, one.tensors[name], 2 * part + k))
+                assert torch.equal(
+                    prompt(representation, t[part], k), prompt(representation, one.tensors[name], 2 * part + k)
+                )
     again = Batch.join([parts.member(part) for part in range(3)])
     assert all(torch.equal(t, one.tensors[name]) for name, t in again.tensors.items())
 

@@ -15,8 +15,8 @@ from lintf.tasks.batches import Gram
 from lintf.tasks.integrate import integrate
 from lintf.tasks.linear import LinearRegression
 from lintf.training import store
-from lintf.training.fit import Training, fit
-from lintf.training.run import Member
+from lintf.training.fit import TrainConfig, fit
+from lintf.training.run import Run
 from lintf.training.verify import reproduce, verify
 
 F64 = torch.float64
@@ -180,7 +180,7 @@ def test_label_noise_cannot_be_integrated(tasks):
 
 SMALL = replace(MODEL, n_layer=2, n_head=1, init_std=0.1)
 TASK = LinearRegression(6, 3, "sphere", Sigma=SIGMA, Sigma_w=SIGMA_W)
-TRAINING = Training(lr=0.02, max_iters=25, B=7, dtype="float64", record_every=1, redraw_every=2, integrate=True)
+TRAINING = TrainConfig(lr=0.02, max_iters=25, B=7, dtype="float64", record_every=1, redraw_every=2, integrate=True)
 
 
 def quiet(*args, **kwargs):
@@ -203,7 +203,7 @@ def test_training_goes_down_the_exact_average():
             loss.backward()
             optimizer.step()
         for n, p in params.items():
-            torch.testing.assert_close(history.final[n][e], p.detach(), rtol=1e-8, atol=1e-10)
+            torch.testing.assert_close(history.final_params[n][e], p.detach(), rtol=1e-8, atol=1e-10)
 
 
 def test_integrated_runs_differ_from_plain_ones_and_seeds_do_not_meet():
@@ -211,21 +211,21 @@ def test_integrated_runs_differ_from_plain_ones_and_seeds_do_not_meet():
     together, plain = (quiet(SMALL, TASK, t, seeds=(0, 2)) for t in (training, replace(training, integrate=False)))
     assert torch.equal(together.params["Q"][:, 0], plain.params["Q"][:, 0])
     assert (together.loss != plain.loss).all()
-    assert (together.final["Q"] != plain.final["Q"]).all()
+    assert (together.final_params["Q"] != plain.final_params["Q"]).all()
     assert (together.loss[:, -1] < 0.5 * together.loss[:, 0]).all()
     alone = quiet(SMALL, TASK, training, seeds=(2,))
     assert torch.equal(alone.loss[0], together.loss[1])
-    assert torch.equal(alone.final["Q"][0], together.final["Q"][1])
+    assert torch.equal(alone.final_params["Q"][0], together.final_params["Q"][1])
 
 
 def test_integrate_is_part_of_the_configuration_where_it_is_on():
-    on, off = (Member(SMALL, TASK, replace(TRAINING, integrate=value), 0) for value in (True, False))
+    on, off = (Run(SMALL, TASK, replace(TRAINING, integrate=value), 0) for value in (True, False))
     assert on.config["training"]["integrate"] is True
     assert "integrate" not in off.config["training"]
     assert on.path != off.path
     assert {k: v for k, v in on.config["training"].items() if k != "integrate"} == off.config["training"]
     for member in (on, off):
-        assert Member.of(member.config) == member
+        assert Run.of(member.config) == member
 
 
 def test_stored_integrated_runs_are_checked(runs):

@@ -31,8 +31,8 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def draw(task, B, form, seed=0):
-    return task.sample(B, generator(seed), form=form, dtype=torch.float64)
+def draw(task, B, representation, seed=0):
+    return task.sample(B, generator(seed), representation=representation, dtype=torch.float64)
 
 
 def assert_mean(samples, expected, sigmas=5.0):
@@ -74,7 +74,9 @@ def moments_of_S(mode, N, Sigma):
 
 def test_shapes_of_both_forms():
     task = LinearRegression(N=5, d=3)
-    tokens, gram = (task.sample(7, generator(0), form=form) for form in ("tokens", "gram"))
+    tokens, gram = (
+        task.sample(7, generator(0), representation=representation) for representation in ("tokens", "gram")
+    )
     assert isinstance(tokens, Prompts)
     assert (tokens.Z.shape, tokens.y.shape, tokens.N) == ((7, 6, 4), (7,), 5)
     assert isinstance(gram, Gram)
@@ -85,15 +87,18 @@ def test_shapes_of_both_forms():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("mode", MODES)
 def test_dtype_is_the_one_asked_for(mode, dtype):
-    forms = ("tokens", "gram")
-    tokens, gram = (LinearRegression(3, 2, mode).sample(5, generator(0), form, dtype) for form in forms)
+    representations = ("tokens", "gram")
+    tokens, gram = (
+        LinearRegression(3, 2, mode).sample(5, generator(0), representation, dtype)
+        for representation in representations
+    )
     assert {t.dtype for t in (tokens.Z, tokens.y, gram.S, gram.s, gram.x, gram.y)} == {dtype}
 
 
 def test_float64_draws_are_not_rounded_float32_draws():
-    for form in LinearRegression.forms:
+    for representation in LinearRegression.representations:
         for mode in MODES:
-            x = draw(LinearRegression(3, 4, mode), 50, form).gram().S
+            x = draw(LinearRegression(3, 4, mode), 50, representation).gram().S
             assert (x != x.float().double()).float().mean() > 0.9
 
 
@@ -149,23 +154,23 @@ def test_noiseless_statistics_are_linear_in_one_w_per_prompt(mode):
     assert torch.equal(gram.S, gram.S.transpose(0, 1))
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 @pytest.mark.parametrize(("N", "d"), [(1, 4), (2, 5), (3, 4), (4, 4), (7, 4)])
-def test_S_has_rank_N_where_N_is_below_d(N, d, mode, form):
+def test_S_has_rank_N_where_N_is_below_d(N, d, mode, representation):
     Sigma = (torch.eye(d) + 0.3).tolist()
-    S = draw(LinearRegression(N, d, mode, Sigma), 200, form).gram().S.movedim(-1, 0)
+    S = draw(LinearRegression(N, d, mode, Sigma), 200, representation).gram().S.movedim(-1, 0)
     eigenvalues = torch.linalg.eigvalsh(S) / torch.linalg.matrix_norm(S)[:, None]
     rank = min(N, d)
     assert (eigenvalues[:, : d - rank].abs() < 1e-13).all()
     assert (eigenvalues[:, d - rank :] > 1e-9).all()
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
-def test_one_example_in_one_dimension(mode, form):
+def test_one_example_in_one_dimension(mode, representation):
     """N = d = 1: S = x_1^2, s = w S, y = w x."""
-    gram = draw(LinearRegression(1, 1, mode), 5000, form).gram()
+    gram = draw(LinearRegression(1, 1, mode), 5000, representation).gram()
     S, w = gram.S[0, 0], gram.s[0] / gram.S[0, 0]
     law = {"normal": stats.chi2(1).cdf, "gamma": stats.gamma(0.1, scale=10).cdf}
     if mode == "sphere":
@@ -181,22 +186,22 @@ def test_one_example_in_one_dimension(mode, form):
 # ---- moments
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("N", [1, 2, 5])
-def test_first_and_second_moments_of_S(N, mode, form):
-    S = draw(LinearRegression(N, 3, mode, SIGMA, SIGMA_W), 15_000, form).gram().S
+def test_first_and_second_moments_of_S(N, mode, representation):
+    S = draw(LinearRegression(N, 3, mode, SIGMA, SIGMA_W), 15_000, representation).gram().S
     mean, second = moments_of_S(mode, N, torch.tensor(SIGMA, dtype=torch.float64))
     assert_mean(S, mean)
     assert_mean(outer(S, S), second)
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
-def test_moments_of_query_and_labels(mode, form):
+def test_moments_of_query_and_labels(mode, representation):
     """The query is drawn like an example; y and s come from one w ~ N(0, Sigma_w), new in each prompt."""
     N, noise_std = 4, 0.5
-    gram = draw(LinearRegression(N, 3, mode, SIGMA, SIGMA_W, noise_std), 20_000, form).gram()
+    gram = draw(LinearRegression(N, 3, mode, SIGMA, SIGMA_W, noise_std), 20_000, representation).gram()
     Sigma, Sigma_w = (torch.tensor(M, dtype=torch.float64) for M in (SIGMA, SIGMA_W))
     (cov_x, x4), (mean_S, S2) = moments_of_S(mode, 1, Sigma), moments_of_S(mode, N, Sigma)
     x, s, y = gram.x, gram.s, gram.y
@@ -211,10 +216,10 @@ def test_moments_of_query_and_labels(mode, form):
     assert_mean(ss, torch.einsum("ikjl,kl->ij", S2, Sigma_w) + noise_std**2 * mean_S)
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
-def test_weights_are_normal_with_covariance_Sigma_w(mode, form):
-    gram = draw(LinearRegression(8, 3, mode, SIGMA, SIGMA_W), 20_000, form).gram()
+def test_weights_are_normal_with_covariance_Sigma_w(mode, representation):
+    gram = draw(LinearRegression(8, 3, mode, SIGMA, SIGMA_W), 20_000, representation).gram()
     w = torch.linalg.solve(gram.S.movedim(-1, 0), gram.s.T).T
     assert_mean(torch.einsum("ib,jb->ijb", w, w), SIGMA_W)
     assert_mean(torch.einsum("ib,jb->ijb", w, gram.S[0]), torch.zeros(3, 3))  # independent
@@ -238,10 +243,10 @@ def test_quadratic_forms_of_a_wishart_matrix_are_chi_square(N, dtype):
     """For any a: a^T S a / a^T Sigma a ~ chi^2_N, and a^T Sigma^-1 a / a^T S^-1 a ~ chi^2_(N-d+1)."""
     a, Sigma = torch.tensor([0.3, -1.0, 0.7], dtype=torch.float64), torch.tensor(SIGMA, dtype=torch.float64)
     S = LinearRegression(N, 3, Sigma=SIGMA).sample(20_000, generator(0), dtype=dtype).S.double()
-    form = torch.einsum("i,ijb,j->b", a, S, a) / (a @ Sigma @ a)
+    representation = torch.einsum("i,ijb,j->b", a, S, a) / (a @ Sigma @ a)
     inverse = torch.linalg.inv(S.movedim(-1, 0))
-    assert_law(form, stats.chi2(N).cdf)
-    assert_mean((form - N).square(), 2.0 * N)
+    assert_law(representation, stats.chi2(N).cdf)
+    assert_mean((representation - N).square(), 2.0 * N)
     assert_law((a @ Sigma.inverse() @ a) / torch.einsum("i,bij,j->b", a, inverse, a), stats.chi2(N - 3 + 1).cdf)
 
 
@@ -285,10 +290,10 @@ def test_directions_are_uniform(mode, d):
         assert stats.spearmanr(r, u[:, 0].abs()).pvalue > 1e-5
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
-def test_sphere_has_radius_1(form):
+@pytest.mark.parametrize("representation", LinearRegression.representations)
+def test_sphere_has_radius_1(representation):
     task = LinearRegression(4, 3, "sphere")
-    gram = draw(task, 500, form).gram()
+    gram = draw(task, 500, representation).gram()
     torch.testing.assert_close(gram.x.norm(dim=0), torch.ones(500, dtype=torch.float64), rtol=1e-14, atol=0)
     trace = gram.S.diagonal().sum(-1)  # sum of the squared radii of the examples
     torch.testing.assert_close(trace, torch.full_like(trace, 4), rtol=1e-14, atol=0)
@@ -343,10 +348,10 @@ def test_noise_of_the_tokens_is_iid_normal_and_not_on_the_answer(mode):
     assert tokens.y.abs().max() < 1e-8
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
-def test_given_S_the_noise_of_s_is_normal_with_covariance_S(mode, form):
-    gram = draw(LinearRegression(6, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, form).gram()
+def test_given_S_the_noise_of_s_is_normal_with_covariance_S(mode, representation):
+    gram = draw(LinearRegression(6, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, representation).gram()
     root = torch.linalg.cholesky(gram.S.movedim(-1, 0))
     white = torch.linalg.solve_triangular(root, gram.s.T[..., None], upper=False)[..., 0].T / 0.3
     assert_law(white, stats.norm.cdf)
@@ -357,11 +362,11 @@ def test_given_S_the_noise_of_s_is_normal_with_covariance_S(mode, form):
     assert gram.y.abs().max() < 1e-8
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
-def test_noise_lies_in_the_span_of_too_few_examples(mode, form):
+def test_noise_lies_in_the_span_of_too_few_examples(mode, representation):
     """N < d: s^T S^+ s / noise_std^2 ~ chi^2 of N degrees of freedom, and s is in the range of S."""
-    gram = draw(LinearRegression(2, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, form).gram()
+    gram = draw(LinearRegression(2, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, representation).gram()
     S, s = gram.S.movedim(-1, 0), gram.s.T
     half = torch.einsum("bij,bj->bi", torch.linalg.pinv(S, rtol=1e-12, hermitian=True), s)
     assert_law((s * half).sum(-1) / 0.09, stats.chi2(2).cdf)
@@ -405,19 +410,21 @@ def test_both_forms_have_one_law(mode, N, d, noise_std):
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 def test_log_det_of_both_forms(mode):
     task = LinearRegression(5, 3, mode, SIGMA)
-    a, b = (torch.logdet(draw(task, 3000, form, seed).gram().S.movedim(-1, 0)) for form, seed in BOTH)
+    a, b = (
+        torch.logdet(draw(task, 3000, representation, seed).gram().S.movedim(-1, 0)) for representation, seed in BOTH
+    )
     assert a.isfinite().all()
     assert b.isfinite().all()
     assert_same_law(a, b)
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("form", LinearRegression.forms)
-def test_float32_and_float64_have_one_law(mode, form):
+@pytest.mark.parametrize("representation", LinearRegression.representations)
+def test_float32_and_float64_have_one_law(mode, representation):
     task = LinearRegression(4, 3, mode, SIGMA, SIGMA_W, 0.4)
-    low = task.sample(3000, generator(1), form=form).gram()
+    low = task.sample(3000, generator(1), representation=representation).gram()
     low = replace(low, **{k: getattr(low, k).double() for k in ("S", "s", "x", "y")})
-    low, high = statistics(low), statistics(draw(task, 3000, form, seed=2).gram())
+    low, high = statistics(low), statistics(draw(task, 3000, representation, seed=2).gram())
     for name in low:
         assert_same_law(low[name], high[name], name)
 
@@ -435,29 +442,29 @@ def assert_equal(a, b):
         assert torch.equal(s, t)
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_seed_means_the_same_prompts(mode, form):
+def test_a_seed_means_the_same_prompts(mode, representation):
     task = LinearRegression(4, 3, mode, SIGMA, noise_std=0.1)
-    first, again, other = (task.sample(50, generator(seed), form=form) for seed in (3, 3, 4))
+    first, again, other = (task.sample(50, generator(seed), representation=representation) for seed in (3, 3, 4))
     assert_equal(first, again)
     for s, t in zip(tensors(first), tensors(other), strict=True):
         differing = s != t
         assert differing[s != 0].float().mean() > 0.9
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_generator_goes_on(mode, form):
+def test_a_generator_goes_on(mode, representation):
     g, task = generator(3), LinearRegression(4, 3, mode)
-    a, b = task.sample(40, g, form=form), task.sample(40, g, form=form)
+    a, b = task.sample(40, g, representation=representation), task.sample(40, g, representation=representation)
     assert not set(a.y.tolist()) & set(b.y.tolist())
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
-def test_prompts_of_a_batch_differ(mode, form):
-    gram = draw(LinearRegression(4, 3, mode), 2000, form).gram()
+def test_prompts_of_a_batch_differ(mode, representation):
+    gram = draw(LinearRegression(4, 3, mode), 2000, representation).gram()
     assert len(set(gram.y.tolist())) == len(set(gram.S[0, 1].tolist())) == 2000
 
 
@@ -471,16 +478,20 @@ def test_no_hidden_random_state(mode):
     assert_equal(first, LinearRegression(4, 3, mode).sample(20, generator(0)))
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("N", "d"), [(2, 3), (4, 3), (9, 2), (10, 1), (15, 5)])
-def test_a_seed_means_the_same_prompts_in_every_precision_and_without_compiled_code(monkeypatch, mode, form, N, d):
+def test_a_seed_means_the_same_prompts_in_every_precision_and_without_compiled_code(
+    monkeypatch, mode, representation, N, d
+):
     """Up to rounding: near u = 1 float32 gives Box and Muller's sqrt(-2 ln u) to some 1e-4 only."""
     Sigma, Sigma_w = ([[float(i == j) + 0.3 for j in range(d)] for i in range(d)] for _ in range(2))
     for task in (LinearRegression(N, d, mode), LinearRegression(N, d, mode, Sigma, Sigma_w, noise_std=0.4)):
-        compiled, exact = (task.sample(37, generator(1), form, dtype) for dtype in (torch.float32, torch.float64))
+        compiled, exact = (
+            task.sample(37, generator(1), representation, dtype) for dtype in (torch.float32, torch.float64)
+        )
         monkeypatch.setenv("LINTF_KERNEL", "off")
-        plain = task.sample(37, generator(1), form)
+        plain = task.sample(37, generator(1), representation)
         monkeypatch.delenv("LINTF_KERNEL")
         for c, p, e in zip(tensors(compiled), tensors(plain), tensors(exact), strict=True):
             torch.testing.assert_close(c.double(), e, rtol=1e-3, atol=1e-4 * float(e.abs().max()))
@@ -494,39 +505,39 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
-def test_the_number_of_threads_does_not_matter(threads, mode, form):
+def test_the_number_of_threads_does_not_matter(threads, mode, representation):
     tasks = [LinearRegression(6, 5, mode, Sigma=(torch.eye(5) + 0.2).tolist(), noise_std=0.2)] * 3
     batches = []
     for n in (1, 2):
         threads(n)
-        batches.append(sample_ensemble(tasks, 1500, [generator(s) for s in range(3)], form))
+        batches.append(sample_ensemble(tasks, 1500, [generator(s) for s in range(3)], representation))
     assert_equal(*batches)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("form", LinearRegression.forms)
+@pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_member_gets_what_it_gets_alone(mode, form, dtype):
+def test_a_member_gets_what_it_gets_alone(mode, representation, dtype):
     """Bit for bit, with other covariances beside it, and so do the draws that follow."""
     base = LinearRegression(4, 3, mode, noise_std=0.2)
     covariances = ((None, None), (SIGMA, None), (OTHER, SIGMA_W), (None, OTHER))
     tasks = [replace(base, Sigma=S, Sigma_w=W) for S, W in covariances]
     together, alone = ([generator(s) for s in (5, 6, 7, 8)] for _ in range(2))
     for B in (37, 6):
-        batch = sample_ensemble(tasks, B, together, form, dtype)
+        batch = sample_ensemble(tasks, B, together, representation, dtype)
         for e, (task, g) in enumerate(zip(tasks, alone, strict=True)):
-            single = task.sample(B, g, form, dtype)
+            single = task.sample(B, g, representation, dtype)
             for s, t in zip(tensors(batch), tensors(single), strict=True):
                 assert torch.equal(s[e], t)
         assert batch.gram().N == 4
 
 
-@pytest.mark.parametrize("form", LinearRegression.forms)
-def test_each_member_has_its_own_covariances(form):
+@pytest.mark.parametrize("representation", LinearRegression.representations)
+def test_each_member_has_its_own_covariances(representation):
     tasks = [LinearRegression(6, 3, Sigma=S, Sigma_w=W) for S, W in ((None, OTHER), (SIGMA, None), (OTHER, SIGMA_W))]
-    batch = sample_ensemble(tasks, 20_000, [generator(s) for s in range(3)], form, torch.float64).gram()
+    batch = sample_ensemble(tasks, 20_000, [generator(s) for s in range(3)], representation, torch.float64).gram()
     identity = torch.eye(3).tolist()
     for e, task in enumerate(tasks):
         Sigma, Sigma_w = (torch.tensor(M or identity, dtype=torch.float64) for M in (task.Sigma, task.Sigma_w))
@@ -562,8 +573,8 @@ def test_statistics_of_a_huge_context_take_no_memory_for_it():
 
 def test_moving_keeps_everything():
     task = LinearRegression(4, 3)
-    for form in LinearRegression.forms:
-        batch = task.sample(5, generator(0), form=form)
+    for representation in LinearRegression.representations:
+        batch = task.sample(5, generator(0), representation=representation)
         moved = batch.to("cpu")
         assert_equal(batch, moved)
         assert moved.N == 4

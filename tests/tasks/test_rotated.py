@@ -73,11 +73,11 @@ def test_the_covariances_have_ten_digits():
         assert all(float(f"{entry:.10f}") == entry for entry in row)
 
 
-@pytest.mark.parametrize("form", ["tokens", "gram"])
-def test_drawn_prompts_have_these_covariances(form):
+@pytest.mark.parametrize("representation", ["tokens", "gram"])
+def test_drawn_prompts_have_these_covariances(representation):
     """Of the query, the examples and the weights; w comes from S w = s, there is no noise."""
     task, B = rotated_task(5, N=7, scales=OTHER), 20_000
-    gram = task.sample(B, generator(0), form, F64).gram()
+    gram = task.sample(B, generator(0), representation, F64).gram()
     w = torch.linalg.solve(gram.S.movedim(-1, 0), gram.s.mT[..., None])[..., 0].mT
     for values, S in ((gram.x, task.Sigma), (w, task.Sigma_w)):
         products = values[:, None] * values[None]
@@ -89,10 +89,10 @@ def test_drawn_prompts_have_these_covariances(form):
     assert (across.mean(-1).abs() < 5.5 * across.std(-1) / math.sqrt(B)).all()
 
 
-@pytest.mark.parametrize("form", ["tokens", "gram"])
-def test_in_whitened_coordinates_the_prompts_are_isotropic(form):
+@pytest.mark.parametrize("representation", ["tokens", "gram"])
+def test_in_whitened_coordinates_the_prompts_are_isotropic(representation):
     task, UD = rotated_task(5, N=7, scales=OTHER), rotation(5, OTHER)
-    gram = mapped(task.sample(20_000, generator(1), form, F64).gram(), torch.linalg.inv(UD))
+    gram = mapped(task.sample(20_000, generator(1), representation, F64).gram(), torch.linalg.inv(UD))
     w = torch.linalg.solve(gram.S.movedim(-1, 0), gram.s.mT[..., None])[..., 0].mT
     for values in (gram.x, w):
         products = values[:, None] * values[None]

@@ -18,16 +18,16 @@ from lintf.tasks.linear import LinearRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.training import data, store
 from lintf.training import fit as loop
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 from lintf.training.history import Diverged
-from lintf.training.run import Member
-from lintf.training.several import fit_each
+from lintf.training.run import Run
+from lintf.training.several import fit_each_seed
 from lintf.training.verify import _gap, reproduce, verify
 
 MODEL = LinearTransformer(d=3, n_layer=1, n_head=2, init_std=0.1)
 TASK = LinearRegression(N=6, d=3)
 EASY = replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)])  # hardly anything to learn
-SGD = Training(lr=0.01, max_iters=90, B=11, alg="sgd", record_every=9)
+SGD = TrainConfig(lr=0.01, max_iters=90, B=11, alg="sgd", record_every=9)
 # Seed 0 diverges at step -> with this rate. In one layer the steps are linear and the weights grow evenly, so that
 # rates 1% off give the same step. The loss is beyond ten times the first from step 1 (EARLY) or 3 (LATE) on.
 RATES = {1: 1e30, 8: 85.0, 19: 1.72, 20: 1.55, 21: 1.41, 40: 0.45}
@@ -51,7 +51,7 @@ def until(step):
 def make(step):
     """The path of a run that diverged at this step."""
     assert diverge(MODEL, TASK, until(step)).step == step
-    return Member(MODEL, TASK, until(step), 0).path
+    return Run(MODEL, TASK, until(step), 0).path
 
 
 def rewrite(path, tensors=None, **meta):
@@ -84,7 +84,7 @@ def test_a_diverged_run_is_stored_and_raised_again(runs, monkeypatch, capsys, st
     training = until(step)
     first = diverge(MODEL, TASK, training)
     assert (first.step, first.seed, first.lr) == (step, 0, training.lr)
-    assert list(runs.rglob("*.safetensors")) == [Member(MODEL, TASK, training, 0).path]
+    assert list(runs.rglob("*.safetensors")) == [Run(MODEL, TASK, training, 0).path]
     with monkeypatch.context() as patch:
         patch.setattr(data, "sample_ensemble", None)
         again = diverge(MODEL, TASK, training, progress=True)
@@ -108,7 +108,7 @@ def test_seeds_trained_side_by_side(runs, seeds):
     tasks, training = {0: TASK, 3: EASY}.__getitem__, replace(until(EARLY), max_iters=9)
     error = diverge(MODEL, tasks, training, seeds)
     assert (error.step, error.seed, error.history.seeds) == (EARLY, 0, seeds)
-    assert list(store.runs()) == [Member(MODEL, TASK, training, 0).path]
+    assert list(store.runs()) == [Run(MODEL, TASK, training, 0).path]
     other = quiet(MODEL, tasks, training, (3,))
     same(other, quiet(MODEL, tasks, training, (3,), stored=False))
     assert len(list(store.runs())) == 2
@@ -196,7 +196,7 @@ def test_an_overflow_some_steps_earlier_or_later_is_the_same_run(runs, monkeypat
         assert diverge(MODEL, TASK, other).step < 20
         outcomes = [verify(path), *reproduce([path])]
         assert [o.ok for o in outcomes] == [True, True], outcomes
-    path = Member(MODEL, TASK, other, 0).path
+    path = Run(MODEL, TASK, other, 0).path
     assert [o.ok for o in (verify(path), *reproduce([path]))] == [True, True]
 
 
@@ -248,7 +248,7 @@ def test_a_run_that_does_not_diverge_now_fails(runs, forged):
     """A healthy run, forged; its neighbours are trained and compared all the same."""
     make(EARLY)
     quiet(MODEL, TASK, SGD, (0, 1, 2))
-    path = Member(MODEL, TASK, SGD, 1).path
+    path = Run(MODEL, TASK, SGD, 1).path
     record = store.load(path)
     kept = record.tensors["steps"] <= forged
     rewrite(path, {n: t[kept] for n, t in record.tensors.items()}, diverged=forged)
@@ -293,10 +293,10 @@ def test_the_published_settings():
         assert setting.task() == LinearRegression(N=N, d=5, mode=mode)
         assert setting.task(3) == LinearRegression(N=N, d=3, mode=mode)
         for alg, lr in zip(ALGS, rates, strict=True):
-            expected = Training(lr=lr, max_iters=70, B=11, alg=alg, clip=clip, record_every=250)
-            assert (expected.momentum, expected.betas, expected.clip_per) == (0.9, (0.9, 0.9), "member")
-            assert setting.recipe(alg, 70, 11) == expected
-            assert setting.recipe(alg, 70, 11, lr=0.3, record_every=7) == replace(expected, lr=0.3, record_every=7)
+            expected = TrainConfig(lr=lr, max_iters=70, B=11, alg=alg, clip=clip, record_every=250)
+            assert (expected.momentum, expected.betas, expected.clip_by) == (0.9, (0.9, 0.9), "global")
+            assert setting.config(alg, 70, 11) == expected
+            assert setting.config(alg, 70, 11, lr=0.3, record_every=7) == replace(expected, lr=0.3, record_every=7)
 
 
 def test_settings_that_are_none():
@@ -314,7 +314,7 @@ def test_settings_that_are_none():
                 call(names)
             assert said in str(error.value)
     with pytest.raises(ValueError, match=r"alg must be one of 'sgd', 'adam', got 'lbfgs'"):
-        SETTINGS["normal N=5"].recipe("lbfgs", 5, 11)
+        SETTINGS["normal N=5"].config("lbfgs", 5, 11)
 
 
 def test_trained_once_then_loaded_with_one_line(runs, monkeypatch, capsys):
@@ -331,23 +331,23 @@ def test_trained_once_then_loaded_with_one_line(runs, monkeypatch, capsys):
     assert (said.out, said.err) == ("8 of 8 runs loaded from runs/\n", "")
     for name, alg in itertools.product(names, ALGS):
         setting = SETTINGS[name]
-        expected = quiet(MODEL, setting.task(3), setting.recipe(alg, 30, 11), (2, 0), stored=False)
+        expected = quiet(MODEL, setting.task(3), setting.config(alg, 30, 11), (2, 0), stored=False)
         same(first[name][alg], expected)
         same(again[name][alg], expected)
 
 
-def test_fit_each_goes_on_where_a_run_diverges(runs, monkeypatch, capsys):
+def test_fit_each_seed_goes_on_where_a_run_diverges(runs, monkeypatch, capsys):
     """Seed 2 diverges a step earlier than seed 0: of the middle recipe, stopped at step 7, only seed 0 is left."""
-    recipes = [SGD, replace(until(EARLY), max_iters=7), until(EARLY)]
-    plans = {i: (MODEL, TASK, recipe) for i, recipe in enumerate(recipes)}
-    first = fit_each(plans, (0, 2), "cpu")
+    configs = [SGD, replace(until(EARLY), max_iters=7), until(EARLY)]
+    experiments = {i: (MODEL, TASK, config) for i, config in enumerate(configs)}
+    first = fit_each_seed(experiments, (0, 2), "cpu")
     assert capsys.readouterr().out == ""
     with monkeypatch.context() as patch:
         patch.setattr(data, "sample_ensemble", None)
-        again = fit_each(plans, (0, 2), "cpu")
+        again = fit_each_seed(experiments, (0, 2), "cpu")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("6 of 6 runs loaded from runs/\n", "")
     for rows in (list(first.values()), list(again.values())):
         assert [[run is None for run in row] for row in rows] == [[False, False], [False, True], [True, True]]
-        same(rows[0][1], quiet(MODEL, TASK, recipes[0], (2,), stored=False))
-        same(rows[1][0], quiet(MODEL, TASK, recipes[1], (0,), stored=False))
+        same(rows[0][1], quiet(MODEL, TASK, configs[0], (2,), stored=False))
+        same(rows[1][0], quiet(MODEL, TASK, configs[1], (0,), stored=False))

@@ -24,16 +24,16 @@ from lintf.tasks.batches import Gram
 from lintf.tasks.linear import LinearRegression
 from lintf.training import data, store
 from lintf.training import fit as loop
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 from lintf.training.history import Diverged
-from lintf.training.run import Member
+from lintf.training.run import Run
 from lintf.training.state import clip_gradients
 from lintf.training.verify import reproduce, verify
 
 ROOT = Path(__file__).parents[2]
 MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)
 TASK = LinearRegression(N=6, d=3)
-TRAINING = Training(lr=0.01, max_iters=30, B=20, record_every=7)
+TRAINING = TrainConfig(lr=0.01, max_iters=30, B=20, record_every=7)
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 
 
@@ -64,7 +64,7 @@ def path(request, monkeypatch):
 def clipped(grads, limit, per):
     """One member's gradients, by name, scaled down to the bound: plain numbers in, plain numbers out."""
     grads = {n: g.clone() for n, g in grads.items()}
-    if per == "member":
+    if per == "global":
         norm = math.sqrt(sum(float(v) ** 2 for g in grads.values() for v in g.flatten()))
         return {n: g * min(1.0, limit / norm) for n, g in grads.items()}
     for g in grads.values():
@@ -84,7 +84,7 @@ def by_hand(model, task, training, seed):
     losses, snapshots = [], []
     for t in range(training.max_iters + 1):
         if t % training.redraw_every == 0:
-            batch = task.sample(training.B, g, model.form, torch.float64)
+            batch = task.sample(training.B, g, model.representation, torch.float64)
         free = {n: p.clone().requires_grad_() for n, p in params.items()}
         loss = (model.predict(free, batch) - batch.y).square().mean()
         losses.append(loss.item())
@@ -92,7 +92,7 @@ def by_hand(model, task, training, seed):
         grads = torch.autograd.grad(loss, list(free.values()), allow_unused=True, materialize_grads=True)
         grads = dict(zip(free, grads, strict=True))
         if training.clip is not None:
-            grads = clipped(grads, training.clip, training.clip_per)
+            grads = clipped(grads, training.clip, training.clip_by)
         lr = training.lr
         for _ in range(t // training.halve_every if training.halve_every else 0):
             lr /= 2
@@ -111,7 +111,7 @@ def by_hand(model, task, training, seed):
     return torch.tensor(losses, dtype=torch.float64), {n: torch.stack([s[n] for s in snapshots]) for n in params}
 
 
-BASE = Training(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
+BASE = TrainConfig(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ BASE = Training(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
         replace(BASE, betas=(0.5, 0.99)),
         replace(BASE, betas=(0.0, 0.9), halve_every=4),
         replace(BASE, clip=0.05),
-        replace(BASE, clip=0.02, clip_per="matrix", redraw_every=3),
+        replace(BASE, clip=0.02, clip_by="matrix", redraw_every=3),
         replace(BASE, lr=0.002, alg="sgd"),
         replace(BASE, lr=0.002, alg="sgd", momentum=0.0, redraw_every=25),
-        replace(BASE, lr=0.002, alg="sgd", momentum=0.5, clip=0.1, clip_per="matrix", halve_every=7, redraw_every=4),
+        replace(BASE, lr=0.002, alg="sgd", momentum=0.5, clip=0.1, clip_by="matrix", halve_every=7, redraw_every=4),
         replace(BASE, lr=0.002, alg="sgd", clip=1000.0),
     ],
     ids=lambda t: (
-        f"{t.alg} {t.betas if t.alg == 'adam' else t.momentum} clip {t.clip} per {t.clip_per} "
+        f"{t.alg} {t.betas if t.alg == 'adam' else t.momentum} clip {t.clip} per {t.clip_by} "
         f"halve {t.halve_every} redraw {t.redraw_every}"
     ),
 )
@@ -154,13 +154,13 @@ def test_other_attentions_train_on_tokens(attention):
         torch.testing.assert_close(history.params["Q"][e], params["Q"], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("per", ["member", "matrix"])
+@pytest.mark.parametrize("per", ["global", "matrix"])
 def test_clipping_really_clips(per):
     """A first SGD step has the length of the clipped gradient: the bound, or the bound of each matrix."""
-    training = Training(lr=1.0, max_iters=1, B=9, alg="sgd", clip=1e-3, clip_per=per, dtype="float64")
+    training = TrainConfig(lr=1.0, max_iters=1, B=9, alg="sgd", clip=1e-3, clip_by=per, dtype="float64")
     p = quiet(replace(MODEL, init_std=0.3), TASK, training, seeds=(0, 1, 2)).params
     steps = {n: (v[:, 1] - v[:, 0]) for n, v in p.items()}  # (E, L, H, d, d)
-    if per == "member":
+    if per == "global":
         lengths = sum(s.square().sum((1, 2, 3, 4)) for s in steps.values()).sqrt()
         torch.testing.assert_close(lengths, torch.full((3,), 1e-3, dtype=torch.float64), rtol=1e-9, atol=0)
     else:
@@ -169,11 +169,11 @@ def test_clipping_really_clips(per):
         assert (steps["P"][:, -1] == 0).all()  # a gradient of zero stays zero
 
 
-@pytest.mark.parametrize("clip_per", ["member", "matrix"])
+@pytest.mark.parametrize("clip_by", ["global", "matrix"])
 @pytest.mark.parametrize("attention", ["linear", "softmax"])
-def test_one_layer_trains_with_clipping(path, attention, clip_per):
+def test_one_layer_trains_with_clipping(path, attention, clip_by):
     """The only P of one layer never reaches the prediction."""
-    model, training = LinearTransformer(3, 1, 2, attention, 0.1), replace(BASE, clip=0.1, clip_per=clip_per)
+    model, training = LinearTransformer(3, 1, 2, attention, 0.1), replace(BASE, clip=0.1, clip_by=clip_by)
     history = quiet(model, TASK, training)
     losses, params = by_hand(model, TASK, training, 0)
     torch.testing.assert_close(history.loss[0], losses, rtol=1e-9, atol=0)
@@ -181,13 +181,13 @@ def test_one_layer_trains_with_clipping(path, attention, clip_per):
     assert (history.params["P"][0] == history.params["P"][0, 0]).all()
 
 
-@pytest.mark.parametrize("training", [replace(BASE, clip=0.05, clip_per="matrix"), BASE], ids=["clipped", "free"])
+@pytest.mark.parametrize("training", [replace(BASE, clip=0.05, clip_by="matrix"), BASE], ids=["clipped", "free"])
 def test_P_held_at_zero(training):
     """As resetting P to 0 after each step of the free model, whose clipping and Adam do not mix P and Q."""
     model, seeds = replace(MODEL, n_head=2, n_layer=3, free_P=False), (4, 1)
     history = quiet(model, TASK, training, seeds=seeds)
     assert history.params.keys() == {"Q"}
-    assert history.final["Q"].shape == (2, 3, 2, 3, 3)
+    assert history.final_params["Q"].shape == (2, 3, 2, 3, 3)
     for e, seed in enumerate(seeds):
         g, free = torch.Generator().manual_seed(seed), replace(model, free_P=True)
         params = {n: p.requires_grad_() for n, p in free.init(g, torch.float64).items()}
@@ -205,10 +205,10 @@ def test_P_held_at_zero(training):
                 for n, p in params.items():
                     p.grad = grads[n]
             optimizer.step()
-    member = Member(model, TASK, training, 4)
-    assert Member.of(member.config) == member
-    assert member.path != Member(replace(model, free_P=True), TASK, training, 4).path
-    assert "-P0-" in member.path.name
+    run = Run(model, TASK, training, 4)
+    assert Run.of(run.config) == run
+    assert run.path != Run(replace(model, free_P=True), TASK, training, 4).path
+    assert "-P0-" in run.path.name
 
 
 def test_P_held_at_zero_resumes_and_is_stored(runs, monkeypatch):
@@ -240,7 +240,7 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction():
     grads[0][1] *= 1e-3
     grads[1][1] *= 1e-3
     grads[0][2, 1] = 0
-    for per in ("member", "matrix"):
+    for per in ("global", "matrix"):
         ours = [grad.clone() for grad in grads]
         clip_gradients(ours, 0.7, per)
         for e in range(4):
@@ -251,7 +251,7 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction():
 
 
 def test_training_lowers_the_loss():
-    history = quiet(MODEL, TASK, Training(lr=0.02, max_iters=300, B=200), seeds=(0, 1))
+    history = quiet(MODEL, TASK, TrainConfig(lr=0.02, max_iters=300, B=200), seeds=(0, 1))
     assert (history.loss[:, -1] < 0.5 * history.loss[:, 0]).all()
 
 
@@ -270,7 +270,7 @@ def test_training_lowers_the_loss():
     ],
 )
 def test_recorded_steps(max_iters, record_every, expected):
-    training = Training(lr=0.01, max_iters=max_iters, B=3, record_every=record_every)
+    training = TrainConfig(lr=0.01, max_iters=max_iters, B=3, record_every=record_every)
     assert training.recorded_steps() == expected
     assert quiet(MODEL, TASK, training).steps.tolist() == expected
 
@@ -280,7 +280,7 @@ def test_a_longer_stride_records_the_same_run():
     at = some.steps
     assert torch.equal(every.loss[:, at], some.loss)
     assert torch.equal(every.params["Q"][:, at], some.params["Q"])
-    assert torch.equal(some.final["Q"], every.params["Q"][:, -1])
+    assert torch.equal(some.final_params["Q"], every.params["Q"][:, -1])
 
 
 def test_snapshots_are_copies():
@@ -290,9 +290,9 @@ def test_snapshots_are_copies():
 
 
 def test_the_rate_is_halved():
-    training = Training(lr=0.8, max_iters=10, B=3, halve_every=4)
+    training = TrainConfig(lr=0.8, max_iters=10, B=3, halve_every=4)
     assert [training.rate(t) for t in (0, 3, 4, 7, 8, 9)] == [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
-    assert Training(lr=0.8, max_iters=10, B=3).rate(9) == 0.8
+    assert TrainConfig(lr=0.8, max_iters=10, B=3).rate(9) == 0.8
 
 
 def test_history_says_how_it_was_made():
@@ -340,7 +340,7 @@ def test_the_best_recorded_model_by_brute_force(model, shared):
             assert all(torch.equal(best[n][e], history.params[n][e, t]) for n in best)
     assert len(set(chosen)) > 3
     best = history.best(model, prompts, 1)
-    assert all(torch.equal(best[n], history.final[n]) for n in best)
+    assert all(torch.equal(best[n], history.final_params[n]) for n in best)
 
 
 @pytest.mark.parametrize("attention", ["relu", "softmax"])
@@ -365,7 +365,7 @@ def test_the_best_is_of_recorded_models(last):
 
 
 def test_a_seed_alone_and_among_others(path):
-    training = replace(TRAINING, clip=0.5, clip_per="matrix", redraw_every=4)
+    training = replace(TRAINING, clip=0.5, clip_by="matrix", redraw_every=4)
     together = quiet(MODEL, TASK, training, seeds=(2, 0, 7))
     for e, seed in enumerate((2, 0, 7)):
         alone = quiet(MODEL, TASK, training, seeds=(seed,))
@@ -374,26 +374,26 @@ def test_a_seed_alone_and_among_others(path):
 
 
 def test_large_batches_alone_and_among_others(path):
-    training = Training(lr=0.01, max_iters=5, B=3001)
+    training = TrainConfig(lr=0.01, max_iters=5, B=3001)
     together = quiet(MODEL, TASK, training, seeds=(2, 0))
     alone = quiet(MODEL, TASK, training, seeds=(0,))
     if path == "kernel":
         assert torch.equal(alone.loss[0], together.loss[1])
-        assert torch.equal(alone.final["Q"][0], together.final["Q"][1])
+        assert torch.equal(alone.final_params["Q"][0], together.final_params["Q"][1])
     else:  # in a stack of matrices that is not aligned to its registers a BLAS may sum in another order
         torch.testing.assert_close(alone.loss[0], together.loss[1], rtol=1e-5, atol=0)
-        torch.testing.assert_close(alone.final["Q"][0], together.final["Q"][1], rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(alone.final_params["Q"][0], together.final_params["Q"][1], rtol=1e-3, atol=1e-7)
 
 
 def test_each_seed_is_measured_on_its_own_task():
     """Alone and among others, in any order."""
-    model = Looped(d=3, width=4, n_head=2, loops=2, T=2, positions=21)
+    model = Looped(d=3, width=4, n_head=2, loops=2, supervised_loops=2, positions=21)
     tasks = {0: TASK, 3: replace(TASK, Sigma=[[9.0 * (i == j) for j in range(3)] for i in range(3)])}
     both = quiet(model, tasks.__getitem__, TRAINING, seeds=(0, 3))
     for e, seed in enumerate(both.seeds):
         alone = quiet(model, tasks[seed], TRAINING, seeds=(seed,))
-        for name, measured in alone.measures.items():
-            assert torch.equal(both.measures[name][e], measured[0])
+        for name, measured in alone.metrics.items():
+            assert torch.equal(both.metrics[name][e], measured[0])
 
 
 def test_each_seed_may_have_its_own_covariance():
@@ -402,7 +402,7 @@ def test_each_seed_may_have_its_own_covariance():
     for e, (seed, task) in enumerate(tasks.items()):
         alone = quiet(MODEL, task, TRAINING, seeds=(seed,))
         assert torch.equal(alone.loss[0], together.loss[e])
-        assert torch.equal(alone.final["Q"][0], together.final["Q"][e])
+        assert torch.equal(alone.final_params["Q"][0], together.final_params["Q"][e])
 
 
 # ---- the store
@@ -473,7 +473,7 @@ def test_without_the_store_nothing_is_read_or_written(runs):
 )
 def test_all_that_changes_the_result_changes_the_name(change):
     fields = {"model": MODEL, "task": TASK, "training": TRAINING, "seed": 0}
-    assert Member(**fields | change).path != Member(**fields).path
+    assert Run(**fields | change).path != Run(**fields).path
 
 
 @pytest.mark.parametrize(
@@ -489,8 +489,8 @@ def test_all_that_changes_the_result_changes_the_name(change):
 )
 def test_fields_that_came_later_leave_old_names_as_they_are(training, seed, name):
     """Of runs that were stored before there were integrate, free_P, inner_steps and history."""
-    training = Training(max_iters=10_000, B=4000, record_every=50, **training)
-    assert Member(LinearTransformer(), LinearRegression(), training, seed).path.stem == name
+    training = TrainConfig(max_iters=10_000, B=4000, record_every=50, **training)
+    assert Run(LinearTransformer(), LinearRegression(), training, seed).path.stem == name
 
 
 def test_what_cannot_change_the_result_does_not_change_the_name():
@@ -498,9 +498,9 @@ def test_what_cannot_change_the_result_does_not_change_the_name():
     for a, b in (
         (TRAINING, replace(TRAINING, momentum=0.5)),
         (sgd, replace(sgd, betas=(0.5, 0.5))),
-        (TRAINING, replace(TRAINING, clip_per="matrix")),
+        (TRAINING, replace(TRAINING, clip_by="matrix")),
     ):
-        assert Member(MODEL, TASK, a, 0).path == Member(MODEL, TASK, b, 0).path
+        assert Run(MODEL, TASK, a, 0).path == Run(MODEL, TASK, b, 0).path
 
 
 def test_a_law_has_one_name_whatever_the_signs_of_its_zeros():
@@ -511,26 +511,26 @@ def test_a_law_has_one_name_whatever_the_signs_of_its_zeros():
 
 def test_a_number_is_the_same_number_in_any_type():
     """1000 and 1000.0, and NumPy's integers, name the same run: notebooks and papermill write both."""
-    a = Member(
+    a = Run(
         LinearTransformer(d=3, n_layer=2, init_std=1),
         LinearRegression(N=6, d=3, noise_std=0),
-        Training(lr=1, max_iters=30, B=20, betas=(0, 0.5), clip=1000),
+        TrainConfig(lr=1, max_iters=30, B=20, betas=(0, 0.5), clip=1000),
         0,
     )
-    b = Member(
+    b = Run(
         LinearTransformer(d=np.int64(3), n_layer=np.int32(2), init_std=1.0),
         LinearRegression(N=np.int64(6), d=3, noise_std=np.float64(0)),
-        Training(lr=np.float64(1), max_iters=np.int64(30), B=20, betas=[0.0, 0.5], clip=1000.0),
+        TrainConfig(lr=np.float64(1), max_iters=np.int64(30), B=20, betas=[0.0, 0.5], clip=1000.0),
         np.int64(0),
     )
     assert a.path == b.path
 
 
 def test_a_member_is_its_configuration():
-    member = Member(MODEL, replace(TASK, Sigma=SIGMA), replace(TRAINING, clip=1.0), 3)
-    assert Member.of(member.config).config == member.config
-    parsed = json.loads(store.canonical(member.config))  # lists for tuples, as in a file
-    assert store.canonical(Member.of(parsed).config) == store.canonical(member.config)
+    run = Run(MODEL, replace(TASK, Sigma=SIGMA), replace(TRAINING, clip=1.0), 3)
+    assert Run.of(run.config).config == run.config
+    parsed = json.loads(store.canonical(run.config))  # lists for tuples, as in a file
+    assert store.canonical(Run.of(parsed).config) == store.canonical(run.config)
 
 
 def test_a_damaged_run_is_refused_by_name(runs):
@@ -614,7 +614,7 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
     slowly = data.sample_ensemble
     monkeypatch.setattr(data, "sample_ensemble", lambda *a: time.sleep(0.001) or slowly(*a))
     tasks = {3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]), 8: TASK}
-    training = Training(lr=100.0, max_iters=500, B=20, alg="sgd", halve_every=2)
+    training = TrainConfig(lr=100.0, max_iters=500, B=20, alg="sgd", halve_every=2)
     with pytest.raises(Diverged) as caught:
         quiet(MODEL, tasks.__getitem__, training, seeds=(3, 8), stored=True)
     error = caught.value
@@ -629,7 +629,7 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
     assert not history.loss[1, -1].isfinite()
     assert history.loss[0, -1].isfinite()
     assert history.params["Q"].shape[:2] == history.loss.shape
-    assert list(runs.rglob("*.safetensors")) == [Member(MODEL, TASK, training, 8).path]  # and no checkpoint
+    assert list(runs.rglob("*.safetensors")) == [Run(MODEL, TASK, training, 8).path]  # and no checkpoint
     with pytest.raises(Diverged) as caught:
         quiet(MODEL, TASK, training, seeds=(8,), stored=True)
     again = caught.value
@@ -641,7 +641,7 @@ def test_exceptions_reach_other_processes():
     for module in pkgutil.walk_packages(lintf.__path__, "lintf."):
         if module.name != "lintf.__main__":
             importlib.import_module(module.name)
-    history = quiet(MODEL, TASK, Training(lr=0.01, max_iters=2, B=3), seeds=(4,))
+    history = quiet(MODEL, TASK, TrainConfig(lr=0.01, max_iters=2, B=3), seeds=(4,))
     given, seen = {Diverged: (7, 4, 0.5, history)}, []
     todo = list(Exception.__subclasses__())
     while todo:
@@ -664,7 +664,7 @@ def test_exceptions_reach_other_processes():
 def test_huge_losses_that_are_finite_are_no_divergence(monkeypatch):
     """2e38 + 2e38 is beyond float32, but neither loss is."""
     monkeypatch.setattr(LinearTransformer, "loss", lambda self, params, _: params["Q"].sum((1, 2, 3, 4)) * 0 + 2e38)
-    history = quiet(MODEL, TASK, Training(lr=0.01, max_iters=2, B=3), seeds=(0, 1))
+    history = quiet(MODEL, TASK, TrainConfig(lr=0.01, max_iters=2, B=3), seeds=(0, 1))
     assert (history.loss == 2e38).all()
 
 

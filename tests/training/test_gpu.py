@@ -39,24 +39,31 @@ def call(gpu, runs, *arguments):
 
 def test_it_trains_what_the_pages_train(gpu):
     """With the pages' own parameters: these are the stored runs, all of them and no others."""
-    found = {job.member.path.name for job in gpu.jobs("none")}
+    found = {job.run.path.name for job in gpu.jobs("none")}
     stored = {path.name for kind in ("looped", "encoder") for path in (ROOT / "runs").glob(f"{kind}-*.safetensors")}
     assert found == stored
 
 
 def test_the_published_scale_begins_with_what_all_pages_of_part_five_share(gpu):
     first, *others = gpu.jobs("paper")
-    model, task, training = first.plan
-    assert (task.N, task.d, model.width, model.loops, model.T, model.n_last_tokens) == (40, 10, 256, 30, 15, -1)
+    model, task, training = first.experiment
+    assert (task.N, task.d, model.width, model.loops, model.supervised_loops, model.n_last_tokens) == (
+        40,
+        10,
+        256,
+        30,
+        15,
+        -1,
+    )
     assert (training.max_iters, training.B, first.seed) == (20_001, 64, 0)
-    assert len({job.member.path for job in (first, *others)}) == 1 + len(others)
+    assert len({job.run.path for job in (first, *others)}) == 1 + len(others)
     seeds = [job.seed for job in others]
     assert seeds == sorted(seeds)
 
 
 def test_from_beginning_to_end_with_an_interruption(gpu, few, runs, monkeypatch, capsys):
     """The alarm comes while the second training runs, and the next call goes on there."""
-    save, until, saved = Checkpoint.save, few[1].member.config, []
+    save, until, saved = Checkpoint.save, few[1].run.config, []
 
     def alarmed(self, tensors, meta):
         save(self, tensors, meta)
@@ -75,7 +82,7 @@ def test_from_beginning_to_end_with_an_interruption(gpu, few, runs, monkeypatch,
     assert "the time is up" in said
     assert "wrong" not in said
     assert "finished: 1 of 3" in said
-    assert f"resumes: {few[1].name}, at step {saved[2]} of {few[1].plan[2].max_iters}" in said
+    assert f"resumes: {few[1].name}, at step {saved[2]} of {few[1].experiment.training.max_iters}" in said
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
     assert call(gpu, runs, "train") == 0
@@ -89,19 +96,19 @@ def test_from_beginning_to_end_with_an_interruption(gpu, few, runs, monkeypatch,
     assert saved[3] == saved[2] + 1
     for job in few:
         options = {"device": "cpu", "progress": False}
-        found, expected = (fit(*job.plan, [job.seed], stored=stored, **options) for stored in (True, False))
+        found, expected = (fit(*job.experiment, [job.seed], stored=stored, **options) for stored in (True, False))
         assert torch.equal(found.loss, expected.loss)
-        assert all(torch.equal(found.final[name], p) for name, p in expected.final.items())
-    assert sorted(path.name for path in runs.glob("*.safetensors")) == sorted(job.member.path.name for job in few)
+        assert all(torch.equal(found.final_params[name], p) for name, p in expected.final_params.items())
+    assert sorted(path.name for path in runs.glob("*.safetensors")) == sorted(job.run.path.name for job in few)
 
 
 def test_a_device_that_is_wrong_is_not_trained_on(gpu, few, runs, monkeypatch, capsys):
     """One entry of a gradient, by a thousandth of its length."""
     right = gpu.loss_and_gradient
 
-    def wrong(plan, given, device, dtype, *loss_of):
-        loss, gradient = right(plan, given, device, dtype, *loss_of)
-        if loss_of and dtype == torch.float32 and plan == gpu.parts("smoke")["V, block"]:
+    def wrong(experiment, given, device, dtype, *loss_of):
+        loss, gradient = right(experiment, given, device, dtype, *loss_of)
+        if loss_of and dtype == torch.float32 and experiment == gpu.parts("smoke")["V, block"]:
             gradient[3] += 1e-3 * gradient.norm()
         return loss, gradient
 
@@ -119,14 +126,14 @@ def test_a_device_that_cannot_is_named(gpu, monkeypatch, capsys):
         raise RuntimeError("no such operation")
 
     monkeypatch.setitem(gpu.WAYS, "float64", (torch.float64, lambda: cannot))
-    plans = gpu.parts("smoke")
-    assert gpu.check(plans, CPU) == [f"{name}, float64: no such operation" for name in plans]
-    assert capsys.readouterr().out.count("nan") == len(plans)
+    experiments = gpu.parts("smoke")
+    assert gpu.check(experiments, CPU) == [f"{name}, float64: no such operation" for name in experiments]
+    assert capsys.readouterr().out.count("nan") == len(experiments)
 
 
 def test_a_graph_is_checked_on_its_replays(gpu):
     """With a capture that spoils all but its first replay."""
-    plan = gpu.parts("smoke")["I, linear"]
+    experiment = gpu.parts("smoke")["I, linear"]
 
     def late(loss, samples):
         calls = []
@@ -137,15 +144,15 @@ def test_a_graph_is_checked_on_its_replays(gpu):
 
         return spoilt
 
-    given = gpu.drawn(plan)
-    exact, graph = (gpu.loss_and_gradient(plan, given, CPU, torch.float64, f) for f in (gpu.eager, Graphed(late)))
+    given = gpu.drawn(experiment)
+    exact, graph = (gpu.loss_and_gradient(experiment, given, CPU, torch.float64, f) for f in (gpu.eager, Graphed(late)))
     assert gpu.error(graph, exact) == pytest.approx(0.01)
 
 
 def test_every_gradient_is_checked(gpu):
-    for plan in gpu.parts("smoke").values():
-        params, _ = given = gpu.drawn(plan)
-        _, gradient = gpu.loss_and_gradient(plan, given, CPU, torch.float64)
+    for experiment in gpu.parts("smoke").values():
+        params, _ = given = gpu.drawn(experiment)
+        _, gradient = gpu.loss_and_gradient(experiment, given, CPU, torch.float64)
         assert gradient.shape == (sum(p.numel() for p in params.values()),)
         assert gradient.norm() > 0
 

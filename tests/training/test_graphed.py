@@ -16,14 +16,14 @@ from torch.utils._pytree import tree_leaves
 from lintf.tasks.base import sample_ensemble
 from lintf.tasks.conditioned import ConditionedRegression
 from lintf.training import fit as loop
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
 from lintf.training.graphed import AFTER, Graphed, eager, loss_on
 from lintf.training.history import Diverged
-from lintf.training.state import State
+from lintf.training.state import TrainState
 
 CPU = torch.device("cpu")
-TRAINING = Training(lr=1e-2, max_iters=AFTER + 6, B=8, clip=1.0, record_every=4)
+TRAINING = TrainConfig(lr=1e-2, max_iters=AFTER + 6, B=8, clip=1.0, record_every=4)
 
 
 def replaying(loss, samples):
@@ -75,15 +75,15 @@ class Counted:
 
 
 def tensors(history):
-    return {"loss": history.loss, **history.recorded, **{f"final {n}": t for n, t in history.final.items()}}
+    return {"loss": history.loss, **history.recorded, **{f"final {n}": t for n, t in history.final_params.items()}}
 
 
-def trained(monkeypatch, capture, *plan, seeds=(0, 1)):
+def trained(monkeypatch, capture, *experiment, seeds=(0, 1)):
     """All that a fit leaves, with its losses from graphs, or as on the CPU for None."""
     with monkeypatch.context() as patch:
         if capture:
             patch.setattr(loop, "loss_on", lambda device, alg: Graphed(capture))
-        return tensors(fit(*plan, seeds, device="cpu", stored=False, progress=False))
+        return tensors(fit(*experiment, seeds, device="cpu", stored=False, progress=False))
 
 
 def assert_same(found, expected):
@@ -103,7 +103,7 @@ def test_a_training_with_a_graph_is_the_training_without_one(monkeypatch, model,
     "changes",
     [
         {"alg": "sgd", "momentum": 0.0, "clip": None, "normalize": True},
-        {"alg": "sgd", "clip_per": "matrix"},
+        {"alg": "sgd", "clip_by": "matrix"},
         {"redraw_every": None, "dtype": "float64"},
         {"warmup": 5, "lr_end": 1e-4, "decay_steps": 14},
         {"integrate": True},
@@ -144,14 +144,14 @@ def test_an_interrupted_training_goes_on(monkeypatch, runs):
     """It begins with steps of its own before it captures."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(loop, "loss_on", lambda device, alg: Graphed(replaying))
-    training, update = replace(TRAINING, max_iters=3 * AFTER), State.update
+    training, update = replace(TRAINING, max_iters=3 * AFTER), TrainState.update
 
     def stopped(self, step, loss, batch):
         if step == AFTER + 3:
             raise KeyboardInterrupt
         update(self, step, loss, batch)
 
-    with mock.patch.object(State, "update", stopped), pytest.raises(KeyboardInterrupt):
+    with mock.patch.object(TrainState, "update", stopped), pytest.raises(KeyboardInterrupt):
         fit(LINEAR, TASK, training, device="cpu", progress=False)
     found = fit(LINEAR, TASK, training, device="cpu", progress=False)
     assert_same(tensors(found), tensors(fit(LINEAR, TASK, training, device="cpu", stored=False, progress=False)))
@@ -202,14 +202,14 @@ def test_what_cannot_be_captured_is_said_once_and_trained_without(monkeypatch, c
 @pytest.mark.parametrize("at", [AFTER - 1, AFTER + 2])
 def test_a_loss_that_is_not_finite_stops_the_training_as_ever(monkeypatch, at):
     """When it is captured, or later."""
-    update = State.update
+    update = TrainState.update
 
     def spoilt(self, step, loss, batch):
         update(self, step, loss, batch)
         if step == at - 1:
             self.params["Q"].data.fill_(float("nan"))
 
-    monkeypatch.setattr(State, "update", spoilt)
+    monkeypatch.setattr(TrainState, "update", spoilt)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(Diverged) as failed:
@@ -241,7 +241,7 @@ def test_no_loss_leaves_its_device(model, task):
     """A graph can hold nothing of the CPU. On torch's device without memory a value that is read back is an error, too,
     as it is while a graph is captured."""
     generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
-    batch = sample_ensemble([task] * 2, 4, generators, model.form).to("meta")
+    batch = sample_ensemble([task] * 2, 4, generators, model.representation).to("meta")
     params = {n: torch.stack([p, p]).to("meta").requires_grad_() for n, p in model.init(generators[0]).items()}
     model.loss(params, batch)  # what is made once and kept
     with Devices() as devices:

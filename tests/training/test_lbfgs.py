@@ -17,16 +17,16 @@ from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import data, store
 from lintf.training import fit as loop
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 from lintf.training.history import Diverged
-from lintf.training.run import Member
+from lintf.training.run import Run
 from lintf.training.verify import reproduce, verify
 
 ROOT = Path(__file__).parents[2]
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 MODEL = LinearTransformer(d=3, n_layer=2, n_head=2, init_std=0.1)
 TASK = LinearRegression(N=6, d=3)
-TRAINING = Training(lr=0.1, max_iters=30, B=25, alg="lbfgs", redraw_every=None, record_every=7)
+TRAINING = TrainConfig(lr=0.1, max_iters=30, B=25, alg="lbfgs", redraw_every=None, record_every=7)
 REDRAWN = replace(TRAINING, redraw_every=1, max_iters=9, B=100)  # without line search, noise soon leads astray
 
 
@@ -52,12 +52,12 @@ def by_torch(model, task, training, seed):
     g = torch.Generator().manual_seed(seed)
     params = {n: p.requires_grad_() for n, p in model.init(g, torch.float64).items()}
     optimizer = torch.optim.LBFGS(
-        params.values(), lr=training.lr, max_iter=training.inner_steps, history_size=training.history
+        params.values(), lr=training.lr, max_iter=training.inner_steps, history_size=training.history_size
     )
     losses, snapshots = [], []
     for step in range(training.max_iters + 1):
         if step == 0 or (training.redraw_every and step % training.redraw_every == 0):
-            batch = task.sample(training.B, g, model.form, torch.float64)
+            batch = task.sample(training.B, g, model.representation, torch.float64)
 
         def loss(batch=batch):
             optimizer.zero_grad()
@@ -82,7 +82,7 @@ BASE = replace(TRAINING, dtype="float64", record_every=1, max_iters=12)
         (MODEL, replace(BASE, redraw_every=1, max_iters=6, B=100)),
         (MODEL, BASE),
         (MODEL, replace(BASE, redraw_every=4, inner_steps=1, B=100)),
-        (MODEL, replace(BASE, max_iters=6, inner_steps=7, history=3, lr=0.05)),
+        (MODEL, replace(BASE, max_iters=6, inner_steps=7, history_size=3, lr=0.05)),
         (MODEL, replace(BASE, halve_every=5, inner_steps=2)),
         (replace(MODEL, free_P=False), BASE),
         (replace(MODEL, n_layer=1), BASE),  # its P has no gradient
@@ -105,7 +105,7 @@ def test_training_is_torchs_optimiser_on_each_seed(model, training):
 
 def test_it_trains():
     """On one batch, far faster than what a step of the gradient's length would do."""
-    training = Training(lr=1.0, max_iters=60, B=300, alg="lbfgs", redraw_every=None)
+    training = TrainConfig(lr=1.0, max_iters=60, B=300, alg="lbfgs", redraw_every=None)
     history = quiet(LinearTransformer(3, 1, init_std=0.01), TASK, training, seeds=(0, 1))
     assert (history.loss[:, -1] < 0.7 * history.loss[:, 0]).all()
     plain = quiet(LinearTransformer(3, 1, init_std=0.01), TASK, replace(training, alg="sgd", lr=0.01, momentum=0.0))
@@ -136,7 +136,7 @@ def test_a_seed_alone_and_among_others(monkeypatch, kernel, dtype):
 
 def test_divergence_names_the_seed():
     tasks = {3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]), 8: TASK}
-    training = Training(lr=1e4, max_iters=200, B=20, alg="lbfgs")
+    training = TrainConfig(lr=1e4, max_iters=200, B=20, alg="lbfgs")
     with pytest.raises(Diverged) as caught:
         quiet(MODEL, tasks.__getitem__, training, seeds=(3, 8))
     assert caught.value.seed == 8
@@ -155,16 +155,16 @@ def test_clipping_is_refused():
 def test_only_its_own_numbers_are_in_the_configuration():
     config = TRAINING.config
     assert config["inner_steps"] == 4
-    assert config["history"] == 600
-    assert not {"betas", "momentum", "clip_per", "integrate"} & set(config)
+    assert config["history_size"] == 600
+    assert not {"betas", "momentum", "clip_by", "integrate"} & set(config)
     for alg in ("adam", "sgd"):
-        assert not {"inner_steps", "history"} & set(replace(TRAINING, alg=alg).config)
-    names = {Member(MODEL, TASK, t, 0).path for t in (TRAINING, replace(TRAINING, inner_steps=5))}
-    names |= {Member(MODEL, TASK, t, 0).path for t in (replace(TRAINING, history=5), replace(TRAINING, betas=(0, 0)))}
+        assert not {"inner_steps", "history_size"} & set(replace(TRAINING, alg=alg).config)
+    names = {Run(MODEL, TASK, t, 0).path for t in (TRAINING, replace(TRAINING, inner_steps=5))}
+    names |= {Run(MODEL, TASK, t, 0).path for t in (replace(TRAINING, history_size=5), replace(TRAINING, betas=(0, 0)))}
     assert len(names) == 3
-    member = Member(MODEL, TASK, TRAINING, 5)
-    assert Member.of(member.config).config == member.config
-    assert "-lbfgs-" in member.path.name
+    run = Run(MODEL, TASK, TRAINING, 5)
+    assert Run.of(run.config).config == run.config
+    assert "-lbfgs-" in run.path.name
 
 
 # ---- the store
@@ -210,7 +210,7 @@ def interrupt(monkeypatch, model, task, training, calls, seeds):
         REDRAWN,
         replace(REDRAWN, dtype="float64", redraw_every=4),
         replace(TRAINING, halve_every=9),
-        replace(TRAINING, history=3, inner_steps=1),
+        replace(TRAINING, history_size=3, inner_steps=1),
         replace(TRAINING, integrate=True),
         replace(TRAINING, lr=1.0, dtype="float64"),
     ],
@@ -246,7 +246,7 @@ import time
 from lintf.training import fit as loop
 from lintf import LinearTransformer
 from lintf import LinearRegression
-from lintf import Training
+from lintf import TrainConfig
 loss = LinearTransformer.loss
 def slowly(*args):
     time.sleep(0.004)
@@ -257,7 +257,7 @@ loop.fit({model!r}, {task!r}, {training!r}, seeds=(0, 2), progress=False, device
 
 
 def test_kill_9_then_resume_is_the_same_run(runs):
-    training = replace(TRAINING, max_iters=200, inner_steps=1, history=20)
+    training = replace(TRAINING, max_iters=200, inner_steps=1, history_size=20)
     command = [sys.executable, "-c", CHILD.format(model=MODEL, task=TASK, training=training)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:

@@ -12,13 +12,13 @@ from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import measured as here
 from lintf.training import store
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
 from lintf.training.measured import measured
 from lintf.training.verify import verify
 
 MODEL, TASK = LinearTransformer(d=3, n_layer=2, init_std=0.1), LinearRegression(N=6, d=3)
-TRAINING = Training(lr=0.01, max_iters=30, B=20, record_every=10)
+TRAINING = TrainConfig(lr=0.01, max_iters=30, B=20, record_every=10)
 CONDITION = {"model": MODEL, "task": TASK, "training": TRAINING, "seeds": [4, 1], "steps": [0, 30]}
 CONDITION |= {"prompts": 17, "prompt_seeds": [5, 6, 7]}
 EVERY = {"model": MODEL, "task": TASK, "training": replace(TRAINING, record_every=1), "seed": 4}

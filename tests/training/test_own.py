@@ -18,12 +18,12 @@ from lintf.tasks.batches import Prompts
 from lintf.tasks.linear import LinearRegression
 from lintf.training import fit as loop
 from lintf.training import store
-from lintf.training.config import Training
+from lintf.training.config import TrainConfig
 from lintf.training.fit import fit
-from lintf.training.run import Member, class_of, kind_of
+from lintf.training.run import Run, class_of, kind_of
 from lintf.training.verify import reproduce, verify
 
-TRAINING = Training(lr=0.01, max_iters=7, B=11, record_every=3, first_steps=4)
+TRAINING = TrainConfig(lr=0.01, max_iters=7, B=11, record_every=3, first_steps=4)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def test_they_train_and_are_stored(runs):
     history = quiet(MODEL, TASK, longer, (3, 1))
     assert history.loss.shape == (2, 8)
     assert (history.loss[:, -1] < 0.8 * history.loss[:, 0]).all()
-    assert history.final["A"].shape == (2, 3, 2)
+    assert history.final_params["A"].shape == (2, 3, 2)
     again = quiet(MODEL, TASK, longer, (1,))
     assert torch.equal(again.loss[0], history.loss[1])
     assert sorted(p.name.rpartition("-")[0] for p in runs.glob("*.safetensors")) == [
@@ -117,7 +117,7 @@ def test_a_run_resumes_to_the_same_result(runs, monkeypatch):
     assert list(runs.glob(".partial/*.safetensors"))
     resumed = quiet(MODEL, TASK, TRAINING, (5,))
     assert torch.equal(resumed.loss, uninterrupted.loss)
-    assert torch.equal(resumed.final["A"], uninterrupted.final["A"])
+    assert torch.equal(resumed.final_params["A"], uninterrupted.final_params["A"])
 
 
 def test_verify_trains_them_again(runs):
@@ -127,8 +127,8 @@ def test_verify_trains_them_again(runs):
     assert all(outcome.ok for outcome in map(verify, paths))
     assert all(outcome.ok for outcome in reproduce(paths))
     record = store.load(paths[0])
-    member = Member.of(record.config)
-    assert (member.model, member.task, member.path) == (MODEL, TASK, paths[0])
+    run = Run.of(record.config)
+    assert (run.model, run.task, run.path) == (MODEL, TASK, paths[0])
 
 
 def test_another_definition_is_another_kind(runs, monkeypatch):
@@ -169,7 +169,7 @@ def test_a_class_of_a_session_is_found_there():
         (lambda: Steps(height=-1), "height must be a finite number >= 0, got -1"),
         (lambda: Average(k=1.5), "k must be an integer >= 1, got 1.5"),
         (lambda: quiet(Average(d=3), TASK, TRAINING), "model with d = 3 and task with d = 2 do not fit"),
-        (lambda: TASK.sample(3, torch.Generator(), "gram"), "form must be one of 'tokens', got 'gram'"),
+        (lambda: TASK.sample(3, torch.Generator(), "gram"), "representation must be one of 'tokens', got 'gram'"),
         (lambda: quiet(MODEL, TASK, replace(TRAINING, integrate=True)), "integrate must be False for Steps"),
         (lambda: MODEL.predict({}, TASK.sample(3, torch.Generator())), "do not fit Average"),
     ],

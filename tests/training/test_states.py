@@ -18,7 +18,7 @@ from lintf.cli import notebook
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import progress, store
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 
 ROOT = Path(__file__).parents[2]
 RUN = "linear-L1-normal-N4-d3-adam-lr0.01-B6-T3-seed0-0123456789ab.safetensors"
@@ -35,7 +35,7 @@ def write(path: Path, parameters: str = "n = 2", then: str = "print(n)", **metad
 
 def store_one() -> None:
     """One small run, in runs/."""
-    training = Training(lr=0.01, max_iters=3, B=6)
+    training = TrainConfig(lr=0.01, max_iters=3, B=6)
     fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=4, d=3), training, progress=False)
 
 
@@ -264,9 +264,9 @@ def test_a_run_that_does_not_say_how_it_was_made(here, runs, capsys):
 PLAN = """
 from lintf import LinearTransformer
 from lintf import LinearRegression
-from lintf import Training
+from lintf import TrainConfig
 def plan(N):
-    return LinearTransformer(d=3), LinearRegression(N=N, d=3), Training(lr=0.01, max_iters=3, B=6)
+    return LinearTransformer(d=3), LinearRegression(N=N, d=3), TrainConfig(lr=0.01, max_iters=3, B=6)
 """
 
 

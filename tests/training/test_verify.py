@@ -11,13 +11,13 @@ import torch
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import data, store
-from lintf.training.fit import Training, fit
+from lintf.training.fit import TrainConfig, fit
 from lintf.training.verify import AT_REST, FLUCTUATIONS, _fluctuation, reproduce, verify
 
 ROOT = Path(__file__).parents[2]
 MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)
 TASK = LinearRegression(N=6, d=3)
-TRAINING = Training(lr=0.01, max_iters=40, B=20)
+TRAINING = TrainConfig(lr=0.01, max_iters=40, B=20)
 SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 
 
@@ -40,7 +40,7 @@ def alter(path, change):
     "training",
     [
         TRAINING,
-        replace(TRAINING, alg="sgd", clip=0.1, clip_per="matrix", dtype="float64"),
+        replace(TRAINING, alg="sgd", clip=0.1, clip_by="matrix", dtype="float64"),
         replace(TRAINING, redraw_every=3, halve_every=5),
         replace(TRAINING, max_iters=5),
         replace(TRAINING, max_iters=1),

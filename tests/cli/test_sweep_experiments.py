@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import sweep_plans
+import sweep_experiments
 import torch
 
-from lintf.checks import WrongInput
+from lintf.checks import UsageError
 from lintf.cli import grid, sweep
 from lintf.training import store
 from lintf.training.fit import fit
-from lintf.training.run import Member
+from lintf.training.run import Run
 
 
 def of(name, *texts):
@@ -26,19 +26,19 @@ def here(tmp_path, monkeypatch, runs) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("case", sweep_plans.PLANS)
+@pytest.mark.parametrize("case", sweep_experiments.EXPERIMENTS)
 def test_what_fit_takes_sweep_takes(here, monkeypatch, case):
     """The cell is the very run that `fit` stores: its name, its configuration, and every number in it."""
-    (cell,) = of(f"{sweep_plans.__file__}:plan", f"case={case!r}", "seeds=1")
-    model, task, training = sweep_plans.PLANS[case]
-    member = Member(model, task(1) if callable(task) else task, training, 1)
-    assert cell.file(here) == member.path
-    assert cell.member.config == member.config
+    (cell,) = of(f"{sweep_experiments.__file__}:experiment", f"case={case!r}", "seeds=1")
+    model, task, training = sweep_experiments.EXPERIMENTS[case]
+    run = Run(model, task(1) if callable(task) else task, training, 1)
+    assert cell.file(here) == run.path
+    assert cell.run.config == run.config
     assert cell.work().ok
     with monkeypatch.context() as patch:
         patch.setenv("LINTF_RUNS", str(here / "alone"))
         fit(model, task, training, (1,), progress=False)
-        alone = store.load(member.path)
+        alone = store.load(run.path)
     found = store.load(cell.file(here))
     assert found.config == alone.config
     assert found.tensors.keys() == alone.tensors.keys()
@@ -48,10 +48,11 @@ def test_what_fit_takes_sweep_takes(here, monkeypatch, case):
 def test_a_task_must_not_be_a_class(here):
     """As for `fit`: called with the seed, it would take that for N."""
     (here / "plan.py").write_text(
-        "from sweep_plans import *\ndef plan():\n    return PLANS['adam'][0], LinearRegression, PLANS['adam'][2]\n"
+        "from sweep_experiments import *\nmodel, _, config = EXPERIMENTS['adam']\n"
+        "def plan():\n    return model, LinearRegression, config\n"
     )
     with pytest.raises(
-        WrongInput, match="task must be a law of prompts or a function from the seed to one, got the cl"
+        UsageError, match="task must be a law of prompts or a function from the seed to one, got the cl"
     ):
         of("plan.py:plan", "seeds=3")
 
@@ -64,7 +65,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from lintf import LinearTransformer
 from lintf import LinearRegression
-from lintf import Training
+from lintf import TrainConfig
 
 @dataclass(frozen=True)
 class Scale:
@@ -76,7 +77,8 @@ def plan(N, scale=Scale(), **more):
     if later:
         import beside
         N = beside.N
-    return LinearTransformer(d=scale.d), LinearRegression(N=N, d=scale.d), Training(lr=0.01, max_iters=3, B=6, **more)
+    config = TrainConfig(lr=0.01, max_iters=3, B=6, **more)
+    return LinearTransformer(d=scale.d), LinearRegression(N=N, d=scale.d), config
 """
 
 
@@ -89,7 +91,7 @@ def write(path: Path, D: object = 3) -> Path:
 def test_a_dataclass_with_postponed_annotations(here):
     write(here / "plan.py")
     (cell,) = of("plan.py:plan", "N=5")
-    assert (cell.member.task.N, cell.member.task.d) == (5, 3)
+    assert (cell.run.task.N, cell.run.task.d) == (5, 3)
 
 
 @pytest.mark.parametrize("stem", ["json", "torch", "lintf", "types", "two words", "2nd", "a.b"])
@@ -98,14 +100,14 @@ def test_a_file_may_have_the_name_of_a_module(here, stem):
     installed = sys.modules.get(stem)
     write(here / f"{stem}.py")
     (cell,) = of(f"{stem}.py:plan", "N=5")
-    assert cell.member.task.N == 5
+    assert cell.run.task.N == 5
     assert sys.modules.get(stem) is installed
 
 
 def test_two_files_of_one_stem_are_two(here):
     for d in (3, 4):
         write(here / str(d) / "plan.py", d)
-    assert [of(f"{d}/plan.py:plan", "N=5")[0].member.task.d for d in (3, 4, 3)] == [3, 4, 3]
+    assert [of(f"{d}/plan.py:plan", "N=5")[0].run.task.d for d in (3, 4, 3)] == [3, 4, 3]
 
 
 def test_a_file_may_import_what_stands_beside_it(here, monkeypatch):
@@ -117,7 +119,7 @@ def test_a_file_may_import_what_stands_beside_it(here, monkeypatch):
     before = list(sys.path)
     monkeypatch.delitem(sys.modules, "beside", raising=False)
     (cell,) = of("deep/plan.py:plan", "N=5", "lazily=True")
-    assert (cell.member.task.d, cell.member.task.N) == (4, 9)
+    assert (cell.run.task.d, cell.run.task.N) == (4, 9)
     assert sys.path == before
     del sys.modules["beside"]
 
@@ -125,9 +127,9 @@ def test_a_file_may_import_what_stands_beside_it(here, monkeypatch):
 def test_a_function_may_take_any_parameters(here):
     write(here / "plan.py")
     (cell,) = of("plan.py:plan", "N=5", "record_every=2")
-    assert cell.member.training.record_every == 2
+    assert cell.run.training.record_every == 2
     (here / "plan.py").write_text((here / "plan.py").read_text().replace("def plan(N", "def plan(*_, N"))
-    assert of("plan.py:plan", "N=5")[0].member.task.N == 5
+    assert of("plan.py:plan", "N=5")[0].run.task.N == 5
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_a_function_may_take_any_parameters(here):
 )
 def test_a_file_that_will_not_do_is_said_in_one_line(here, text, said):
     (here / "plan.py").write_text(text)
-    with pytest.raises(WrongInput) as caught:
+    with pytest.raises(UsageError) as caught:
         of("plan.py:plan", "N=5", *(["flag=false"] if "flag" in text else []))
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)

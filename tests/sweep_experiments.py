@@ -15,23 +15,23 @@ from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
-from lintf.training.fit import Training
+from lintf.training.fit import TrainConfig
 
 linear, task, short = (
     LinearTransformer(d=3, n_layer=2, init_std=0.1),
     LinearRegression(N=4, d=3),
     {"max_iters": 3, "B": 6},
 )
-loop = {"d": 3, "width": 8, "loops": 3, "T": 2, "positions": 20}
-adam = Training(lr=0.01, **short)
-PLANS = {
+loop = {"d": 3, "width": 8, "loops": 3, "supervised_loops": 2, "positions": 20}
+adam = TrainConfig(lr=0.01, **short)
+EXPERIMENTS = {
     "adam": (linear, task, adam),
     "momentum of adam": (linear, task, replace(adam, momentum=0.5)),
-    "history of adam": (linear, task, replace(adam, history=7, inner_steps=2)),
+    "history_size of adam": (linear, task, replace(adam, history_size=7, inner_steps=2)),
     "betas of sgd": (linear, task, replace(adam, alg="sgd", betas=(0.5, 0.6))),
     "betas of lbfgs": (linear, task, replace(adam, alg="lbfgs", betas=[0.5, 0.6], momentum=0.1)),
-    "clip_per without clip": (linear, task, replace(adam, clip_per="matrix")),
-    "clip_per": (linear, task, replace(adam, clip=0.5, clip_per="matrix")),
+    "clip_by without clip": (linear, task, replace(adam, clip_by="matrix")),
+    "clip_by": (linear, task, replace(adam, clip=0.5, clip_by="matrix")),
     "normalize": (linear, task, replace(adam, alg="sgd", normalize=True)),
     "one batch": (linear, task, replace(adam, redraw_every=None)),
     "halved": (linear, task, replace(adam, halve_every=2)),
@@ -61,13 +61,13 @@ PLANS = {
     "heads of an LSTM that do not divide": (Looped(cell="lstm", n_head=3, **loop), task, adam),
     "curriculum of loops": (Looped(n_head=2, **loop), task, replace(adam, curriculum=(("loops", 2, 1, 1),))),
     "recall": (RecallTransformer(vocab=12, n_trigger=2), Recall(H=16, vocab=12, n_trigger=2), adam),
-    "recall, pool": (
-        RecallTransformer(vocab=12, n_trigger=2, keep_weights=True),
+    "recall, a training set": (
+        RecallTransformer(vocab=12, n_trigger=2, save_final_params=True),
         Recall(H=16, vocab=12, n_trigger=2, n_output=2),
-        replace(adam, pool=12),
+        replace(adam, train_set_size=12),
     ),
 }
 
 
-def plan(case):
-    return PLANS[case]
+def experiment(case):
+    return EXPERIMENTS[case]
