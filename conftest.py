@@ -1,4 +1,5 @@
-"""A test of the pages, as `pytest --nbval-lax notebooks`, runs them as they stand: there every claim must hold."""
+"""A test of the pages, as `pytest --nbval-lax notebooks`, runs them as they stand: there every
+claim must hold."""
 
 import os
 

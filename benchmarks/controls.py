@@ -1,4 +1,5 @@
-"""How soon the pages' figures to play with answer: CPU time of one change, for each page that has one.
+"""How soon the pages' figures to play with answer: CPU time of one change, for each page that has
+one.
 
 python benchmarks/controls.py       (make bench runs it, too)
 """
@@ -43,7 +44,9 @@ def main() -> int:
         median, upper = statistics.median(taken), statistics.quantiles(taken, n=4)[-1]
         print(f"{page.stem:34}{median:12.0f}{upper:12.0f}", flush=True)
         if median > MEDIAN or upper > MOST:
-            short.append(f"{page.stem}: median {median:.0f} ms, three of four within {upper:.0f} ms")
+            short.append(
+                f"{page.stem}: median {median:.0f} ms, three of four within {upper:.0f} ms"
+            )
     for line in short:
         print(f"falls short of {MEDIAN:.0f} and {MOST:.0f} ms: {line}")
     return int(bool(short))

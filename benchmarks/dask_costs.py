@@ -1,6 +1,8 @@
-"""What a sweep on Dask costs beside its work: start-up, cells that do nothing, and a run on its way back.
+"""What a sweep on Dask costs beside its work: start-up, cells that do nothing, and a run on its way
+back.
 
-scaling.py calls `measure`. Workers import this file by its name, so that a cell travels as small as a real one.
+scaling.py calls `measure`. Workers import this file by its name, so that a cell travels as small as
+a real one.
 """
 
 from __future__ import annotations
@@ -58,18 +60,27 @@ class Cell:
 @cache
 def run_of_a_sweep() -> Record:
     """Trained once on each worker, with one prompt in a batch: only its size matters."""
-    model, task, training = LinearTransformer(d=D, n_layer=L), LinearRegression(d=D), TrainConfig(1e-4, STEPS, B=1)
+    model, task, training = (
+        LinearTransformer(d=D, n_layer=L),
+        LinearRegression(d=D),
+        TrainConfig(1e-4, STEPS, B=1),
+    )
     history = fit(model, task, training, stored=False, progress=False)
-    tensors = {"steps": history.steps} | {n: t[0] for n, t in ({"loss": history.loss} | history.params).items()}
+    tensors = {"steps": history.steps} | {
+        n: t[0] for n, t in ({"loss": history.loss} | history.params).items()
+    }
     return Record(Run(model, task, training, 0).config, tensors, history.meta[0])
 
 
-def measure(workers: Sequence[int] = WORKERS, cells: Sequence[int] = CELLS, repeats: int = 2) -> dict:
-    """Times in s (names in _s) or ms a cell. Of repeated ones the median, and the lowest and highest as `spread`.
+def measure(
+    workers: Sequence[int] = WORKERS, cells: Sequence[int] = CELLS, repeats: int = 2
+) -> dict:
+    """Times in s (names in _s) or ms a cell. Of repeated ones the median, and the lowest and
+    highest as `spread`.
 
-    first_result_s: from the call of `connect` until an empty cell is back, for which a worker has imported torch
-    ms, cpu_ms: wall time of a cell, and processor time of the caller and the scheduler, which are one process
-    worker_ms: wall time of the cell on its worker
+    first_result_s: from the call of `connect` until an empty cell is back, for which a worker has
+    imported torch ms, cpu_ms: wall time of a cell, and processor time of the caller and the
+    scheduler, which are one process worker_ms: wall time of the cell on its worker
     """
     startup, empty, carried = [], [], []
     # An empty folder instead of runs/.
@@ -78,15 +89,22 @@ def measure(workers: Sequence[int] = WORKERS, cells: Sequence[int] = CELLS, repe
             begin = time.perf_counter()
             with cluster.connect(None, there) as client:
                 run_cells(client, 1)
-                startup.append({"workers": there, "first_result_s": round(time.perf_counter() - begin, 3)})
+                startup.append(
+                    {"workers": there, "first_result_s": round(time.perf_counter() - begin, 3)}
+                )
                 client.run(run_of_a_sweep)
                 done = {(n, False): [] for n in cells} | {(cells[0], True): []}
-                for _ in range(repeats):  # one after the other, so that a disturbance hits all alike
+                # One after the other, so that a disturbance hits all alike.
+                for _ in range(repeats):
                     for n, brings in done:
                         done[n, brings].append(run_cells(client, n, brings))
             empty += [{"workers": there, "cells": n} | summary(done[n, False]) for n in cells]
             carried.append({"workers": there, "cells": cells[0]} | summary(done[cells[0], True]))
-        result = {"L": L, "d": D, "snapshots": len(run_of_a_sweep().tensors["steps"])} | result_alone()
+        result = {
+            "L": L,
+            "d": D,
+            "snapshots": len(run_of_a_sweep().tensors["steps"]),
+        } | result_alone()
     return {
         "distributed": version("distributed"),
         "startup": startup,
@@ -115,7 +133,8 @@ def summary(runs: Sequence[dict[str, float]]) -> dict:
 
 
 def result_alone(repeats: int = 20) -> dict[str, float]:
-    """Bytes of a result with a run on the network, and how long the caller takes to save the run."""
+    """Bytes of a result with a run on the network, and how long the caller takes to save the
+    run."""
     _, frames = serialize(Carrying(True, "", record=run_of_a_sweep()))
     times = []
     for i in range(repeats):

@@ -1,13 +1,17 @@
-"""What a GPU gives: a check of it, a measurement, and the published scale of parts V and III, as far as the time goes.
+"""What a GPU gives: a check of it, a measurement, and the published scale of parts V and III, as
+far as the time goes.
 
-    python benchmarks/gpu.py --minutes 12 --out FOLDER         (from the root of the project; all three)
+    python benchmarks/gpu.py --minutes 12 --out FOLDER      (from the root; all three)
     python benchmarks/gpu.py train --minutes 12 --out FOLDER   (goes on where the last one stopped)
 
-check    loss and gradient of a model of each part, on the GPU and on the CPU, in float32, float64 and as a CUDA graph,
-         beside what rounding allows. What falls outside is named, and ends the program with exit code 1.
-measure  milliseconds of a training step at full size, on the CPU and on the GPU, with and without a graph.
-train    what pages 20 to 22 and 13 to 15 train with presets/paper, through `fit`; it stops before its time is over.
-         FOLDER holds what is finished, FOLDER/.partial where the rest stands; copied to runs/, the pages find it.
+check    loss and gradient of a model of each part, on the GPU and on the CPU, in float32, float64
+         and as a CUDA graph, beside what rounding allows. What falls outside is named, and ends
+         the program with exit code 1.
+measure  milliseconds of a training step at full size, on the CPU and on the GPU, with and without
+         a graph.
+train    what pages 20 to 22 and 13 to 15 train with presets/paper, through `fit`; it stops before
+         its time is over. FOLDER holds what is finished, FOLDER/.partial where the rest stands;
+         copied to runs/, the pages find it.
 
 Without a GPU it says so; `--device cpu` does the same on the processor, where nothing is captured.
 """
@@ -56,10 +60,12 @@ PRESETS = Path(__file__).parents[1] / "presets"
 PHASES = ("check", "measure", "train")
 RESERVE = 15.0  # seconds for the start and for the last lines
 PROMPTS = 16  # in a check
-SLACK = 20.0  # a GPU adds in another order and has other exponentials: so many times the CPU's own rounding
+# a GPU adds in another order and has other exponentials: so many times the CPU's own rounding
+SLACK = 20.0
 EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
 TF32 = 2.0**-10  # the rounding of cuDNN's products in float32 by torch's default: the LSTM's
-WAYS: dict[str, tuple[torch.dtype, Callable[[], Loss]]] = {  # in which a step is checked and measured
+# In which a step is checked and measured.
+WAYS: dict[str, tuple[torch.dtype, Callable[[], Loss]]] = {
     "float32": (torch.float32, lambda: eager),
     "float64": (torch.float64, lambda: eager),
     "graph": (torch.float32, lambda: Graphed(capture)),
@@ -85,7 +91,9 @@ def parameters(page: str, presets: str) -> dict:
     """Of a page: its own, and what a preset changes."""
     path = notebook.find(page)
     preset = PRESETS / presets / f"{path.stem}.yaml"
-    return notebook.defaults(path) | notebook.read_parameters([], [str(preset)] if preset.exists() else [])
+    return notebook.defaults(path) | notebook.read_parameters(
+        [], [str(preset)] if preset.exists() else []
+    )
 
 
 def scale_of(kind: type, p: dict) -> looped.Scale | newton.Scale:
@@ -107,13 +115,22 @@ def looped_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
     p = parameters("20", presets)
     for share in p["shares"]:
         n, more = looped.tokens_of(share, scale.N), p["more_seeds"] if share == 0.25 else ()
-        found[f"1 block, share {share:g}"] = scale.experiment(loops, T, n_last_tokens=n), [*seeds, *more]
+        found[f"1 block, share {share:g}"] = (
+            scale.experiment(loops, T, n_last_tokens=n),
+            [*seeds, *more],
+        )
     for share in p["few"]:
         n = looped.tokens_of(share, scale.N)
-        found[f"2 blocks, share {share:g}"] = scale.experiment(loops, T, n_last_tokens=n, n_layer=2), seeds
+        found[f"2 blocks, share {share:g}"] = (
+            scale.experiment(loops, T, n_last_tokens=n, n_layer=2),
+            seeds,
+        )
     for k in (2, 3):
         b = max(1, loops // k)
-        found[f"{k} blocks, {b} loops"] = scale.experiment(b, max(1, b * T // loops), n_layer=k), seeds
+        found[f"{k} blocks, {b} loops"] = (
+            scale.experiment(b, max(1, b * T // loops), n_layer=k),
+            seeds,
+        )
     return found
 
 
@@ -130,7 +147,10 @@ def newton_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
         found[f"{variant}, kappa {kappa:g}, {depth} layers"] = experiment, [*p["seeds"], *more]
     p = parameters("15", presets)
     scale = scale_of(newton.Scale, p)
-    for target, kappa in (*(("newton", kappa) for kappa in p["kappas"]), ("truth", p["kappas"][-1])):
+    for target, kappa in (
+        *(("newton", kappa) for kappa in p["kappas"]),
+        ("truth", p["kappas"][-1]),
+    ):
         for depth in p["depths"]:
             experiment = scale.logistic(target, kappa, depth, p["mu"])
             found[f"logistic, {target}, kappa {kappa:g}, {depth} layers"] = experiment, [p["seed"]]
@@ -138,7 +158,8 @@ def newton_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
 
 
 def jobs(presets: str) -> list[Job]:
-    """All trainings of parts V and III, each once, in this order, and more seeds of any only when all have one."""
+    """All trainings of parts V and III, each once, in this order, and more seeds of any only when
+    all have one."""
     experiments, found = looped_experiments(presets) | newton_experiments(presets), {}
     most = max(len(seeds) for _, seeds in experiments.values())
     for k in range(most):
@@ -152,16 +173,25 @@ def jobs(presets: str) -> list[Job]:
 def parts(presets: str) -> dict[str, Experiment]:
     """A training of each part."""
     found, p = {}, parameters("01", presets)
-    model, task = LinearTransformer(d=p["d"], n_layer=p["n_layer"], init_std=1e-4), LinearRegression(p["N"], p["d"])
-    found["I, linear"] = Experiment(model, task, TrainConfig(p["lr_adam"], p["max_iters"], p["B"], clip=1000.0))
+    model, task = (
+        LinearTransformer(d=p["d"], n_layer=p["n_layer"], init_std=1e-4),
+        LinearRegression(p["N"], p["d"]),
+    )
+    found["I, linear"] = Experiment(
+        model, task, TrainConfig(p["lr_adam"], p["max_iters"], p["B"], clip=1000.0)
+    )
     p = parameters("12", presets)
     model = MLPTransformer(d=p["d"], n_layer=p["n_layer"], hidden=p["hidden"], init_std=0.1)
     task = NonlinearRegression(p["N"], p["d"], p["hidden_target"])
-    found["II, behind a network"] = Experiment(model, task, TrainConfig(p["lr_adam"], p["max_iters"], p["B"], clip=1.0))
+    found["II, behind a network"] = Experiment(
+        model, task, TrainConfig(p["lr_adam"], p["max_iters"], p["B"], clip=1.0)
+    )
     p = parameters("13", presets)
     found["III, LSA"] = scale_of(newton.Scale, p).regression("LSA", p["kappas"][0], p["depths"][-1])
     p = parameters("15", presets)
-    found["III, softmax"] = scale_of(newton.Scale, p).logistic("newton", p["kappas"][0], p["depths"][-1], p["mu"])
+    found["III, softmax"] = scale_of(newton.Scale, p).logistic(
+        "newton", p["kappas"][0], p["depths"][-1], p["mu"]
+    )
     p = parameters("17", presets)
     config = recall.config(p["lrs"][0], p["max_iters"], p["B"], p["max_iters"])
     found["IV, recall"] = Experiment(recall.named("origin-linear-FA"), Recall(H=p["H"]), config)
@@ -170,24 +200,36 @@ def parts(presets: str) -> dict[str, Experiment]:
 
 
 def drawn(experiment: Experiment) -> tuple[Params, Batch]:
-    """Parameters a little off their start, where some gradients are 0, and prompts, float32 on the CPU."""
+    """Parameters a little off their start, where some gradients are 0, and prompts, float32 on the
+    CPU."""
     model, task, training = experiment
     B = min(PROMPTS, training.B)
     run = Run(model, task, replace(training, B=B, dtype="float32", curriculum=()), 0)
     state = TrainState([run], torch.device("cpu"))
     g = torch.Generator().manual_seed(1)
-    params = {name: p.detach() + 0.02 * torch.randn(p.shape, generator=g) for name, p in state.params.items()}
+    params = {
+        name: p.detach() + 0.02 * torch.randn(p.shape, generator=g)
+        for name, p in state.params.items()
+    }
     return params, Batches([run], state.generators, torch.device("cpu")).at(0)
 
 
 def loss_and_gradient(
-    experiment: Experiment, given: tuple[Params, Batch], device: torch.device, dtype: torch.dtype, loss_of: Loss = eager
+    experiment: Experiment,
+    given: tuple[Params, Batch],
+    device: torch.device,
+    dtype: torch.dtype,
+    loss_of: Loss = eager,
 ) -> tuple[Tensor, Tensor]:
     """The loss, and all gradients as one vector, in float64 on the CPU."""
     params, batch = given
     params = {name: p.detach().to(device, dtype).requires_grad_() for name, p in params.items()}
     tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    floats = {name: t.to(dtype) for name, t in tensors.items() if isinstance(t, Tensor) and t.is_floating_point()}
+    floats = {
+        name: t.to(dtype)
+        for name, t in tensors.items()
+        if isinstance(t, Tensor) and t.is_floating_point()
+    }
     batch = replace(batch, **floats).to(device)
     for _ in range(AFTER + 1 if isinstance(loss_of, Graphed) else 1):
         loss = loss_of(experiment.model, params, batch)
@@ -204,17 +246,25 @@ def error(found: tuple[Tensor, Tensor], exact: tuple[Tensor, Tensor]) -> float:
 
 
 def check(experiments: dict[str, Experiment], device: torch.device) -> list[str]:
-    """What falls outside of rounding. The CPU's float32 is held against its float64, which says how much a model
-    multiplies rounding: the GPU may be off by `SLACK` times that."""
+    """What falls outside of rounding. The CPU's float32 is held against its float64, which says how
+    much a model multiplies rounding: the GPU may be off by `SLACK` times that."""
     cpu, wrong = torch.device("cpu"), []
     ways = [way for way in WAYS if device.type == "cuda" or way != "graph"]
-    print(f"\n{'check: relative errors':24}" + "".join(f"{head:>12}" for head in ("CPU float32", *ways)), flush=True)
+    print(
+        f"\n{'check: relative errors':24}"
+        + "".join(f"{head:>12}" for head in ("CPU float32", *ways)),
+        flush=True,
+    )
     for name, experiment in experiments.items():
         given = drawn(experiment)
         exact = loss_and_gradient(experiment, given, cpu, torch.float64)
         rounding = error(loss_and_gradient(experiment, given, cpu, torch.float32), exact)
         growth = max(rounding / EPS[torch.float32], 1.0)
-        tf32 = device.type == "cuda" and isinstance(experiment.model, Looped) and experiment.model.cell == "lstm"
+        tf32 = (
+            device.type == "cuda"
+            and isinstance(experiment.model, Looped)
+            and experiment.model.cell == "lstm"
+        )
         line = f"{name:24}{rounding:12.1e}"
         for way in ways:
             dtype, loss_of = WAYS[way][0], WAYS[way][1]()
@@ -234,7 +284,8 @@ def check(experiments: dict[str, Experiment], device: torch.device) -> list[str]
 
 
 def median_ms(work: Callable[[], object], seconds: float) -> float:
-    """Median time of one call, after one that does not count. At full size a step on the CPU takes seconds."""
+    """Median time of one call, after one that does not count. At full size a step on the CPU takes
+    seconds."""
     work()
     times, end = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
@@ -245,7 +296,9 @@ def median_ms(work: Callable[[], object], seconds: float) -> float:
 
 
 def drawing_ms(experiment: Experiment, seconds: float) -> float:
-    batches = Batches([Run(*experiment, 0)], [torch.Generator().manual_seed(0)], torch.device("cpu"))
+    batches = Batches(
+        [Run(*experiment, 0)], [torch.Generator().manual_seed(0)], torch.device("cpu")
+    )
     return median_ms(lambda: batches.at(experiment.training.max_iters), seconds)
 
 
@@ -254,7 +307,10 @@ def step_ms(experiment: Experiment, device: torch.device, loss_of: Loss, seconds
     training, last = experiment.training, experiment.training.max_iters
     run = Run(*experiment, 0)
     state = TrainState([run], device)
-    batch, model = Batches([run], state.generators, device).at(last), training.model_at(experiment.model, last)
+    batch, model = (
+        Batches([run], state.generators, device).at(last),
+        training.model_at(experiment.model, last),
+    )
 
     def step() -> None:
         loss = loss_of(model, state.params, batch)
@@ -275,8 +331,15 @@ def measure(experiments: dict[str, Experiment], device: torch.device, seconds: f
     heads = ("drawing", *ways, "times CPU")
     print(f"\n{'measure: ms a step':24}" + "".join(f"{head:>12}" for head in heads), flush=True)
     for name, experiment in experiments.items():
-        found = {way: step_ms(experiment, where, WAYS[how][1](), seconds) for way, (where, how) in ways.items()}
-        numbers = (drawing_ms(experiment, seconds), *found.values(), found["CPU"] / min(found.values()))
+        found = {
+            way: step_ms(experiment, where, WAYS[how][1](), seconds)
+            for way, (where, how) in ways.items()
+        }
+        numbers = (
+            drawing_ms(experiment, seconds),
+            *found.values(),
+            found["CPU"] / min(found.values()),
+        )
         print(f"{name:24}" + "".join(f"{number:12.2f}" for number in numbers), flush=True)
 
 
@@ -298,19 +361,23 @@ def report(todo: Sequence[Job]) -> None:
     for job in todo:
         if job not in finished and (saved := Checkpoint([job.run.config]).load()):
             step, seconds = saved.meta["step"], saved.meta["seconds"]
-            print(f"resumes: {job.name}, at step {step} of {job.experiment.training.max_iters}, {seconds:.0f} s so far")
+            print(
+                f"resumes: {job.name}, at step {step} of {job.experiment.training.max_iters}, "
+                f"{seconds:.0f} s so far"
+            )
 
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Raises TimeUp in the block when so many seconds are over, and takes it at its end. Checkpoints are whole files,
-    at most 20 seconds old."""
+    """Raises TimeUp in the block when so many seconds are over, and takes it at its end.
+    Checkpoints are whole files, at most 20 seconds old."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeUp
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again after a second: one raised in a destructor is lost
+    # Again after a second: one raised in a destructor is lost.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     except TimeUp:
@@ -329,18 +396,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 1 where the check fails."""
     start = time.perf_counter()
     presets = sorted(path.name for path in PRESETS.iterdir())
-    parser = Parser(description="Check a GPU, measure it, and train the published scale of parts V and III on it.")
-    parser.add_argument("phases", nargs="*", default=PHASES, help="check, measure, train; all three without it")
+    parser = Parser(
+        description="Check a GPU, measure it, and train the published scale of parts V and III."
+    )
+    parser.add_argument(
+        "phases", nargs="*", default=PHASES, help="check, measure, train; all three without it"
+    )
     parser.add_argument("--device", default="cuda", help="cuda without it; cuda:1, or cpu")
     parser.add_argument("--minutes", type=float, required=True, help="after which it has ended")
-    parser.add_argument("--out", type=Path, required=True, help="the folder of the runs; those in it go on")
-    parser.add_argument("--presets", choices=presets, default="paper", help="sizes: a folder of presets/")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement; 2 without it")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the folder of the runs; those in it go on"
+    )
+    parser.add_argument(
+        "--presets", choices=presets, default="paper", help="sizes: a folder of presets/"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="of each measurement; 2 without it"
+    )
     given = parser.parse_args(argv)
     if not given.minutes * 60 > RESERVE:
         parser.error(f"--minutes must be more than {RESERVE / 60:g}, got {given.minutes:g}")
     try:
-        device, phases = check_device(given.device), [check_choice("phase", name, PHASES) for name in given.phases]
+        device, phases = (
+            check_device(given.device),
+            [check_choice("phase", name, PHASES) for name in given.phases],
+        )
     except ValueError as error:
         parser.error(str(error))
     os.environ["LINTF_RUNS"] = str(given.out.absolute())
@@ -348,8 +428,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     todo = jobs(given.presets) if "train" in phases else []
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     threads = torch.get_num_threads()
-    print(f"{name}, torch {torch.__version__}, {threads} threads, presets/{given.presets}", flush=True)
-    with limit(max(60 * given.minutes - RESERVE - (time.perf_counter() - start), 1e-3)):  # 0 would be no limit
+    print(
+        f"{name}, torch {torch.__version__}, {threads} threads, presets/{given.presets}", flush=True
+    )
+    # 0 would be no limit.
+    with limit(max(60 * given.minutes - RESERVE - (time.perf_counter() - start), 1e-3)):
         if "check" in phases:
             wrong = check(parts(given.presets), device)
         if "measure" in phases and not wrong:

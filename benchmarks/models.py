@@ -1,12 +1,14 @@
-"""A training step of the encoders and loops of parts III and V, beside their floor; LSA also beside the plain way.
+"""A training step of the encoders and loops of parts III and V, beside their floor; LSA also beside
+the plain way.
 
     OMP_NUM_THREADS=1 python benchmarks/models.py          (or: make bench)
 
-A step is loss and gradient at the pages' scale, d = 5, width 64, 4 heads: encoders of 4 layers with 256 prompts of 25
-examples, loops with 64 prompts of 20 examples, 12 loops of which 6 are trained; float32. Times are medians of what one
-thread computes, so that other work on the machine matters little. The floor is what the step's matrix products would
-take at the speed of one product of the encoder's shape. The plain way is LSA as its paper describes it, in torch.nn's
-modules: tokens of 2 d + 1 entries, d of them 0, all scores of all tokens, all states up to the last layer. At the end
+A step is loss and gradient at the pages' scale, d = 5, width 64, 4 heads: encoders of 4 layers with
+256 prompts of 25 examples, loops with 64 prompts of 20 examples, 12 loops of which 6 are trained;
+float32. Times are medians of what one thread computes, so that other work on the machine matters
+little. The floor is what the step's matrix products would take at the speed of one product of the
+encoder's shape. The plain way is LSA as its paper describes it, in torch.nn's modules: tokens of 2
+d + 1 entries, d of them 0, all scores of all tokens, all states up to the last layer. At the end
 the bars, and what falls short of them: then the exit code is 1.
 """
 
@@ -47,7 +49,9 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         B, n, _ = h.shape
-        q, k, v = (t.view(B, n, HEADS, -1).transpose(1, 2) for t in self.qkv(self.norm(h)).chunk(3, -1))
+        q, k, v = (
+            t.view(B, n, HEADS, -1).transpose(1, 2) for t in self.qkv(self.norm(h)).chunk(3, -1)
+        )
         scores = q @ k.mT / math.sqrt(WIDTH // HEADS)
         if self.masked:
             seen = torch.ones(n)
@@ -58,7 +62,8 @@ class Attention(nn.Module):
 
 
 class Plain(nn.Module):
-    """LSA, or LSA + LayerNorm without a clip, from the prompts' tokens to the last token's answer."""
+    """LSA, or LSA + LayerNorm without a clip, from the prompts' tokens to the last token's
+    answer."""
 
     def __init__(self, masked: bool = False, clip: float | None = None) -> None:
         super().__init__()
@@ -86,7 +91,9 @@ def median_ms(work: Callable[[], object], seconds: float = 2.0) -> float:
 
 def step(model: Model, batch: Batch) -> tuple[float, float]:
     """Milliseconds, and the GFLOP of its matrix products."""
-    params = {name: p.requires_grad_() for name, p in model.init(torch.Generator().manual_seed(0)).items()}
+    params = {
+        name: p.requires_grad_() for name, p in model.init(torch.Generator().manual_seed(0)).items()
+    }
 
     def work() -> None:
         torch.autograd.grad(model.loss(params, batch), list(params.values()), allow_unused=True)
@@ -127,9 +134,13 @@ def main() -> int:
     a, b = torch.randn(256 * 26, WIDTH), torch.randn(WIDTH, 3 * WIDTH)
     rate = 2 * a.numel() * b.shape[1] / 1e6 / median_ms(lambda: a @ b, 0.5)  # GFLOP/s
     print(
-        f"torch {torch.__version__}, 1 thread; one product of {len(a)} x {WIDTH} x {b.shape[1]}: {rate:.0f} GFLOP/s\n"
+        f"torch {torch.__version__}, 1 thread; one product of {len(a)} x {WIDTH} x "
+        f"{b.shape[1]}: {rate:.0f} GFLOP/s\n"
     )
-    print(f"{'loss and gradient':24}{'ms':>8}{'floor, ms':>11}{'ratio':>7}{'plain, ms':>11}{'times faster':>14}")
+    print(
+        f"{'loss and gradient':24}{'ms':>8}{'floor, ms':>11}{'ratio':>7}"
+        f"{'plain, ms':>11}{'times faster':>14}"
+    )
     bars = []
     for name, (model, batch) in cases.items():
         ms, work = step(model, batch)

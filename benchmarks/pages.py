@@ -1,9 +1,11 @@
-"""What each page costs at its own parameters: CPU seconds on one thread, kernel's start and imports included.
+"""What each page costs at its own parameters: CPU seconds on one thread, kernel's start and imports
+included.
 
     python benchmarks/pages.py [--keep FOLDER] [page ...]        (make bench runs it for all pages)
 
-Pages beyond the budget are named; beyond twice the budget the exit code is 1. With LINTF_KERNEL=off, the budget is that
-of a machine without a compiler. --keep says where the executed pages go. A first run also pays for the compiler.
+Pages beyond the budget are named; beyond twice the budget the exit code is 1. With
+LINTF_KERNEL=off, the budget is that of a machine without a compiler. --keep says where the executed
+pages go. A first run also pays for the compiler.
 """
 
 from __future__ import annotations
@@ -23,18 +25,34 @@ MEDIAN = {"on": 8.0, "off": 24.0}  # of all pages
 
 
 def cpu_seconds(page: Path, folder: Path) -> float:
-    """User and system time of one run by papermill. Raises CalledProcessError; the page's error is on the terminal."""
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", "--cwd", str(NOTEBOOKS)]
+    """User and system time of one run by papermill. Raises CalledProcessError; the page's error is
+    on the terminal."""
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        "--log-level",
+        "ERROR",
+        "--cwd",
+        str(NOTEBOOKS),
+    ]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*command, str(page), str(folder / page.name)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, str(page), str(folder / page.name)], check=True, stdout=subprocess.DEVNULL
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def main() -> int:
     """Returns 1 where a page takes more than twice its budget."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pages", nargs="*", help="how their names begin; all pages if none is named")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "pages", nargs="*", help="how their names begin; all pages if none is named"
+    )
     parser.add_argument("--keep", type=Path, help="folder for the executed pages")
     asked = parser.parse_args()
     pages = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))

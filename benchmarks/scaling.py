@@ -1,10 +1,12 @@
-"""How the cost of a training step grows with the prompts B, the examples N, the dimension d, the layers L, and the
-members trained side by side; and what a sweep on Dask costs beside its work (dask_costs.py).
+"""How the cost of a training step grows with the prompts B, the examples N, the dimension d, the
+layers L, and the members trained side by side; and what a sweep on Dask costs beside its work
+(dask_costs.py).
 
-    python benchmarks/scaling.py        (three to five minutes; the machine should have nothing else to do)
+    python benchmarks/scaling.py      (three to five minutes, on a machine with nothing else to do)
 
-A step is fresh prompts, loss, gradient and Adam, as inside `fit`. From a base setting one size at a time is changed; on
-one thread, on two, and on a GPU where there is one. The numbers go to scaling.json, which a page of the book draws.
+A step is fresh prompts, loss, gradient and Adam, as inside `fit`. From a base setting one size at a
+time is changed; on one thread, on two, and on a GPU where there is one. The numbers go to
+scaling.json, which a page of the book draws.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class Setting:
 
     @property
     def mflop(self) -> float:
-        """Of loss and gradient for all prompts: what the compiled kernel multiplies and adds, without the drawing."""
+        """Of loss and gradient for all prompts: what the compiled kernel multiplies and adds,
+        without the drawing."""
         return 2 * multiply_adds(self.L, 1, self.d) * self.B * self.members / 1e6
 
 
@@ -85,12 +88,23 @@ def step_ms(setting: Setting, device: str, steps: int) -> float:
     training = TrainConfig(lr=1e-4, max_iters=WARM_UP + steps, B=setting.B)
     ticks, at = [], Batches.at
 
-    def clocked(*arguments):  # `fit` waits for the loss of each step, so it is never a step ahead of the GPU
+    # `fit` waits for the loss of each step, so it is never a step ahead of the GPU.
+    def clocked(
+        *arguments,
+    ):
         ticks.append(time.perf_counter())
         return at(*arguments)
 
     with mock.patch.object(Batches, "at", clocked):
-        fit(model, task, training, range(setting.members), device=device, stored=False, progress=False)
+        fit(
+            model,
+            task,
+            training,
+            range(setting.members),
+            device=device,
+            stored=False,
+            progress=False,
+        )
     return 1e3 * statistics.median(np.diff(ticks)[WARM_UP:])
 
 
@@ -121,7 +135,11 @@ def process(threads: int) -> Iterator[ProcessPoolExecutor]:
 
 def settings() -> dict[tuple[str, int], Setting]:
     """(axis, value) -> setting; the base is on every axis."""
-    return {(axis, value): replace(BASE, **{axis: value}) for axis, values in AXES.items() for value in values}
+    return {
+        (axis, value): replace(BASE, **{axis: value})
+        for axis, values in AXES.items()
+        for value in values
+    }
 
 
 def places() -> list[Place]:
@@ -129,13 +147,21 @@ def places() -> list[Place]:
     return here + [Place("cuda", max(p.threads for p in here))] * torch.cuda.is_available()
 
 
-def measure(repeats: int, where: Sequence[Place]) -> tuple[dict[tuple[Place, Setting], list[float]], dict]:
-    """The times of every setting in every place, and the peaks. Round by round: a disturbance hits all alike."""
+def measure(
+    repeats: int, where: Sequence[Place]
+) -> tuple[dict[tuple[Place, Setting], list[float]], dict]:
+    """The times of every setting in every place, and the peaks. Round by round: a disturbance hits
+    all alike."""
     todo = [(place, setting) for setting in dict.fromkeys(settings().values()) for place in where]
     times, steps = {key: [] for key in todo}, {}
-    with ExitStack() as stack, tqdm(total=(1 + repeats) * len(todo), desc="first round: compiles") as bar:
+    with (
+        ExitStack() as stack,
+        tqdm(total=(1 + repeats) * len(todo), desc="first round: compiles") as bar,
+    ):
         pools = {place: stack.enter_context(process(place.threads)) for place in where}
-        peaks = {place: pool.submit(peak_gflops, place.device).result() for place, pool in pools.items()}
+        peaks = {
+            place: pool.submit(peak_gflops, place.device).result() for place, pool in pools.items()
+        }
         for place, setting in todo:  # this round only finds how many steps take SECONDS
             ms = pools[place].submit(step_ms, setting, place.device, STEPS[0]).result()
             steps[place, setting] = min(STEPS[1], max(STEPS[0], round(1e3 * SECONDS / ms)))
@@ -165,9 +191,18 @@ def report(repeats: int) -> dict:
         for (axis, value), setting in settings().items():
             found = times[place, setting]
             spread = [round(min(found), 4), round(max(found), 4)]
-            row = {"axis": axis, "value": value, **asdict(place), "ms": round(statistics.median(found), 4)}
+            row = {
+                "axis": axis,
+                "value": value,
+                **asdict(place),
+                "ms": round(statistics.median(found), 4),
+            }
             rows.append(row | {"spread": spread, "mflop": round(setting.mflop, 4)})
-        ms = [row["ms"] for row in rows if row["axis"] == "B" and Place(row["device"], row["threads"]) == place]
+        ms = [
+            row["ms"]
+            for row in rows
+            if row["axis"] == "B" and Place(row["device"], row["threads"]) == place
+        ]
         a, b = overhead(AXES["B"], ms)
         overheads.append(asdict(place) | {"ms": round(a, 4), "us_per_prompt": round(1e3 * b, 5)})
     peak = [asdict(place) | {"gflops": round(found, 1)} for place, found in peaks.items()]
@@ -185,7 +220,10 @@ def report(repeats: int) -> dict:
 def machine() -> dict:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        "unknown",
+    )
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     day = time.strftime("%Y-%m-%d", time.gmtime())
     return {"processor": model, "cores": cores(), "torch": torch.__version__, "date": day} | gpu
@@ -194,25 +232,37 @@ def machine() -> dict:
 def show(found: dict) -> None:
     """The table: ms a step in every place, and how often the floor, mflop / peak, is in it."""
     peaks = {Place(p["device"], p["threads"]): p["gflops"] for p in found["peak"]}
-    print(f"\n{'ms a step':16}" + "".join(f"{f'{p.device}, {p.threads} threads':>18}{'/ floor':>9}" for p in peaks))
+    print(
+        f"\n{'ms a step':16}"
+        + "".join(f"{f'{p.device}, {p.threads} threads':>18}{'/ floor':>9}" for p in peaks)
+    )
     for axis, value in settings():
         line = f"{f'{axis} = {value}':16}"
         for place, peak in peaks.items():
             wanted = (axis, value, place.device, place.threads)
-            row = next(r for r in found["rows"] if (r["axis"], r["value"], r["device"], r["threads"]) == wanted)
+            row = next(
+                r
+                for r in found["rows"]
+                if (r["axis"], r["value"], r["device"], r["threads"]) == wanted
+            )
             line += f"{row['ms']:18.3f}{row['ms'] * peak / row['mflop']:9.1f}"
         print(line)
     for o in found["overhead"]:
-        print(f"{o['device']}, {o['threads']} threads: {o['ms']:.3f} ms + {o['us_per_prompt']:.4f} us a prompt")
+        print(
+            f"{o['device']}, {o['threads']} threads: {o['ms']:.3f} ms + "
+            f"{o['us_per_prompt']:.4f} us a prompt"
+        )
     dask = found["dask"]
     print(
-        f"\n{'Dask, workers':16}{'first result, s':>18}{'ms an empty cell':>18}{'of the caller':>15}{'with a run':>12}"
+        f"\n{'Dask, workers':16}{'first result, s':>18}{'ms an empty cell':>18}"
+        f"{'of the caller':>15}{'with a run':>12}"
     )
     for start, carried in zip(dask["startup"], dask["cells_with_a_run"], strict=True):
         row = [r for r in dask["empty_cells"] if r["workers"] == start["workers"]][-1]
         numbers = (start["first_result_s"], row["ms"], row["cpu_ms"], carried["ms"])
         print(
-            f"{start['workers']:<16}" + "".join(f"{x:{w}.2f}" for x, w in zip(numbers, (18, 18, 15, 12), strict=True))
+            f"{start['workers']:<16}"
+            + "".join(f"{x:{w}.2f}" for x, w in zip(numbers, (18, 18, 15, 12), strict=True))
         )
     print(f"a run is {dask['run']['bytes']} bytes; saving it takes {dask['run']['save_ms']:.1f} ms")
 
@@ -223,9 +273,18 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser(description="Measure how the cost of a training step grows, and write it down as JSON.")
-    parser.add_argument("--out", type=Path, default=OUT, help="the file to write; scaling.json beside this one without")
-    parser.add_argument("--repeats", type=int, default=REPEATS, help=f"of each measurement; {REPEATS} without it")
+    parser = Parser(
+        description="Measure how the cost of a training step grows, and write it down as JSON."
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=OUT,
+        help="the file to write; scaling.json beside this one without",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help=f"of each measurement; {REPEATS} without it"
+    )
     given = parser.parse_args(argv)
     if given.repeats < 1:
         parser.error(f"--repeats must be a whole number from 1, got {given.repeats}")

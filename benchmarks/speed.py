@@ -2,10 +2,11 @@
 
     python benchmarks/speed.py          (or: make bench)
 
-A step is loss and gradient (forward + backward) of L = 3 layers, one head, d = 5, N = 20 examples, B = 20 000 prompts,
-float32, on all cores. Times are medians. Then the same with the kernel compiled for processors with narrower vectors,
-each beside token space in its own run; second derivatives; and in-context recall, look-ups beside one-hot tokens, 512
-sentences of 256 tokens. At the end the bars, and what falls short of them: then the exit code is 1.
+A step is loss and gradient (forward + backward) of L = 3 layers, one head, d = 5, N = 20 examples,
+B = 20 000 prompts, float32, on all cores. Times are medians. Then the same with the kernel compiled
+for processors with narrower vectors, each beside token space in its own run; second derivatives;
+and in-context recall, look-ups beside one-hot tokens, 512 sentences of 256 tokens. At the end the
+bars, and what falls short of them: then the exit code is 1.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def median_ms(work: Callable[[], object], seconds: float = 2.0) -> float:
     return 1e3 * statistics.median(times)
 
 
-def step(model: LinearTransformer, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> None:
+def step(
+    model: LinearTransformer, params: Params, prompts: Prompts | Gram, backend: str = "auto"
+) -> None:
     for p in params.values():
         p.grad = None
     if isinstance(prompts, Prompts):
@@ -63,7 +66,8 @@ def multiply_adds(n_layer: int, heads: int, d: int) -> int:
     count = 0
     for layer in range(n_layer):
         first, last, last_but_one = layer == 0, layer == n_layer - 1, layer == n_layer - 2
-        count += heads * d**2 + d + 2 * d + heads * d**2 * (1 if first else 2)  # c and out, and their adjoints
+        # C and out, and their adjoints.
+        count += heads * d**2 + d + 2 * d + heads * d**2 * (1 if first else 2)
         if not last:
             count += d**2 + d**2 + (0 if first else d**2)  # u and its adjoint
         if last_but_one:
@@ -83,8 +87,11 @@ def draw_and_step(n: int) -> dict[str, float]:
     return {"ms": ms, "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
 
 
-def one_hot(weights: Sequence[torch.Tensor], sentences: Sentences, width: int = 128) -> torch.Tensor:
-    """The loss of in-context recall with linear attention as the paper defines it: W, V, F are width x width."""
+def one_hot(
+    weights: Sequence[torch.Tensor], sentences: Sentences, width: int = 128
+) -> torch.Tensor:
+    """The loss of in-context recall with linear attention as the paper defines it: W, V, F are
+    width x width."""
     W, V, F = weights
     n, z = Recall().vocab, sentences.z
     x = functional.one_hot(z, width).to(W)
@@ -95,13 +102,19 @@ def one_hot(weights: Sequence[torch.Tensor], sentences: Sentences, width: int = 
 
 
 def recall() -> float:
-    """Loss and gradient by look-ups and by one-hot tokens, and the floor of the look-ups: two gathers and two scatters
-    in each direction, and the products with V + F. Returns how many times faster the look-ups are."""
-    model, sentences = RecallTransformer("origin"), Recall().sample(512, torch.Generator().manual_seed(0))
+    """Loss and gradient by look-ups and by one-hot tokens, and the floor of the look-ups: two
+    gathers and two scatters in each direction, and the products with V + F. Returns how many times
+    faster the look-ups are."""
+    model, sentences = (
+        RecallTransformer("origin"),
+        Recall().sample(512, torch.Generator().manual_seed(0)),
+    )
     params = {name: torch.randn(shape).requires_grad_() for name, shape in model.shapes.items()}
     square = [torch.randn(128, 128).requires_grad_() for _ in range(3)]
     dense = median_ms(lambda: torch.autograd.grad(one_hot(square, sentences), square), 4)
-    fast = median_ms(lambda: torch.autograd.grad(model.loss(params, sentences), list(params.values())))
+    fast = median_ms(
+        lambda: torch.autograd.grad(model.loss(params, sentences), list(params.values()))
+    )
     u, a = torch.randn(512, model.d), torch.randn(512, 256)
     gather = median_ms(lambda: u.gather(1, sentences.z))
     scatter = median_ms(lambda: torch.zeros_like(u).scatter_add_(1, sentences.z, a))
@@ -110,7 +123,10 @@ def recall() -> float:
     print(f"\n{'in-context recall, one step':34}{'ms':>8}{'times faster':>14}")
     print(f"{'one-hot tokens':34}{dense:8.2f}{1:14.1f}")
     print(f"{'look-ups':34}{fast:8.2f}{dense / fast:14.1f}")
-    print(f"floor (4 gathers, 4 scatters, 3 products): {floor:.2f} ms; ratio to the floor: {fast / floor:.1f}")
+    print(
+        f"floor (4 gathers, 4 scatters, 3 products): {floor:.2f} ms; ratio to the floor: "
+        f"{fast / floor:.1f}"
+    )
     return dense / fast
 
 
@@ -124,7 +140,8 @@ def narrower(d: int) -> dict[str, str]:
 
 
 def kernel_and_tokens() -> dict[str, float]:
-    """Milliseconds of a step in token space and with the compiled kernel, and the width of its vectors."""
+    """Milliseconds of a step in token space and with the compiled kernel, and the width of its
+    vectors."""
     model, task = LinearTransformer(d=D, n_layer=L, init_std=0.1), LinearRegression(N=N, d=D)
     generator = torch.Generator().manual_seed(0)
     params = {name: p.requires_grad_() for name, p in model.init(generator).items()}
@@ -141,18 +158,27 @@ def kernel_and_tokens() -> dict[str, float]:
 def child(*arguments: str, **environment: str) -> dict[str, float]:
     """What this file prints in a process of its own."""
     command = [sys.executable, __file__, *arguments]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def second_derivatives() -> float:
-    """Seconds for the Hessian diagonals of 480 models of 150 parameters on 1000 prompts, from some of them."""
-    model, task, some = LinearTransformer(d=D, n_layer=L, init_std=0.1), LinearRegression(N=N, d=D), 24
+    """Seconds for the Hessian diagonals of 480 models of 150 parameters on 1000 prompts, from some
+    of them."""
+    model, task, some = (
+        LinearTransformer(d=D, n_layer=L, init_std=0.1),
+        LinearRegression(N=N, d=D),
+        24,
+    )
     generator = torch.Generator().manual_seed(0)
     drawn = [model.init(generator) for _ in range(some)]
     params = {name: torch.stack([p[name] for p in drawn]) for name in drawn[0]}
     prompts = task.sample(1000, generator)
-    return 480 / some * median_ms(lambda: hessian_diagonal(model, params, prompts, "kernel"), 1) / 1e3
+    return (
+        480 / some * median_ms(lambda: hessian_diagonal(model, params, prompts, "kernel"), 1) / 1e3
+    )
 
 
 def main() -> int:
@@ -170,7 +196,10 @@ def main() -> int:
     tokens = task.sample(B, generator, representation="tokens")
     gram_ = tokens.gram()
     why_not = kernel.unavailable(D, torch.float32)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; compiled kernel: {why_not or 'in use'}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; compiled kernel: "
+        f"{why_not or 'in use'}"
+    )
     print(f"L = {L}, N = {N}, d = {D}, B = {B}, float32; medians\n")
     bars: list[tuple[str, float, float]] = []  # what, measured, at least
 
@@ -178,9 +207,17 @@ def main() -> int:
     peak = 2 * 3000**3 / median_ms(lambda: a @ a) / 1e6  # GFLOP/s
     times = {"token space": median_ms(lambda: step(model, params, tokens), 4)}
     times["statistics, plain PyTorch"] = median_ms(lambda: step(model, params, gram_, "plain"))
-    bars.append(("plain PyTorch, times token space", times["token space"] / times["statistics, plain PyTorch"], 10))
+    bars.append(
+        (
+            "plain PyTorch, times token space",
+            times["token space"] / times["statistics, plain PyTorch"],
+            10,
+        )
+    )
     if not why_not:
-        times["statistics, compiled kernel"] = median_ms(lambda: step(model, params, gram_, "kernel"))
+        times["statistics, compiled kernel"] = median_ms(
+            lambda: step(model, params, gram_, "kernel")
+        )
     print(f"{'loss and gradient':34}{'ms':>8}{'times faster':>14}")
     for name, ms in times.items():
         print(f"{name:34}{ms:8.2f}{times['token space'] / ms:14.1f}")
@@ -188,26 +225,40 @@ def main() -> int:
         given = (params["P"], params["Q"], gram_.S, gram_.s, gram_.x, gram_.y, N)
         bare = median_ms(lambda: kernel.loss_and_grad(*given))
         flop, megabytes = 2 * multiply_adds(L, 1, D) * B, 4 * B * (D * D + 2 * D + 1) / 1e6
-        print(f"\nthe kernel without autograd: {bare:.2f} ms, {flop / 1e6:.1f} MFLOP, {flop / bare / 1e6:.0f} GFLOP/s")
+        print(
+            f"\nthe kernel without autograd: {bare:.2f} ms, {flop / 1e6:.1f} MFLOP, "
+            f"{flop / bare / 1e6:.0f} GFLOP/s"
+        )
         floor = flop / peak / 1e6
-        print(f"measured peak (3000 x 3000 matrix product): {peak:.0f} GFLOP/s; floor {floor:.2f} ms")
-        print(f"ratio to the floor: {bare / floor:.1f}; it reads {megabytes:.1f} MB, {megabytes / bare:.0f} GB/s")
+        print(
+            f"measured peak (3000 x 3000 matrix product): {peak:.0f} GFLOP/s; floor {floor:.2f} ms"
+        )
+        print(
+            f"ratio to the floor: {bare / floor:.1f}; it reads {megabytes:.1f} MB, "
+            f"{megabytes / bare:.0f} GB/s"
+        )
 
         print(f"\n{'vectors':34}{'ms':>8}{'times token space':>20}")
         own = {"bytes": kernel.vector_bytes(D), "tokens": times["token space"]}
         rows = {"this processor's": own | {"kernel": times["statistics, compiled kernel"]}}
         compiler = os.environ.get("CXX", "c++")
-        rows |= {name: child("kernel", CXX=f"{compiler} {flag}") for name, flag in narrower(D).items()}
+        rows |= {
+            name: child("kernel", CXX=f"{compiler} {flag}") for name, flag in narrower(D).items()
+        }
         for name, row in rows.items():
             faster = row["tokens"] / row["kernel"]
             width = int(row["bytes"])
             print(f"{f'{name}, {width} bytes':34}{row['kernel']:8.2f}{faster:20.1f}")
-            bars.append((f"kernel with vectors of {width} bytes, times token space", faster, BARS[width]))
+            bars.append(
+                (f"kernel with vectors of {width} bytes, times token space", faster, BARS[width])
+            )
         seconds = second_derivatives()
         print(f"\nHessian diagonals of 480 models (150 parameters, 1000 prompts): {seconds:.1f} s")
         bars.append(("Hessian diagonals of 480 models, a second", 480 / seconds, 48))
     print(f"\n{'drawing the prompts':34}{'ms':>8}")
-    print(f"{'tokens':34}{median_ms(lambda: task.sample(B, generator, representation='tokens')):8.2f}")
+    print(
+        f"{'tokens':34}{median_ms(lambda: task.sample(B, generator, representation='tokens')):8.2f}"
+    )
     print(f"{'statistics':34}{median_ms(lambda: task.sample(B, generator)):8.2f}")
 
     print(f"\n{'drawing and a step':34}{'ms':>8}{'peak memory, MB':>18}")

@@ -1,6 +1,7 @@
 """One clear error for a parameter that cannot be right: its name, its value, what is allowed.
 
-Each check returns the value as a plain Python number or word, so that equal settings are equal in every type.
+Each check returns the value as a plain Python number or word, so that equal settings are equal in
+every type.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def check_choice(name: str, value: object, allowed: Iterable[str]) -> str:
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}"
+        )
     return value
 
 
@@ -57,22 +60,36 @@ def check_bool(name: str, value: object) -> bool:
     return value
 
 
-def checked(default: Any, check: Callable[[str, object], object], *, later: bool = False, none: bool = False) -> Any:
-    """A field of a `Checked` dataclass, with what its values must pass; with `none`, or where it is the default, None
-    passes too. A field that came `later` stays out of the configuration while it has its default: older runs keep their
-    names."""
-    return field(default=default, metadata={"check": check, "later": later, "none": none or default is None})
+def checked(
+    default: Any, check: Callable[[str, object], object], *, later: bool = False, none: bool = False
+) -> Any:
+    """A field of a `Checked` dataclass, with what its values must pass; with `none`, or where it is
+    the default, None passes too. A field that came `later` stays out of the configuration while it
+    has its default: older runs keep their names."""
+    return field(
+        default=default, metadata={"check": check, "later": later, "none": none or default is None}
+    )
 
 
 def whole(
-    default: Any = MISSING, low: int = 1, high: int | None = None, *, later: bool = False, none: bool = False
+    default: Any = MISSING,
+    low: int = 1,
+    high: int | None = None,
+    *,
+    later: bool = False,
+    none: bool = False,
 ) -> Any:
     """A field for a whole number from low to high."""
     return checked(default, partial(check_int, low=low, high=high), later=later, none=none)
 
 
 def real(
-    default: Any = MISSING, low: float = 0.0, high: float = math.inf, *, above: bool = False, later: bool = False
+    default: Any = MISSING,
+    low: float = 0.0,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    later: bool = False,
 ) -> Any:
     """A field for a finite number from low, or above it, to high."""
     return checked(default, partial(check_real, low=low, high=high, above=above), later=later)
@@ -89,7 +106,8 @@ def flag(default: bool, *, later: bool = False) -> Any:
 
 
 class Checked:
-    """A frozen dataclass whose fields say what they may be. Raises ValueError for one that is something else."""
+    """A frozen dataclass whose fields say what they may be. Raises ValueError for one that is
+    something else."""
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -104,7 +122,11 @@ class Checked:
     @property
     def config(self) -> dict:
         """The fields, without those that change nothing: what names a run."""
-        left_out = {f.name for f in fields(self) if f.metadata.get("later") and getattr(self, f.name) == f.default}
+        left_out = {
+            f.name
+            for f in fields(self)
+            if f.metadata.get("later") and getattr(self, f.name) == f.default
+        }
         left_out |= self.idle()
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
@@ -116,11 +138,13 @@ def set_fields(settings: object, **values: object) -> None:
 
 
 class UsageError(ValueError):
-    """The command line asks for something that is not there: one line that says what, and what there is instead."""
+    """The command line asks for something that is not there: one line that says what, and what
+    there is instead."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: "; the nearest is ..." for the known name that is most like this one, or nothing."""
+    """The end of an error message: "; the nearest is ..." for the known name that is most like this
+    one, or nothing."""
     near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
     return f"; the nearest is {near[0]}" if near else ""
 

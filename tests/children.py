@@ -1,7 +1,7 @@
 """Processes that train, for tests that kill them, let two of them meet, or take their disk away.
 
-A nursery has imported torch once and forks its children, which is a hundred times faster than to start Python for each.
-It reads jobs as lines of JSON.
+A nursery has imported torch once and forks its children, which is a hundred times faster than to
+start Python for each. It reads jobs as lines of JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ NOBODY = 65534
 def digest(history: History) -> str:
     """Of every bit of the result."""
     h = hashlib.sha256(repr((history.seeds, history.steps.tolist())).encode())
-    tensors = {"loss": history.loss, **history.recorded, **{f"weights {n}": p for n, p in history.saved_final.items()}}
+    tensors = {
+        "loss": history.loss,
+        **history.recorded,
+        **{f"weights {n}": p for n, p in history.saved_final.items()},
+    }
     for name, t in sorted(tensors.items()):
         h.update(f"{name} {t.dtype} {tuple(t.shape)}".encode() + t.contiguous().numpy().tobytes())
     return h.hexdigest()
@@ -41,12 +45,21 @@ class Nursery:
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
 
     def start(self, runs: Path, members: list[Run], result: Path, **options: object) -> int:
         """The process id of a child that trains. options: see `_train`."""
-        job = {"runs": str(runs), "configs": [m.config for m in members], "result": str(result), **options}
+        job = {
+            "runs": str(runs),
+            "configs": [m.config for m in members],
+            "result": str(result),
+            **options,
+        }
         return self._ask(job)
 
     def wait(self, pid: int) -> int:
@@ -70,7 +83,8 @@ class Nursery:
 
 def _serve() -> None:
     torch.set_num_threads(1)
-    kernel.unavailable(3, torch.float32)  # loads the library, which children without rights could not
+    # Loads the library, which children without rights could not.
+    kernel.unavailable(3, torch.float32)
     for line in sys.stdin:
         job = json.loads(line)
         if "wait" in job:
@@ -92,8 +106,9 @@ def _train(
     limit: int | None = None,
     powerless: bool = False,
 ) -> None:
-    """step, save: seconds that a step and the writing of a file last at least, the file of a run ten times as long.
-    every: seconds between checkpoints. limit: no file can grow beyond so many bytes. powerless: without root's rights.
+    """step, save: seconds that a step and the writing of a file last at least, the file of a run
+    ten times as long. every: seconds between checkpoints. limit: no file can grow beyond so many
+    bytes. powerless: without root's rights.
     """
     os.chdir(Path(runs).parent)  # a powerless child may not see the folders above
     os.environ["LINTF_RUNS"] = Path(runs).name
@@ -121,9 +136,13 @@ def _train(
         members = [Run.of(config) for config in configs]
         tasks = {m.seed: m.task for m in members}
         one = members[0]
-        history = loop.fit(one.model, tasks.__getitem__, one.training, tuple(tasks), progress=False, device="cpu")
+        history = loop.fit(
+            one.model, tasks.__getitem__, one.training, tuple(tasks), progress=False, device="cpu"
+        )
         if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            )
         json.dump({"digest": digest(history), "warnings": [str(w.message) for w in caught]}, file)
 
 

@@ -1,8 +1,9 @@
 """What tests change in a Dask worker: `dask worker --preload` this file.
 
-Every training step lasts at least STEP seconds, so that a cell lasts as long as its steps say, whatever else the
-machine does, and is noted in the file $SWEEP_STEPS. Checkpoints are frequent. A folder with ELSEWHERE in its path is on
-another machine: this process does not see it and may not open anything there. One learning rate is deadly.
+Every training step lasts at least STEP seconds, so that a cell lasts as long as its steps say,
+whatever else the machine does, and is noted in the file $SWEEP_STEPS. Checkpoints are frequent. A
+folder with ELSEWHERE in its path is on another machine: this process does not see it and may not
+open anything there. One learning rate is deadly.
 """
 
 from __future__ import annotations
@@ -25,12 +26,18 @@ def prepare(log: str) -> None:
 
     if loop.CHECKPOINT_SECONDS == CHECKPOINTS:  # Dask loads a preload more than once
         return
-    steps, update, exists = os.open(log, os.O_WRONLY | os.O_APPEND), state.TrainState.update, pathlib.Path.exists
+    steps, update, exists = (
+        os.open(log, os.O_WRONLY | os.O_APPEND),
+        state.TrainState.update,
+        pathlib.Path.exists,
+    )
 
     def noted(self: state.TrainState, step: int, *others: object) -> None:
         if self.training.lr == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
-        line = f"{os.getpid()} {self.training.max_iters} {self.generators[0].initial_seed()} {step}\n"
+        line = (
+            f"{os.getpid()} {self.training.max_iters} {self.generators[0].initial_seed()} {step}\n"
+        )
         os.write(steps, line.encode())  # at once: lines of two processes do not mix
         time.sleep(STEP)
         update(self, step, *others)

@@ -1,4 +1,5 @@
-"""What `fit` takes: every model and task, all three algorithms, each option, and fields that change nothing."""
+"""What `fit` takes: every model and task, all three algorithms, each option, and fields that change
+nothing."""
 
 from __future__ import annotations
 
@@ -41,25 +42,41 @@ EXPERIMENTS = {
     "float64, integrated": (linear, task, replace(adam, integrate=True, dtype="float64")),
     "no P, tied": (replace(linear, free_P=False, tied=True), task, adam),
     "softmax, two heads": (replace(linear, attention="softmax", n_head=2), task, adam),
-    "covariances": (linear, replace(task, Sigma=[[2.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], noise_std=0.1), adam),
+    "covariances": (
+        linear,
+        replace(task, Sigma=[[2.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], noise_std=0.1),
+        adam,
+    ),
     "task of the seed": (linear, lambda seed: replace(task, N=4 + seed), adam),
     "task of the seed, partial": (
         linear,
         functools.partial(lambda d, seed: LinearRegression(N=5 + seed, d=d), 3),
         adam,
     ),
-    "mlp": (MLPTransformer(d=3, n_layer=1, hidden=4), NonlinearRegression(N=4, d=3, hidden=2), adam),
+    "mlp": (
+        MLPTransformer(d=3, n_layer=1, hidden=4),
+        NonlinearRegression(N=4, d=3, hidden=2),
+        adam,
+    ),
     "encoder": (Encoder(d=3, width=8, n_head=2, n_layer=1), ConditionedRegression(N=4, d=3), adam),
     "recall, idle alpha": (
         RecallTransformer(variant="origin", alpha=0.3, vocab=12, n_trigger=2),
         Recall(H=16, vocab=12, n_trigger=2),
         adam,
     ),
-    "logistic": (Encoder(d=3, width=8, n_head=2, n_layer=1, readout="w"), LogisticRegression(N=4, d=3), adam),
+    "logistic": (
+        Encoder(d=3, width=8, n_head=2, n_layer=1, readout="w"),
+        LogisticRegression(N=4, d=3),
+        adam,
+    ),
     "looped": (Looped(n_head=2, **loop), task, adam),
     "heads of an LSTM": (Looped(cell="lstm", n_head=2, **loop), task, adam),
     "heads of an LSTM that do not divide": (Looped(cell="lstm", n_head=3, **loop), task, adam),
-    "curriculum of loops": (Looped(n_head=2, **loop), task, replace(adam, curriculum=(("loops", 2, 1, 1),))),
+    "curriculum of loops": (
+        Looped(n_head=2, **loop),
+        task,
+        replace(adam, curriculum=(("loops", 2, 1, 1),)),
+    ),
     "recall": (RecallTransformer(vocab=12, n_trigger=2), Recall(H=16, vocab=12, n_trigger=2), adam),
     "recall, a training set": (
         RecallTransformer(vocab=12, n_trigger=2, save_final_params=True),

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 
 def reading(main_end: int) -> tuple[threading.Thread, list[bytes]]:
-    """Read what a terminal shows, until it is closed: it holds 4 kB, and who writes more waits for a reader."""
+    """Read what a terminal shows, until it is closed: it holds 4 kB, and who writes more waits for
+    a reader."""
     read: list[bytes] = []
 
     def read_all() -> None:

@@ -49,9 +49,27 @@ def train(**kwargs):
 @pytest.mark.parametrize(
     ("call", "name", "wrong", "allowed", "nearest"),
     [
-        (lambda v: LinearRegression(mode=v), "mode", "norml", ("normal", "sphere", "gamma"), "normal"),
-        (lambda v: LinearRegression(mode=v), "mode", "Gamma", ("normal", "sphere", "gamma"), "gamma"),
-        (lambda v: LinearTransformer(attention=v), "attention", "sofmax", ("linear", "relu", "softmax"), "softmax"),
+        (
+            lambda v: LinearRegression(mode=v),
+            "mode",
+            "norml",
+            ("normal", "sphere", "gamma"),
+            "normal",
+        ),
+        (
+            lambda v: LinearRegression(mode=v),
+            "mode",
+            "Gamma",
+            ("normal", "sphere", "gamma"),
+            "gamma",
+        ),
+        (
+            lambda v: LinearTransformer(attention=v),
+            "attention",
+            "sofmax",
+            ("linear", "relu", "softmax"),
+            "softmax",
+        ),
         (lambda v: train(alg=v)(), "alg", "adamw", ("adam", "sgd", "lbfgs"), "adam"),
         (lambda v: train(alg=v)(), "alg", "lbfg", ("adam", "sgd", "lbfgs"), "lbfgs"),
         (lambda v: train(clip_by=v)(), "clip_by", "matrx", ("global", "matrix"), "matrix"),
@@ -111,7 +129,16 @@ def test_counts_of_model_and_task(make, name, value):
 
 @pytest.mark.parametrize("value", NOT_COUNTS)
 @pytest.mark.parametrize(
-    "name", ["max_iters", "B", "redraw_every", "record_every", "halve_every", "inner_steps", "history_size"]
+    "name",
+    [
+        "max_iters",
+        "B",
+        "redraw_every",
+        "record_every",
+        "halve_every",
+        "inner_steps",
+        "history_size",
+    ],
 )
 def test_counts_of_the_training(name, value):
     if (name, value) == ("halve_every", None):  # means never
@@ -134,32 +161,52 @@ def test_steps_of_gradient_descent(value):
 
 @pytest.mark.parametrize("value", [0, -1, 1.5])
 def test_layers_of_hand_built_weights(value):
-    message(lambda: gradient_descent_weights(value, 0.1, 4, 3), f"n_layer must be an integer >= 1, got {value!r}")
+    message(
+        lambda: gradient_descent_weights(value, 0.1, 4, 3),
+        f"n_layer must be an integer >= 1, got {value!r}",
+    )
 
 
 @pytest.mark.parametrize("value", NOT_COUNTS)
 def test_sizes_of_the_spectrum(value):
     """Also where a result for an equal number, 2 or 1, is cached."""
-    isotropic.optimum(2, 2, 3), isotropic.spectrum(1, 3), isotropic.spectrum(4, 2), isotropic.best_polynomial(2, 4, 3)
+    (
+        isotropic.optimum(2, 2, 3),
+        isotropic.spectrum(1, 3),
+        isotropic.spectrum(4, 2),
+        isotropic.best_polynomial(2, 4, 3),
+    )
     message(lambda: isotropic.spectrum(value, 3), f"N must be an integer >= 1, got {value!r}")
     message(lambda: isotropic.spectrum(4, value), f"d must be an integer >= 1, got {value!r}")
-    message(lambda: isotropic.best_polynomial(value, 4, 3), f"degree must be an integer >= 1, got {value!r}")
+    message(
+        lambda: isotropic.best_polynomial(value, 4, 3),
+        f"degree must be an integer >= 1, got {value!r}",
+    )
     message(lambda: isotropic.optimum(2, value, 3), f"N must be an integer >= 1, got {value!r}")
 
 
 @pytest.mark.parametrize("value", [0, 5, -1, 2.0, "2", None])
 def test_layers_of_the_optimum(value):
-    message(lambda: isotropic.optimum(value, 4, 3), f"n_layer must be an integer from 1 to 4, got {value!r}")
+    message(
+        lambda: isotropic.optimum(value, 4, 3),
+        f"n_layer must be an integer from 1 to 4, got {value!r}",
+    )
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, None])
 def test_steps_of_the_best_gradient_descent(value):
-    message(lambda: isotropic.best_gradient_descent(value, 4, 3), f"steps must be an integer >= 1, got {value!r}")
+    message(
+        lambda: isotropic.best_gradient_descent(value, 4, 3),
+        f"steps must be an integer >= 1, got {value!r}",
+    )
 
 
 @pytest.mark.parametrize("value", [1, 5, 2.0, None])
 def test_layers_of_the_tied_optimum(value):
-    message(lambda: isotropic.tied_optimum(value, 4, 3), f"n_layer must be an integer from 2 to 4, got {value!r}")
+    message(
+        lambda: isotropic.tied_optimum(value, 4, 3),
+        f"n_layer must be an integer from 2 to 4, got {value!r}",
+    )
 
 
 # ---- switches
@@ -232,7 +279,10 @@ IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 
 def changed(i, j, value):
-    return [[value if (a, b) == (i, j) else entry for b, entry in enumerate(row)] for a, row in enumerate(IDENTITY)]
+    return [
+        [value if (a, b) == (i, j) else entry for b, entry in enumerate(row)]
+        for a, row in enumerate(IDENTITY)
+    ]
 
 
 @pytest.mark.parametrize("name", ["Sigma", "Sigma_w"])
@@ -253,8 +303,8 @@ def changed(i, j, value):
         ([[1.0, "a", 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], ("must be a",)),
     ],
     ids=[
-        "2 x 2", "vector", "number", "three axes", "asymmetric", "NaN", "inf", "negative", "singular", "word", "ragged",
-        "word inside",
+        "2 x 2", "vector", "number", "three axes", "asymmetric", "NaN", "inf", "negative",
+        "singular", "word", "ragged", "word inside",
     ],
 )  # fmt: skip
 def test_covariances(name, value, said):
@@ -266,14 +316,19 @@ def test_covariances(name, value, said):
 
 def test_tasks_of_one_ensemble_share_all_but_their_covariances():
     for other in (replace(TASK, N=5), replace(TASK, mode="sphere"), replace(TASK, noise_std=0.1)):
-        message(lambda other=other: sample_ensemble([TASK, other], 2, [generator()] * 2), "Sigma and Sigma_w only")
+        message(
+            lambda other=other: sample_ensemble([TASK, other], 2, [generator()] * 2),
+            "Sigma and Sigma_w only",
+        )
 
 
 @pytest.mark.parametrize("representation", ["tokens", "gram"])
 @pytest.mark.parametrize(("tasks", "generators"), [(2, 1), (1, 2), (0, 0), (3, 2)])
 def test_one_generator_for_each_task(tasks, generators, representation):
     message(
-        lambda: sample_ensemble([TASK] * tasks, 2, [generator() for _ in range(generators)], representation),
+        lambda: sample_ensemble(
+            [TASK] * tasks, 2, [generator() for _ in range(generators)], representation
+        ),
         "generator",
     )
 
@@ -340,13 +395,18 @@ def test_members_of_prompts_and_parameters_must_match(backend):
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        ((), "[]"), ([0, 0], "[0, 0]"), ((3, 1, 3), "[3, 1, 3]"), ([-1], "-1"), ([1, 0.5], "0.5"), ([True], "True"),
-        (["0"], "'0'"), ([None], "None"), (3, "3"), ([2**64], str(2**64)), ([[0]], "[0]"),
+        ((), "[]"), ([0, 0], "[0, 0]"), ((3, 1, 3), "[3, 1, 3]"), ([-1], "-1"), ([1, 0.5], "0.5"),
+        ([True], "True"), (["0"], "'0'"), ([None], "None"), (3, "3"),
+        ([2**64], str(2**64)), ([[0]], "[0]"),
     ],
     ids=str,
 )  # fmt: skip
 def test_seeds(seeds, said):
-    message(lambda: fit(MODEL, TASK, TRAINING, seeds, stored=False, progress=False), "seeds must be", said)
+    message(
+        lambda: fit(MODEL, TASK, TRAINING, seeds, stored=False, progress=False),
+        "seeds must be",
+        said,
+    )
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:7", "cuda0", "", "meta", "CPU", None])
@@ -377,7 +437,14 @@ def test_model_and_task_of_different_dimension(monkeypatch, backend, attention):
 
 def test_tasks_of_the_seeds_share_all_but_their_covariances():
     message(
-        lambda: fit(MODEL, lambda seed: replace(TASK, N=4 + seed), TRAINING, (0, 1), stored=False, progress=False),
+        lambda: fit(
+            MODEL,
+            lambda seed: replace(TASK, N=4 + seed),
+            TRAINING,
+            (0, 1),
+            stored=False,
+            progress=False,
+        ),
         "Sigma and Sigma_w only",
     )
 

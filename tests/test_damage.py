@@ -1,4 +1,5 @@
-"""Every stored run with damage: refused by name, or the very same record. And nothing anywhere is unpickled."""
+"""Every stored run with damage: refused by name, or the very same record. And nothing anywhere is
+unpickled."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ STORED = sorted((ROOT / "runs").glob("*.safetensors"))
 
 def content(r: Record) -> tuple:
     """Every bit of it."""
-    tensors = {n: (t.dtype, tuple(t.shape), t.contiguous().numpy().tobytes()) for n, t in r.tensors.items()}
+    tensors = {
+        n: (t.dtype, tuple(t.shape), t.contiguous().numpy().tobytes()) for n, t in r.tensors.items()
+    }
     return tensors, store.canonical(r.config), store.canonical(r.meta)
 
 
@@ -38,7 +41,8 @@ def outcome(path: Path, whole: tuple) -> str:
 
 
 def damage(path: Path, folder: Path, truncations: int, flips: int, rng: random.Random) -> Counter:
-    """What becomes of a copy that is cut at random lengths, and of one in which one random byte is another."""
+    """What becomes of a copy that is cut at random lengths, and of one in which one random byte is
+    another."""
     data, whole, seen = path.read_bytes(), content(store.load(path)), Counter()
     copy = folder / path.name
     copy.write_bytes(data)
@@ -80,12 +84,15 @@ def test_every_stored_file_damaged_many_times(tmp_path):
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
 LOADERS = {"torch", "torch.jit", "torch.hub", "torch.package", "torch.serialization", "numpy"}
 SOURCES = sorted(
-    path for place in ("lintf", "notebooks", "benchmarks", "book", "tests") for path in ROOT.glob(f"{place}/**/*.py")
+    path
+    for place in ("lintf", "notebooks", "benchmarks", "book", "tests")
+    for path in ROOT.glob(f"{place}/**/*.py")
 )
 
 
 def dotted(node: ast.AST, modules: dict[str, str]) -> str:
-    """The full name of a chain of attributes of a module, such as "torch.jit.load"; empty for anything else."""
+    """The full name of a chain of attributes of a module, such as "torch.jit.load"; empty for
+    anything else."""
     if isinstance(node, ast.Name):
         return modules.get(node.id, "")
     if isinstance(node, ast.Attribute) and (owner := dotted(node.value, modules)):
@@ -103,11 +110,14 @@ def unpicklers(source: str) -> list[str]:
                     alias.name if alias.asname else alias.name.partition(".")[0]
                 )
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     safe = {"SafeLoader"} | {
         node.name
         for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["yaml.SafeLoader"]
+        if isinstance(node, ast.ClassDef)
+        and [ast.unparse(base) for base in node.bases] == ["yaml.SafeLoader"]
     }
     names = [(name, 0) for name in modules.values()]
     for node in ast.walk(tree):
@@ -116,20 +126,33 @@ def unpicklers(source: str) -> list[str]:
             if node.attr in ("read_pickle", "to_pickle"):
                 found.append(f"line {node.lineno}: {node.attr}")
         elif isinstance(node, ast.Call):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            called = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", "")
+            )
             options = {k.arg: getattr(k.value, "value", "?") for k in node.keywords}
             if called in ("__import__", "import_module"):
                 names += [(str(getattr(a, "value", "")), node.lineno) for a in node.args]
-            if options.get("allow_pickle", False) is not False or options.get("weights_only", True) is not True:
+            if (
+                options.get("allow_pickle", False) is not False
+                or options.get("weights_only", True) is not True
+            ):
                 found.append(f"line {node.lineno}: {called} with a pickle allowed")
             if dotted(node.func, modules) == "yaml.load":
-                loader = ast.unparse((node.args[1:] or [k.value for k in node.keywords if k.arg == "Loader"])[0])
+                loader = ast.unparse(
+                    (node.args[1:] or [k.value for k in node.keywords if k.arg == "Loader"])[0]
+                )
                 if loader.rpartition(".")[2] not in safe:
                     found.append(f"line {node.lineno}: yaml.load with {loader}")
     for name, line in names:
         owner, _, last = name.rpartition(".")
         unsafe_yaml = owner == "yaml" and last.removesuffix("_all") in ("full_load", "unsafe_load")
-        if name.partition(".")[0] in UNPICKLERS or (owner in LOADERS and last in ("load", "save")) or unsafe_yaml:
+        if (
+            name.partition(".")[0] in UNPICKLERS
+            or (owner in LOADERS and last in ("load", "save"))
+            or unsafe_yaml
+        ):
             found.append(f"line {line}: {name}")
     return found
 
@@ -182,8 +205,8 @@ def test_models_of_others_are_never_unpickled():
 
 
 def test_the_folder_of_runs_holds_safetensors_only():
-    """Which begin with the length of a JSON header, and the header: no pickle and no zip does. That nothing follows
-    the tensors is for `load`, which the tests above run on every file."""
+    """Which begin with the length of a JSON header, and the header: no pickle and no zip does. That
+    nothing follows the tensors is for `load`, which the tests above run on every file."""
     files = [path for path in (ROOT / "runs").iterdir() if path.is_file()]
     assert sorted(files) == STORED
     assert len(files) > 700

@@ -1,4 +1,5 @@
-"""The rooms of the package and their one direction: what may import what, imports for type checkers included."""
+"""The rooms of the package and their one direction: what may import what, imports for type checkers
+included."""
 
 from __future__ import annotations
 
@@ -67,15 +68,27 @@ def test_nothing_below_the_pages_draws():
     for module, path in FILES.items():
         if module == "lintf" or FLOOR[room(module)] >= FLOOR["pages"]:
             continue
-        names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
-        names |= {a.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Import) for a in n.names}
+        names = {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+        }
+        names |= {
+            a.name
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Import)
+            for a in n.names
+        }
         roots = {name.partition(".")[0] for name in names if name}
         assert not roots & {"matplotlib", "IPython", "seaborn", "ipywidgets"}, module
 
 
 @pytest.mark.parametrize("module", ["lintf", "lintf.checks", "lintf.cli.values", "lintf.cli.grid"])
 def test_what_reads_text_loads_no_torch(module):
-    code = f"import sys, {module}; assert 'torch' not in sys.modules, sorted(m for m in sys.modules if 'lintf' in m)"
+    code = (
+        f"import sys, {module}; assert 'torch' not in sys.modules, sorted(m for m in "
+        "sys.modules if 'lintf' in m)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -138,7 +138,9 @@ def test_cells_that_do_nothing_and_cells_with_a_run(scaling, runs):
     assert not runs.exists()
 
 
-@pytest.mark.parametrize("wrong", [["--repeats", "0"], ["--repeats", "few"], ["--out", "none/x.json"], ["fast"]])
+@pytest.mark.parametrize(
+    "wrong", [["--repeats", "0"], ["--repeats", "few"], ["--out", "none/x.json"], ["fast"]]
+)
 def test_wrong_arguments_are_one_line(scaling, wrong, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:

@@ -12,7 +12,9 @@ SPEED = Path(__file__).parents[1] / "benchmarks" / "speed.py"
 
 def peak_memory(N: int) -> float:
     """Megabytes of a process that draws prompts with N examples and does steps on them."""
-    done = subprocess.run([sys.executable, SPEED, str(N)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, SPEED, str(N)], capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)["MB"]
 
 

@@ -30,7 +30,8 @@ def search(*_):
     raise AssertionError("the optimum is in the package")
 phase_runs.isotropic.optimum = search
 print(len(phase_runs.best_layers(2, 20, 5, 1 / 20_000).a))
-model, task, config = LinearTransformer(d=2, n_layer=1), LinearRegression(N=4, d=2), TrainConfig(0.1, 3, 8)
+model, task = LinearTransformer(d=2, n_layer=1), LinearRegression(N=4, d=2)
+config = TrainConfig(0.1, 3, 8)
 history = fit(model, task, config, (0,), progress=False)
 print(torch.isfinite(history.loss).all().item())
 print(store.folder(), len(list(store.runs())))
@@ -50,15 +51,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "LICENSE", "lintf"):
         command("cp", "-r", str(ROOT / name), str(source))
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(out))
+    options = (
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        str(out),
+    )
     command(sys.executable, "-m", "pip", "wheel", *options, str(source))
     (file,) = out.iterdir()
     return file
 
 
 def test_the_wheel_has_every_file_of_the_package(wheel):
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lintf").rglob("*") if path.is_file()}
-    files = {name for name in files if "__pycache__" not in name and not name.endswith((".so", ".o"))}
+    files = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "lintf").rglob("*") if path.is_file()
+    }
+    files = {
+        name for name in files if "__pycache__" not in name and not name.endswith((".so", ".o"))
+    }
     assert {
         "lintf/kernel/kernel.cpp",
         "lintf/kernel/lanes.h",
@@ -66,7 +78,9 @@ def test_the_wheel_has_every_file_of_the_package(wheel):
         "lintf/data/sample_text.txt",
         "lintf/data/optima.json",
     } <= files
-    assert files == {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("lintf/")}
+    assert files == {
+        name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("lintf/")
+    }
 
 
 def test_the_wheel_works_in_an_empty_folder(tmp_path, wheel):
@@ -75,10 +89,14 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path, wheel):
     options = ("--quiet", "--no-deps", "--no-index", "--target", str(target))
     command(sys.executable, "-m", "pip", "install", *options, str(wheel))
     own = {name: value for name, value in os.environ.items() if name != "LINTF_RUNS"}
-    said = command(sys.executable, "-c", USE, cwd=empty, env={**own, "PYTHONPATH": str(target)}).splitlines()
+    said = command(
+        sys.executable, "-c", USE, cwd=empty, env={**own, "PYTHONPATH": str(target)}
+    ).splitlines()
     assert said[0] == str(target / "lintf" / "__init__.py")
     assert int(said[1]) > 10
     assert said[2] == "2"
     assert said[3] == "True"
     assert said[4] == f"{empty / 'runs'} 1"
-    assert said[5] == versions.sources(), "a worker with the wheel has the same code as a caller with a checkout"
+    assert said[5] == versions.sources(), (
+        "a worker with the wheel has the same code as a caller with a checkout"
+    )

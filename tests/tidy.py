@@ -1,6 +1,8 @@
-"""Leave in the pages what belongs there: `make tidy` brings twins into step, and drops outputs and what editors add.
+"""Leave in the pages what belongs there: `make tidy` brings twins into step, and drops outputs and
+what editors add.
 
-JupyterLab and Colab write into a notebook when a cell ran, which cells are folded, and whose account it was.
+JupyterLab and Colab write into a notebook when a cell ran, which cells are folded, and whose
+account it was.
 """
 
 from __future__ import annotations
@@ -26,8 +28,15 @@ def foreign(notebook: nbformat.NotebookNode) -> set[str]:
     """The names of metadata that do not belong into a page."""
     names = {name for cell in notebook.cells for name in cell.metadata if name not in CELL | LAYOUT}
     names |= {name for name in notebook.metadata if name not in NOTEBOOK}
-    header = {name: value for name, value in notebook.metadata.get("jupytext", {}).items() if name == "formats"}
-    if header != NOTEBOOK["jupytext"] or notebook.metadata.get("kernelspec") != NOTEBOOK["kernelspec"]:
+    header = {
+        name: value
+        for name, value in notebook.metadata.get("jupytext", {}).items()
+        if name == "formats"
+    }
+    if (
+        header != NOTEBOOK["jupytext"]
+        or notebook.metadata.get("kernelspec") != NOTEBOOK["kernelspec"]
+    ):
         names.add("the kernel's or jupytext's own")
     return names
 

@@ -1,6 +1,8 @@
-"""What `make test` needs beside Python: a browser for the built book, a compiler for the compiled kernel.
+"""What `make test` needs beside Python: a browser for the built book, a compiler for the compiled
+kernel.
 
-As a program: install what is missing, with apt-get as root on Debian, a browser also through Playwright.
+As a program: install what is missing, with apt-get as root on Debian, a browser also through
+Playwright.
 """
 
 from __future__ import annotations
@@ -43,7 +45,12 @@ def browser() -> str | None:
 
 def driver() -> bool:
     """Does Playwright's own program run? It needs a library that a bare Debian lacks."""
-    return subprocess.run([sys.executable, "-m", "playwright", "--version"], capture_output=True).returncode == 0
+    return (
+        subprocess.run(
+            [sys.executable, "-m", "playwright", "--version"], capture_output=True
+        ).returncode
+        == 0
+    )
 
 
 def compiler() -> str | None:
@@ -56,7 +63,9 @@ def install(*packages: str) -> None:
     if packages and os.geteuid() == 0 and shutil.which("apt-get"):
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         if subprocess.run(["apt-get", "update", "-qq"], env=quiet).returncode == 0:
-            subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet)
+            subprocess.run(
+                ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet
+            )
 
 
 def main() -> int:

@@ -2,9 +2,11 @@
 
 - The repository's address comes from one place: ``GITHUB_REPOSITORY`` ("owner/name"), else the git
   remote ``origin``. With it, every notebook has Colab and Binder buttons; without it, none.
-- jupyter-cache looks only at a notebook's cells. Here the cache folder is named after everything else
-  that a page's output depends on, so a change in ``lintf/`` or ``runs/`` executes the pages again.
-- What earlier builds left of pages that are gone is removed, and the user's own settings reach no page.
+- jupyter-cache looks only at a notebook's cells. Here the cache folder is named after everything
+  else that a page's output depends on, so a change in ``lintf/`` or ``runs/`` executes the pages
+  again.
+- What earlier builds left of pages that are gone is removed, and the user's own settings reach no
+  page.
 - The ``ledger`` directive lists the claims that the notebooks made, from what they glued.
 """
 
@@ -33,7 +35,9 @@ from sphinx.util.docutils import SphinxDirective
 from lintf.training import versions
 from lintf.training.workers import cores
 
-GITHUB = re.compile(r"(?:https://(?:[^@/]+@)?|git@|ssh://git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?")
+GITHUB = re.compile(
+    r"(?:https://(?:[^@/]+@)?|git@|ssh://git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
 LOGGER = logging.getLogger(__name__)
 
 
@@ -54,7 +58,9 @@ def git_remote(folder: Path) -> str | None:
     """The address of the git remote ``origin``, or None."""
     try:
         command = ["git", "remote", "get-url", "origin"]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -86,8 +92,8 @@ def digest(root: Path) -> str:
 def set_cache(app: Sphinx, config: Config) -> None:
     """Name the cache folder after the digest, and drop the folders of older digests.
 
-    ``nb_execution_cache_path`` is part of Sphinx's environment, so with a new folder Sphinx also reads
-    every page again.
+    ``nb_execution_cache_path`` is part of Sphinx's environment, so with a new folder Sphinx also
+    reads every page again.
     """
     caches = Path(app.outdir).parent / ".jupyter_cache"
     folder = caches / digest(Path(app.srcdir))
@@ -98,7 +104,8 @@ def set_cache(app: Sphinx, config: Config) -> None:
 
 
 def set_environment(app: Sphinx, config: Config) -> None:
-    """Keep the user's own settings of IPython and matplotlib away from the pages: both get empty ones."""
+    """Keep the user's own settings of IPython and matplotlib away from the pages: both get empty
+    ones."""
     settings = Path(app.outdir).parent / ".settings"
     shutil.rmtree(settings, ignore_errors=True)
     settings.mkdir(parents=True)
@@ -108,8 +115,8 @@ def set_environment(app: Sphinx, config: Config) -> None:
 
 
 def open_cache(folder: str) -> JupyterCacheAbstract:
-    """The cache, with every page in it readable and no record of notebooks: those of an earlier build may have been
-    renamed, moved or deleted. A damaged cache is begun anew."""
+    """The cache, with every page in it readable and no record of notebooks: those of an earlier
+    build may have been renamed, moved or deleted. A damaged cache is begun anew."""
     cache = get_cache(folder)
     try:
         for record in cache.list_cache_records():
@@ -117,17 +124,21 @@ def open_cache(folder: str) -> JupyterCacheAbstract:
         for record in cache.list_project_records():
             cache.remove_nb_from_project(record.pk)
     except Exception as error:  # of SQLite, SQLAlchemy, jupyter-cache, nbformat and the system
-        LOGGER.info(f"The cache of executed pages is damaged and begun anew ({type(error).__name__}): {folder}")
+        LOGGER.info(
+            f"The cache of executed pages is damaged and begun anew ({type(error).__name__}): "
+            f"{folder}"
+        )
         cache.clear_cache()
     return cache
 
 
 def run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
-    """Run the pages that Sphinx is about to read and the cache lacks, as many at once as there are cores, with one
-    thread each. These are pages of the contents: other notebooks beside them are left alone.
+    """Run the pages that Sphinx is about to read and the cache lacks, as many at once as there are
+    cores, with one thread each. These are pages of the contents: other notebooks beside them are
+    left alone.
 
-    Sphinx would run them one after the other. It takes these results from the cache; a page that fails here is not in
-    the cache, so Sphinx runs it again and reports what is wrong.
+    Sphinx would run them one after the other. It takes these results from the cache; a page that
+    fails here is not in the cache, so Sphinx runs it again and reports what is wrong.
     """
     if app.config.nb_execution_mode != "cache":
         return
@@ -136,11 +147,15 @@ def run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
         if page.suffix == ".ipynb":
             cache.add_nb_to_project(str(page))
     timeout = app.config.nb_execution_timeout
-    jobs = [ProcessData(record.pk, record.uri, cache, timeout, False) for record in cache.list_unexecuted()]
+    jobs = [
+        ProcessData(record.pk, record.uri, cache, timeout, False)
+        for record in cache.list_unexecuted()
+    ]
     if jobs:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         multiprocessing.log_to_stderr(REPORT_LEVEL)  # names each page that begins
-        with multiprocessing.Pool(min(cores(), len(jobs))) as pool:  # jupyter-cache's own takes all of the machine
+        # Jupyter-cache's own takes all of the machine.
+        with multiprocessing.Pool(min(cores(), len(jobs))) as pool:
             pool.map(ExecutionWorkerLocalMProc(), jobs, chunksize=1)
 
 
@@ -150,7 +165,11 @@ def forget_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> Non
     for tree in doctrees.rglob("*.doctree"):
         name = tree.relative_to(doctrees).with_suffix("").as_posix()
         if name not in env.found_docs:
-            made = [tree, Path(app.outdir, f"{name}.html"), *Path(app.outdir, "_sources").glob(f"{name}.*")]
+            made = [
+                tree,
+                Path(app.outdir, f"{name}.html"),
+                *Path(app.outdir, "_sources").glob(f"{name}.*"),
+            ]
             for path in (*made, *executed.glob(f"{name}.*")):
                 path.unlink(missing_ok=True)
 
@@ -162,12 +181,14 @@ def note_contents(app: Sphinx, config: Config) -> None:
 
 
 def drop_widgets(app: Sphinx, doctree: nodes.document) -> None:
-    """Leave the state of a page's widgets out: a page of the book shows their pictures, and nothing could move them."""
+    """Leave the state of a page's widgets out: a page of the book shows their pictures, and nothing
+    could move them."""
     app.env.nb_metadata.get(app.env.docname, {}).get("js_files", {}).pop("ipywidgets_state", None)
 
 
 def forget_failed_build(app: Sphinx, exception: Exception | None) -> None:
-    """After a build with warnings, read every page again next time: Sphinx warns only when it reads."""
+    """After a build with warnings, read every page again next time: Sphinx warns only when it
+    reads."""
     if exception is not None or app._warncount:
         (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
 
@@ -180,7 +201,8 @@ class LedgerNode(nodes.General, nodes.Element):
 
 
 class LedgerDirective(SphinxDirective):
-    """``{ledger}``: the totals, the directive's own text, and every claim of every notebook with its verdict."""
+    """``{ledger}``: the totals, the directive's own text, and every claim of every notebook with
+    its verdict."""
 
     has_content = True
 
@@ -219,7 +241,11 @@ def collect(env: BuildEnvironment) -> dict[str, list[dict]]:
         names = env.nb_metadata.get(doc, {}).get("glue", [])
         file = Path(env.mystnb_config.output_folder) / f"{doc}.glue.json"
         values = json.loads(file.read_text(encoding="utf-8")) if names else {}
-        glued = {k: v["metadata"]["lintf_claim"] for k, v in values.items() if "lintf_claim" in v["metadata"]}
+        glued = {
+            k: v["metadata"]["lintf_claim"]
+            for k, v in values.items()
+            if "lintf_claim" in v["metadata"]
+        }
         if not written:
             problems.append(f"{doc} makes no claim")
         for key in written:
@@ -227,7 +253,9 @@ def collect(env: BuildEnvironment) -> dict[str, list[dict]]:
                 problems.append(f"{doc} has claim {key!r}, but running it did not glue it")
             if owner.setdefault(key, doc) != doc:
                 problems.append(f"claim {key!r} is made by {owner[key]} and by {doc}")
-        problems += [f"{doc} glued {key!r} without a claim() call" for key in glued if key not in written]
+        problems += [
+            f"{doc} glued {key!r} without a claim() call" for key in glued if key not in written
+        ]
         found[doc] = [glued[key] for key in written if key in glued]
     if problems:
         raise ExtensionError("The ledger is not complete:\n- " + "\n- ".join(problems))
@@ -254,7 +282,9 @@ def totals(rows: list[dict]) -> nodes.table:
     group = nodes.tgroup("", *(nodes.colspec(colwidth=25) for _ in range(4)), cols=4)
     group += nodes.thead("", table_row("Reproduced", "Reduced scale", "Not reproduced", "All"))
     numbers = {"reproduced": len(rows) - reduced - failed, "reduced": reduced, "failed": failed}
-    cells = [nodes.inline("", str(n), classes=[f"lintf-verdict-{name}"]) for name, n in numbers.items()]
+    cells = [
+        nodes.inline("", str(n), classes=[f"lintf-verdict-{name}"]) for name, n in numbers.items()
+    ]
     group += nodes.tbody("", table_row(*cells, str(len(rows))))
     return nodes.table("", group, classes=["lintf-totals"])
 
@@ -265,13 +295,17 @@ def claim_table(rows: list[dict], uri: str) -> nodes.table:
     group += nodes.thead("", table_row("Claim", "Published", "Measured", "Verdict"))
     body = nodes.tbody()
     for row in rows:
-        link = nodes.reference("", row["statement"], refuri=f"{uri}#claim-{row['key']}", internal=True)
+        link = nodes.reference(
+            "", row["statement"], refuri=f"{uri}#claim-{row['key']}", internal=True
+        )
         verdict = nodes.inline("", "reproduced", classes=["lintf-verdict-reproduced"])
         if not row["holds"]:
             words = nodes.inline("", "not reproduced", classes=["lintf-verdict-failed"])
             verdict = nodes.inline("", "", words, nodes.Text(f": {row['why']}"))
         elif row["scale"] is not None:
-            verdict = nodes.inline("", f"reduced scale: {row['scale']}", classes=["lintf-verdict-reduced"])
+            verdict = nodes.inline(
+                "", f"reduced scale: {row['scale']}", classes=["lintf-verdict-reduced"]
+            )
         published = f"{row['published']} ({row['source']})"
         body += table_row(link, published, row["measured"], verdict)
     group += body
@@ -286,7 +320,9 @@ def table_row(*cells: str | nodes.Node) -> nodes.row:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
-    os.environ["LINTF_STRICT"] = "1"  # for the kernels of the pages: a claim that does not hold stops the build
+    os.environ["LINTF_STRICT"] = (
+        "1"  # for the kernels of the pages: a claim that does not hold stops the build
+    )
     app.add_node(LedgerNode)
     app.add_directive("ledger", LedgerDirective)
     app.connect("config-inited", set_repository)

@@ -1,12 +1,13 @@
-"""The gallery on the welcome page: a thumbnail of every page, from the figures that the page itself drew.
+"""The gallery on the welcome page: a thumbnail of every page, from the figures that the page itself
+drew.
 
 The ``gallery`` directive holds one line of text for each notebook, as YAML:
 
     01_simple_demo: {figure: fig-simple-demo-adam, text: Three layers ...}
 
-``figure`` is the name of one of the page's figures. Titles come from the pages, parts and their order from the
-table of contents, and pictures from the executed pages: nothing is drawn again, and no picture is kept in the
-repository.
+``figure`` is the name of one of the page's figures. Titles come from the pages, parts and their
+order from the table of contents, and pictures from the executed pages: nothing is drawn again, and
+no picture is kept in the repository.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.osutil import relative_uri
 
-SIZE = (560, 420)  # pixels: twice the size of a thumbnail on the page, for screens of high resolution
+# Pixels: twice the size of a thumbnail on the page, for screens of high resolution.
+SIZE = (560, 420)
 
 
 class GalleryNode(nodes.General, nodes.Element):
@@ -49,21 +51,29 @@ def parts(env: BuildEnvironment) -> dict[str, list[str]]:
     """The notebooks of each part of the table of contents, in its order."""
     found: dict[str, list[str]] = {}
     for tree in env.get_doctree(env.config.root_doc).findall(addnodes.toctree):
-        pages = [doc for _, doc in tree["entries"] if doc in env.found_docs and env.doc2path(doc).endswith(".ipynb")]
+        pages = [
+            doc
+            for _, doc in tree["entries"]
+            if doc in env.found_docs and env.doc2path(doc).endswith(".ipynb")
+        ]
         if pages:
             found[tree["caption"] or ""] = pages
     return found
 
 
 def picture(env: BuildEnvironment, doc: str, name: str) -> tuple[Path, str]:
-    """The file and the alternative text of a page's figure; raises where the page has no such figure."""
+    """The file and the alternative text of a page's figure; raises where the page has no such
+    figure."""
     names = []
     for figure in env.get_doctree(doc).findall(nodes.figure):
         names += figure["names"]
         for image in figure.findall(nodes.image):
-            if nodes.fully_normalize_name(name) in figure["names"]:  # Sphinx keeps names in small letters
+            # Sphinx keeps names in small letters.
+            if nodes.fully_normalize_name(name) in figure["names"]:
                 return Path(env.srcdir) / image["uri"], image["alt"]
-    raise ExtensionError(f"gallery: {doc} has no figure {name!r}; it has {', '.join(names) or 'none'}")
+    raise ExtensionError(
+        f"gallery: {doc} has no figure {name!r}; it has {', '.join(names) or 'none'}"
+    )
 
 
 def thumbnail(app: Sphinx, docname: str, doc: str, name: str) -> nodes.image:
@@ -89,7 +99,9 @@ def fill_gallery(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         listed = parts(app.env)
         pages = {PurePosixPath(doc).name for docs in listed.values() for doc in docs}
         if set(texts) != pages:
-            raise ExtensionError(f"gallery: these have a line or a page, but not both: {sorted(set(texts) ^ pages)}")
+            raise ExtensionError(
+                f"gallery: these have a line or a page, but not both: {sorted(set(texts) ^ pages)}"
+            )
         for part, docs in listed.items():
             cards = nodes.bullet_list(classes=["lintf-gallery"])
             for doc in docs:

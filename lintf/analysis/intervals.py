@@ -34,15 +34,17 @@ def mean(values: Tensor) -> Estimate:
 
 
 def published(mean: float, std: float, n: int) -> Estimate:
-    """The same from a mean and a standard deviation over n values, which is what papers print as mean +- spread."""
+    """The same from a mean and a standard deviation over n values, which is what papers print as
+    mean +- spread."""
     mean = check_real("mean", mean)
     half = stats.t.ppf(0.975, check_int("n", n, 2) - 1) * check_real("std", std, low=0.0) / n**0.5
     return Estimate(mean, mean - half, mean + half)
 
 
 def kurtosis(values: Tensor, resamples: int = 400) -> Estimate:
-    """Excess kurtosis E (v - mean)^4 / sd^4 - 3, which is 0 for a normal distribution, of values (n,); percentile
-    interval of a bootstrap. For tails so heavy that the fourth moment hardly exists, the interval is too short."""
+    """Excess kurtosis E (v - mean)^4 / sd^4 - 3, which is 0 for a normal distribution, of values
+    (n,); percentile interval of a bootstrap. For tails so heavy that the fourth moment hardly
+    exists, the interval is too short."""
     v = _values(values, 10)
     low, high = stats.bootstrap(
         (v,),
@@ -56,17 +58,20 @@ def kurtosis(values: Tensor, resamples: int = 400) -> Estimate:
 
 
 def by_group(values: Tensor, groups: int) -> Tensor:
-    """(..., n) -> (groups, ...): the means of so many successive parts of the last axis, for bootstrap. Raises
-    ValueError where the parts would not be equal."""
+    """(..., n) -> (groups, ...): the means of so many successive parts of the last axis, for
+    bootstrap. Raises ValueError where the parts would not be equal."""
     n = values.shape[-1]
     if n % check_int("groups", groups, 1):
         raise ValueError(f"groups must divide the number of values, {n}, got {groups}")
     return values.unflatten(-1, (groups, -1)).mean(-1).movedim(-1, 0)
 
 
-def bootstrap(values: Tensor, statistic: Callable[[np.ndarray], float], resamples: int = 1000) -> Estimate:
-    """statistic(mean of values (n, ...) over the n) with the percentile interval of a bootstrap over the n, which must
-    be independent of each other: seeds, prompts, or groups of prompts that have something in common."""
+def bootstrap(
+    values: Tensor, statistic: Callable[[np.ndarray], float], resamples: int = 1000
+) -> Estimate:
+    """statistic(mean of values (n, ...) over the n) with the percentile interval of a bootstrap
+    over the n, which must be independent of each other: seeds, prompts, or groups of prompts that
+    have something in common."""
     v = values.detach().cpu().double().numpy()
     if len(v) < 2 or not np.isfinite(v).all():
         raise ValueError(f"values must be finite and at least two, got an array of shape {v.shape}")
@@ -82,24 +87,26 @@ def bootstrap(values: Tensor, statistic: Callable[[np.ndarray], float], resample
 
 
 def tail_index(values: Tensor, share: float = 0.02) -> Estimate:
-    """Hill's estimate of alpha in P(v > t) ~ t^-alpha, from the largest `share` of values (n,): one over the mean of
-    log(v_i / v_k) over the k largest, v_k the next, which must be positive. The smaller, the heavier; moments from
-    alpha on do not exist. The interval is the asymptotic one, alpha (1 +- 1.96 / sqrt(k)). Light tails have no index:
-    for them the estimate grows as the share shrinks, so compare at one share."""
+    """Hill's estimate of alpha in P(v > t) ~ t^-alpha, from the largest `share` of values (n,): one
+    over the mean of log(v_i / v_k) over the k largest, v_k the next, which must be positive. The
+    smaller, the heavier; moments from alpha on do not exist. The interval is the asymptotic one,
+    alpha (1 +- 1.96 / sqrt(k)). Light tails have no index: for them the estimate grows as the share
+    shrinks, so compare at one share."""
     v = np.sort(_values(values, 10))[::-1]
     k = int(check_real("share", share) * len(v))
     if not 0 < share < 1 or k < 2 or v[k] <= 0 or v[0] == v[k]:
         raise ValueError(
-            f"share must leave at least 2 of {len(v)} values, positive and not all equal, in the tail, got {share!r}"
+            f"share must leave at least 2 of {len(v)} values, positive and not all equal, in "
+            f"the tail, got {share!r}"
         )
     alpha = 1 / float(np.log(v[:k] / v[k]).mean())
     return Estimate(alpha, alpha * (1 - 1.96 / k**0.5), alpha * (1 + 1.96 / k**0.5))
 
 
 def slope(x: Tensor, y: Tensor, block: int = 100, thin: int = 8, resamples: int = 100) -> Estimate:
-    """The median of the slopes between all pairs of points (x_i, y_i), i < n (Theil and Sen), for a series whose
-    neighbours are alike: the percentile interval is that of a bootstrap of whole blocks of so many successive points.
-    Of the points every `thin`-th is used."""
+    """The median of the slopes between all pairs of points (x_i, y_i), i < n (Theil and Sen), for a
+    series whose neighbours are alike: the percentile interval is that of a bootstrap of whole
+    blocks of so many successive points. Of the points every `thin`-th is used."""
     block = check_int("block", block, 1)
     thin = check_int("thin", thin, 1, block)
     x, y = _values(x, 2 * block), _values(y, 2 * block)
@@ -120,6 +127,7 @@ def _values(values: Tensor, least: int) -> np.ndarray:
     v = values.detach().cpu().double().numpy()
     if v.ndim != 1 or len(v) < least or not np.isfinite(v).all() or np.ptp(v) == 0:
         raise ValueError(
-            f"values must be at least {least} finite numbers, not all equal, got an array of shape {v.shape}"
+            f"values must be at least {least} finite numbers, not all equal, got an array of "
+            f"shape {v.shape}"
         )
     return v

@@ -1,10 +1,12 @@
-"""The loss landscape around a model: gradients and their noise, condition number, directional smoothness.
+"""The loss landscape around a model: gradients and their noise, condition number, directional
+smoothness.
 
-Functions of (model, parameters, prompts) for any model of this package. Leading axes of the parameters, such as those
-of a training's snapshots, are measured at once. Derivatives are exact up to rounding; second ones come from series for
-linear transformers on statistics (lines.cpp, linear_series.py) and along single parameters of an MLPTransformer
-(mlp_hessian.py), else from torch.func. A Looped model has them for supervised_loops = loops only: else no gradient goes
-through its first loops, and what is followed down is no function's slope.
+Functions of (model, parameters, prompts) for any model of this package. Leading axes of the
+parameters, such as those of a training's snapshots, are measured at once. Derivatives are exact up
+to rounding; second ones come from series for linear transformers on statistics (lines.cpp,
+linear_series.py) and along single parameters of an MLPTransformer (mlp_hessian.py), else from
+torch.func. A Looped model has them for supervised_loops = loops only: else no gradient goes through
+its first loops, and what is followed down is no function's slope.
 """
 
 from __future__ import annotations
@@ -27,14 +29,20 @@ from lintf.models.mlp import MLPTransformer
 from lintf.tasks.base import Task, sample_ensemble
 from lintf.tasks.batches import Batch, Gram
 
-CHUNK = 20_000  # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
-DIRECTIONS = 32  # second derivatives of torch.func, or gradients of snapshots, that are computed at once
+# prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
+CHUNK = 20_000
+DIRECTIONS = (
+    32  # second derivatives of torch.func, or gradients of snapshots, that are computed at once
+)
 
 
 def gradient(model: Model, params: Params, prompts: Batch) -> Params:
     """Of the loss: for every ensemble member of the parameters or the prompts, its own."""
     lead = torch.broadcast_shapes(model.check_params(params), prompts.lead)
-    own = {n: p.detach().expand(*lead, *model.shapes[n]).clone().requires_grad_() for n, p in params.items()}
+    own = {
+        n: p.detach().expand(*lead, *model.shapes[n]).clone().requires_grad_()
+        for n, p in params.items()
+    }
     with torch.enable_grad():
         loss = model.loss(own, prompts).sum()
     found = torch.autograd.grad(loss, list(own.values()), allow_unused=True, materialize_grads=True)
@@ -42,14 +50,26 @@ def gradient(model: Model, params: Params, prompts: Batch) -> Params:
 
 
 def gradient_noise(
-    model: Model, params: Params, task: Task, B: int, n: int, generator: torch.Generator, reference: int = 100_000
+    model: Model,
+    params: Params,
+    task: Task,
+    B: int,
+    n: int,
+    generator: torch.Generator,
+    reference: int = 100_000,
 ) -> Tensor:
-    """(n, size): the vectors g_B - g, for the gradients g_B on n batches of B fresh prompts and the mean gradient g,
-    estimated by the one on `reference` other prompts. The parameters have no leading axes here; their entries come in
-    order. They and the generator live on the CPU."""
+    """(n, size): the vectors g_B - g, for the gradients g_B on n batches of B fresh prompts and the
+    mean gradient g, estimated by the one on `reference` other prompts. The parameters have no
+    leading axes here; their entries come in order. They and the generator live on the CPU."""
     if model.check_params(params):
-        raise ValueError(f"params must have no leading axes for the gradient noise, got {_shapes(params)}")
-    B, n, reference = check_int("B", B, 1), check_int("n", n, 1), check_int("reference", reference, 1)
+        raise ValueError(
+            f"params must have no leading axes for the gradient noise, got {_shapes(params)}"
+        )
+    B, n, reference = (
+        check_int("B", B, 1),
+        check_int("n", n, 1),
+        check_int("reference", reference, 1),
+    )
     dtype, at_once = next(iter(params.values())).dtype, max(1, CHUNK // B)
 
     def gradients(batches: int, size: int) -> Tensor:
@@ -65,11 +85,11 @@ def gradient_noise(
 
 
 def hessian_diagonal(model: Model, params: Params, prompts: Batch, backend: str = "auto") -> Tensor:
-    """(..., n): d^2 loss / d theta_i^2 for each of the n entries of the parameters (..., shape), in their order. The
-    prompts have no leading axes: all parameters share them.
+    """(..., n): d^2 loss / d theta_i^2 for each of the n entries of the parameters (..., shape), in
+    their order. The prompts have no leading axes: all parameters share them.
 
-    backend: "kernel" is the compiled code (raises RuntimeError where it cannot be had), "plain" is PyTorch, "auto"
-    takes the kernel where it can.
+    backend: "kernel" is the compiled code (raises RuntimeError where it cannot be had), "plain" is
+    PyTorch, "auto" takes the kernel where it can.
     """
     lead, flat = _flat(model, params, prompts)
     if _compiled(model, flat, prompts, backend):
@@ -80,23 +100,28 @@ def hessian_diagonal(model: Model, params: Params, prompts: Batch, backend: str 
 
 
 def condition_number(diagonal: Tensor) -> Tensor:
-    """(...): the largest |entry| of Hessian diagonals (..., n) over the median one (the lower of the two in the middle
-    for an even n). The robust condition number of arXiv 2310.01082, whose median counts all parameters, also those of
-    the last P, which are 0."""
+    """(...): the largest |entry| of Hessian diagonals (..., n) over the median one (the lower of
+    the two in the middle for an even n). The robust condition number of arXiv 2310.01082, whose
+    median counts all parameters, also those of the last P, which are 0."""
     return diagonal.abs().amax(-1) / diagonal.abs().median(-1).values
 
 
 def directional_derivatives(
     model: Model, params: Params, directions: Params, prompts: Batch, backend: str = "auto"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(...) each: loss, slope and curvature, that is the value and the first and second derivative of
-    t -> loss(params + t direction) at t = 0. Parameters and directions are (..., shape); backend as above."""
+    """(...) each: loss, slope and curvature, that is the value and the first and second derivative
+    of t -> loss(params + t direction) at t = 0. Parameters and directions are (..., shape); backend
+    as above."""
     lead, flat = _flat(model, params, prompts)
     if _shapes(params) != _shapes(directions):
-        raise ValueError(f"directions must have the parameters' shapes {_shapes(params)}, got {_shapes(directions)}")
+        raise ValueError(
+            f"directions must have the parameters' shapes {_shapes(params)}, got "
+            f"{_shapes(directions)}"
+        )
     if any(directions[n].dtype != p.dtype for n, p in params.items()):
         raise ValueError(
-            f"directions must have the dtypes of the parameters, got {[v.dtype for v in directions.values()]}"
+            "directions must have the dtypes of the parameters, got "
+            f"{[v.dtype for v in directions.values()]}"
         )
     directions = {n: directions[n].detach().reshape(flat[n].shape) for n in flat}
     if _compiled(model, flat, prompts, backend):
@@ -104,7 +129,9 @@ def directional_derivatives(
         return tuple(part.view(lead) for part in found)
     kernel.keep_freed_memory()
     if _on_statistics(model, prompts):
-        found = linear_series.directional_derivatives(*model.layers(flat), *model.layers(directions), prompts)
+        found = linear_series.directional_derivatives(
+            *model.layers(flat), *model.layers(directions), prompts
+        )
         return tuple(part.view(lead) for part in found)
 
     def one(p: Params, v: Params) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,16 +146,22 @@ def directional_derivatives(
 def directional_smoothness(
     model: Model, snapshots: Params, prompts: Batch, backend: str = "auto"
 ) -> tuple[Tensor, Tensor]:
-    """(T - 1,) each, for the parameters (T, shape) at T successive steps: the second derivative of the loss along the
-    unit vector of each step taken, and the norm of the gradient at its start. A step of length 0 gives nan."""
+    """(T - 1,) each, for the parameters (T, shape) at T successive steps: the second derivative of
+    the loss along the unit vector of each step taken, and the norm of the gradient at its start. A
+    step of length 0 gives nan."""
     lead = model.check_params(snapshots)
     if len(lead) != 1 or lead[0] < 2:
-        raise ValueError(f"snapshots must have no leading axes but that of T >= 2 steps, got {_shapes(snapshots)}")
+        raise ValueError(
+            "snapshots must have no leading axes but that of T >= 2 steps, got "
+            f"{_shapes(snapshots)}"
+        )
     here = {n: p[:-1] for n, p in snapshots.items()}
     steps = {n: p.diff(dim=0) for n, p in snapshots.items()}
     slopes = [gradient(model, dict(zip(here, some, strict=True)), prompts) for some in _some(here)]
     length, norm = (
-        torch.cat([sum(v.flatten(1).square().sum(1) for v in part.values()).sqrt() for part in parts])
+        torch.cat(
+            [sum(v.flatten(1).square().sum(1) for v in part.values()).sqrt() for part in parts]
+        )
         for parts in ([steps], slopes)
     )
     unit = {n: v / length.view(-1, *[1] * (v.dim() - 1)) for n, v in steps.items()}
@@ -149,21 +182,27 @@ def _diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
     if model.tied:  # an entry moves all layers
         lines = _units({n: p[None] for n, p in params.items()})
         point = {n: params[n].expand_as(v) for n, v in lines.items()}
-        return linear_series.directional_derivatives(*model.layers(point), *model.layers(lines), prompts)[2]
+        return linear_series.directional_derivatives(
+            *model.layers(point), *model.layers(lines), prompts
+        )[2]
     found = linear_series.hessian_diagonal(*model.layers(params), prompts)
     return torch.cat([found[name].flatten() for name in params])
 
 
 def _units(params: Params) -> Params:
-    """(n, shape): the directions along each of the n entries of parameters (..., shape) with one leading axis."""
+    """(n, shape): the directions along each of the n entries of parameters (..., shape) with one
+    leading axis."""
     sizes = [p[0].numel() for p in params.values()]
     p = next(iter(params.values()))
     rows = torch.eye(sum(sizes), dtype=p.dtype, device=p.device).split(sizes, 1)
-    return {n: row.reshape(-1, *p.shape[1:]) for (n, p), row in zip(params.items(), rows, strict=True)}
+    return {
+        n: row.reshape(-1, *p.shape[1:]) for (n, p), row in zip(params.items(), rows, strict=True)
+    }
 
 
 def _func_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
-    """Each parameter tensor by itself: a derivative goes through nothing but what depends on that tensor."""
+    """Each parameter tensor by itself: a derivative goes through nothing but what depends on that
+    tensor."""
 
     def of(name: str) -> Tensor:
         slopes = grad(lambda p: model.loss({**params, name: p}, prompts))
@@ -172,21 +211,29 @@ def _func_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
             return (jvp(slopes, (params[name],), (direction,))[1] * direction).sum()
 
         n = params[name].numel()
-        unit = torch.eye(n, dtype=params[name].dtype, device=params[name].device).view(n, *params[name].shape)
+        unit = torch.eye(n, dtype=params[name].dtype, device=params[name].device).view(
+            n, *params[name].shape
+        )
         return vmap(entry, chunk_size=DIRECTIONS)(unit)
 
     with sdpa_kernel(SDPBackend.MATH):
         return torch.cat([of(name) for name in params])
 
 
-def _lines(model: LinearTransformer, params: Params, directions: Params, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
+def _lines(
+    model: LinearTransformer, params: Params, directions: Params, gram: Gram
+) -> tuple[Tensor, Tensor, Tensor]:
     """kernel.lines, in the parameters' dtype."""
     (P, Q), (dP, dQ) = model.layers(params), model.layers(directions)
     return kernel.lines(P, Q, dP, dQ, gram.S, gram.s, gram.x, gram.y, gram.N).to(Q.dtype).unbind(-1)
 
 
 def _on_statistics(model: Model, prompts: Batch) -> bool:
-    return isinstance(model, LinearTransformer) and model.attention == "linear" and isinstance(prompts, Gram)
+    return (
+        isinstance(model, LinearTransformer)
+        and model.attention == "linear"
+        and isinstance(prompts, Gram)
+    )
 
 
 def _compiled(model: Model, params: Params, prompts: Batch, backend: str) -> bool:
@@ -204,11 +251,20 @@ def _flat(model: Model, params: Params, prompts: Batch) -> tuple[torch.Size, Par
     """The leading axes, and the parameters with these made one."""
     lead = model.check(params, prompts)
     if 0 in lead or prompts.lead:
-        raise ValueError(f"there must be parameters, got leading axes {tuple(lead)}, and prompts without leading axes")
+        raise ValueError(
+            f"there must be parameters, got leading axes {tuple(lead)}, and prompts without "
+            "leading axes"
+        )
     model.check_differentiable()
-    kinds = {(t.dtype, t.device) for t in (*params.values(), *prompts.tensors.values()) if t.is_floating_point()}
+    kinds = {
+        (t.dtype, t.device)
+        for t in (*params.values(), *prompts.tensors.values())
+        if t.is_floating_point()
+    }
     if len(kinds) > 1:
-        raise ValueError(f"parameters and prompts must have one dtype and device, got {sorted(map(str, kinds))}")
+        raise ValueError(
+            f"parameters and prompts must have one dtype and device, got {sorted(map(str, kinds))}"
+        )
     return lead, {n: p.detach().reshape(-1, *model.shapes[n]) for n, p in params.items()}
 
 

@@ -1,7 +1,9 @@
-"""Second derivatives of the loss of linear attention on Gram statistics by series: what lines.cpp does, in PyTorch.
+"""Second derivatives of the loss of linear attention on Gram statistics by series: what lines.cpp
+does, in PyTorch.
 
-A line through all weights makes series of them from the first layer on (series.py). Along a single entry of P or Q the
-state (S, s, x) is a series only after its layer: there A = I + M moves by a matrix of rank one, t alpha beta^T,
+A line through all weights makes series of them from the first layer on (series.py). Along a single
+entry of P or Q the state (S, s, x) is a series only after its layer: there A = I + M moves by a
+matrix of rank one, t alpha beta^T,
 
     P_h[i, j]   alpha = e_i           beta = row j of S Q_h^T / N
     Q_h[i, j]   alpha = P_h S e_j     beta = e_i / N                  and c by t e_i s_j / N .
@@ -16,11 +18,15 @@ from lintf.models.gram import apply, dot, left, product, through
 from lintf.models.series import Series, squares, start
 from lintf.tasks.batches import Gram
 
-TOGETHER = 2**20  # entries of S along all directions at once: many enough for tensors, few enough for a cache
+# Entries of S along all directions at once: many enough for tensors, few enough for a cache.
+TOGETHER = 2**20
 
 
-def directional_derivatives(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Tensor]:
-    """(n,) each: loss, slope and curvature at t = 0 of n lines P + t dP, Q + t dQ, (n, L, H, d, d) each."""
+def directional_derivatives(
+    P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, gram: Gram
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(n,) each: loss, slope and curvature at t = 0 of n lines P + t dP, Q + t dQ, (n, L, H, d, d)
+    each."""
     at_once = max(1, TOGETHER // gram.S.numel())
     parts = []
     for some in zip(*(W.split(at_once) for W in (P, dP, Q / gram.N, dQ / gram.N)), strict=True):
@@ -44,12 +50,14 @@ def hessian_diagonal(P: Tensor, Q: Tensor, gram: Gram) -> dict[str, Tensor]:
 def _add_diagonal(found: dict[str, Tensor], P: Tensor, Q: Tensor, gram: Gram) -> None:
     """Adds the second derivatives of the sum over these prompts."""
     S, s, x, y = gram.S, gram.s, gram.x, gram.y
-    units = torch.eye(P.shape[-1], dtype=P.dtype, device=P.device)[:, None, None, :, None]  # (i, 1, 1, d, 1)
+    # (i, 1, 1, d, 1).
+    units = torch.eye(P.shape[-1], dtype=P.dtype, device=P.device)[:, None, None, :, None]
     layers = list(zip(P, Q / gram.N, strict=True))
     for layer, (P_l, Q_l) in enumerate(layers):
         after = [(Series(p), Series(q)) for p, q in layers[layer + 1 :]]
         c = Q_l.sum(0) @ s
-        out = Series(dot(c, x), dot(units, x) / gram.N * s)  # its slopes by an entry of Q, (i, 1, j, B)
+        # Its slopes by an entry of Q, (i, 1, j, B).
+        out = Series(dot(c, x), dot(units, x) / gram.N * s)
         if not after:  # no more is asked for, and nothing of P
             found["Q"][layer] += squares(out, y)[2].transpose(0, 1)
             return

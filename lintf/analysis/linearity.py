@@ -1,13 +1,16 @@
-"""How linear are layers? A score for pairs of layers, its chance level, and hidden states to measure it on.
+"""How linear are layers? A score for pairs of layers, its chance level, and hidden states to
+measure it on.
 
-For X (n, dim) and Y (n, width), the rows of two layers for the same n tokens, each centred and divided by its Frobenius
-norm,
+For X (n, dim) and Y (n, width), the rows of two layers for the same n tokens, each centred and
+divided by its Frobenius norm,
 
-    score = 1 - min_A |X A - Y|^2 = |U^T Y|^2        X = U S V^T, without directions whose S is at rounding level
+    score = 1 - min_A |X A - Y|^2 = |U^T Y|^2
+    X = U S V^T, without directions whose S is at rounding level
 
-(arXiv 2405.12250): the share of Y's variance that one linear map of X explains. It is 1 where Y = X A, and the same for
-X M + a and c Y R + b with M invertible, R orthogonal, c not 0. It is a sample's: `null_score` says what noise would
-get, `held_out` what the map is worth on other text. All is computed in float64.
+(arXiv 2405.12250): the share of Y's variance that one linear map of X explains. It is 1 where Y = X
+A, and the same for X M + a and c Y R + b with M invertible, R orthogonal, c not 0. It is a
+sample's: `null_score` says what noise would get, `held_out` what the map is worth on other text.
+All is computed in float64.
 """
 
 from __future__ import annotations
@@ -50,25 +53,27 @@ class Explained:
 
     @property
     def tokens(self) -> Tensor:
-        """(n,): 1 - |x_i A - y_i|^2 / |y_i|^2. Their mean with weights |y_i|^2 is the score. A token near the mean of
-        its layer can be far below 0."""
+        """(n,): 1 - |x_i A - y_i|^2 / |y_i|^2. Their mean with weights |y_i|^2 is the score. A
+        token near the mean of its layer can be far below 0."""
         return 1 - self.error / self.size
 
     def interval(self, groups: Tensor, resamples: int = 2000) -> Estimate:
-        """The score with the percentile interval of a bootstrap of whole groups of tokens, since those of a paragraph
-        are alike. groups (n,) are their numbers. The map stays as it is."""
+        """The score with the percentile interval of a bootstrap of whole groups of tokens, since
+        those of a paragraph are alike. groups (n,) are their numbers. The map stays as it is."""
         number = _groups(groups, len(self.error), 2)
         error, size = (np.bincount(number, values.numpy()) for values in (self.error, self.size))
         share = np.full(len(size), 1 / len(size))
-        drawn = np.random.default_rng(0).multinomial(len(size), share, check_int("resamples", resamples, 1))
+        drawn = np.random.default_rng(0).multinomial(
+            len(size), share, check_int("resamples", resamples, 1)
+        )
         low, high = np.quantile(1 - drawn @ error / (drawn @ size), [0.025, 0.975])
         return Estimate(self.score, float(low), float(high))
 
 
 def explained(x: Tensor, y: Tensor, centre: bool = True) -> Explained:
-    """By the best map for these tokens, x (n, dim), y (n, width); without centring the means count as well. Raises
-    ValueError for shapes that do not match, for activations that are constant or not finite, and for so few tokens
-    that the score is 1 by construction."""
+    """By the best map for these tokens, x (n, dim), y (n, width); without centring the means count
+    as well. Raises ValueError for shapes that do not match, for activations that are constant or
+    not finite, and for so few tokens that the score is 1 by construction."""
     _same_tokens(x, y)
     U, Y = _svd(x, "x", centre)[0], _centred(y, "y", centre)
     return Explained((Y - U @ (U.mT @ Y)).square().sum(1), Y.square().sum(1))
@@ -88,7 +93,9 @@ def scores(layers: Sequence[Tensor] | Tensor, centre: bool = True) -> Tensor:
     for i, (U, S) in enumerate(parts):
         for j, (W, T) in enumerate(parts[:i]):
             M = U.mT @ W  # so that |U^T Y| = |M T|
-            found[i, j], found[j, i] = ((N * s).norm().div(s.norm()).square() for N, s in ((M, T), (M.mT, S)))
+            found[i, j], found[j, i] = (
+                (N * s).norm().div(s.norm()).square() for N, s in ((M, T), (M.mT, S))
+            )
     return found
 
 
@@ -98,15 +105,17 @@ def scores_at_lag(scores: Tensor, k: int) -> Tensor:
 
 
 def linear_map(x: Tensor, y: Tensor) -> Tensor:
-    """(dim, width): the A of smallest norm that minimises |X A - Y| for x and y with their means taken off."""
+    """(dim, width): the A of smallest norm that minimises |X A - Y| for x and y with their means
+    taken off."""
     _same_tokens(x, y)
     U, S, V = _svd(x, "x", True)
     return (V / S) @ (U.mT @ _centred(y, "y", True))
 
 
 def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
-    """The same by maps fitted to other tokens. The groups (n,) are dealt into so many folds, and each fold is explained
-    from the means and with the map of the rest. A bad map gives a negative score."""
+    """The same by maps fitted to other tokens. The groups (n,) are dealt into so many folds, and
+    each fold is explained from the means and with the map of the rest. A bad map gives a negative
+    score."""
     _same_tokens(x, y)
     fold = torch.from_numpy(_groups(groups, len(x), check_int("folds", folds, 2)) % folds)
     error, size = torch.empty(2, len(x), dtype=torch.float64, device="cpu")
@@ -119,26 +128,31 @@ def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
 
 
 def null_score(n: int, dim: int, width: int) -> Estimate:
-    """The score of unrelated layers, with the interval that holds 95 percent of them. Centring leaves Y an (n - 1)-
-    dimensional space, of which X spans dim directions; if Y is Gaussian, their share in its square follows
-    Beta(dim width / 2, (n - 1 - dim) width / 2), with mean dim / (n - 1)."""
+    """The score of unrelated layers, with the interval that holds 95 percent of them. Centring
+    leaves Y an (n - 1)- dimensional space, of which X spans dim directions; if Y is Gaussian, their
+    share in its square follows Beta(dim width / 2, (n - 1 - dim) width / 2), with mean dim / (n -
+    1)."""
     dim, width = check_int("dim", dim, 1), check_int("width", width, 1)
     law = stats.beta(dim * width / 2, (check_int("n", n, dim + 2) - 1 - dim) * width / 2)
     return Estimate(dim / (n - 1), *map(float, law.ppf([0.025, 0.975])))
 
 
 def norms_and_cosines(layers: Tensor) -> tuple[Tensor, Tensor]:
-    """Of layers (l, n, dim), means over the tokens: (l,) the Euclidean norm in each layer, (l - 1,) the cosine of the
-    angle between a token in one layer and in the next."""
-    return layers.norm(dim=-1).mean(1), torch.cosine_similarity(layers[:-1], layers[1:], dim=-1).mean(1)
+    """Of layers (l, n, dim), means over the tokens: (l,) the Euclidean norm in each layer, (l - 1,)
+    the cosine of the angle between a token in one layer and in the next."""
+    return layers.norm(dim=-1).mean(1), torch.cosine_similarity(
+        layers[:-1], layers[1:], dim=-1
+    ).mean(1)
 
 
 def _svd(x: Tensor, name: str, centre: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """U (n, r), S (r,), V (dim, r) of the centred x, without the directions that are rounding errors of x."""
+    """U (n, r), S (r,), V (dim, r) of the centred x, without the directions that are rounding
+    errors of x."""
     X, (n, dim) = _centred(x, name, centre), x.shape
     if n <= dim + centre:
         raise ValueError(
-            f"{name} must have more than dim{' + 1' * centre} tokens, or the score is 1 by construction: "
+            f"{name} must have more than dim{' + 1' * centre} tokens, or the score is 1 by "
+            "construction: "
             f"got n = {n} tokens of dim = {dim}"
         )
     if x.dtype == torch.float32:  # half the digits of float64, so that squares lose none of them
@@ -162,16 +176,25 @@ def _centred(x: Tensor, name: str, centre: bool) -> Tensor:
 
 
 def _check(x: Tensor, name: str) -> None:
-    if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype not in (torch.float32, torch.float64) or not x.numel():
+    if (
+        not isinstance(x, Tensor)
+        or x.dim() != 2
+        or x.dtype not in (torch.float32, torch.float64)
+        or not x.numel()
+    ):
         got = f"{tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else repr(x)
-        raise ValueError(f"{name} must be a float32 or float64 tensor of shape (tokens, dim), got {got}")
+        raise ValueError(
+            f"{name} must be a float32 or float64 tensor of shape (tokens, dim), got {got}"
+        )
     if not x.isfinite().all():
-        raise ValueError(f"{name} must have finite activations, got {int((~x.isfinite()).sum())} that are not")
+        raise ValueError(
+            f"{name} must have finite activations, got {int((~x.isfinite()).sum())} that are not"
+        )
 
 
 def _rounding(x: Tensor) -> float:
-    """A bound on the singular values of x's rounding errors: eps |x_ij| each are at most eps |x| together, and the root
-    leaves room for the sums that the entries come from."""
+    """A bound on the singular values of x's rounding errors: eps |x_ij| each are at most eps |x|
+    together, and the root leaves room for the sums that the entries come from."""
     return torch.finfo(x.dtype).eps * sum(x.shape) ** 0.5 * float(x.double().norm())
 
 
@@ -179,7 +202,9 @@ def _same_tokens(x: Tensor, y: Tensor) -> None:
     _check(x, "x")
     _check(y, "y")
     if len(x) != len(y):
-        raise ValueError(f"x and y must have the same tokens, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"x and y must have the same tokens, got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        )
 
 
 def _groups(groups: Tensor, n: int, least: int) -> np.ndarray:
@@ -205,29 +230,45 @@ def sample_text() -> list[str]:
     return [" ".join(p.split()) for p in TEXT.read_text(encoding="utf-8").split("\n\n")]
 
 
-def hidden_states(model_name: str, paragraphs: Sequence[str], random_seed: int | None = None) -> States:
-    """In float32, of a Hugging Face model that reads each paragraph by itself; with a seed, of one of the same
-    architecture with the random weights it would be trained from. What the model adds to a text, such as BERT's [CLS]
-    and [SEP], is read but left out. Raises ValueError where there is no such model, and for paragraphs that are empty
-    or too long for it, ImportError without the packages of `pip install lintf[models]`."""
-    if isinstance(paragraphs, str) or not paragraphs or not all(isinstance(p, str) and p.strip() for p in paragraphs):
-        raise ValueError(f"paragraphs must be a list of texts that are not empty, got {paragraphs!r:.60}")
+def hidden_states(
+    model_name: str, paragraphs: Sequence[str], random_seed: int | None = None
+) -> States:
+    """In float32, of a Hugging Face model that reads each paragraph by itself; with a seed, of one
+    of the same architecture with the random weights it would be trained from. What the model adds
+    to a text, such as BERT's [CLS] and [SEP], is read but left out. Raises ValueError where there
+    is no such model, and for paragraphs that are empty or too long for it, ImportError without the
+    packages of `pip install lintf[models]`."""
+    if (
+        isinstance(paragraphs, str)
+        or not paragraphs
+        or not all(isinstance(p, str) and p.strip() for p in paragraphs)
+    ):
+        raise ValueError(
+            f"paragraphs must be a list of texts that are not empty, got {paragraphs!r:.60}"
+        )
     if random_seed is not None:
         check_int("random_seed", random_seed, 0)
     layers, numbers, words = [], [], []
     with _quiet():
         tokenizer, model = _load(model_name, random_seed)
         if model.config.is_encoder_decoder:
-            raise ValueError(f"model_name must not be an encoder with a decoder, got {model_name!r}")
+            raise ValueError(
+                f"model_name must not be an encoder with a decoder, got {model_name!r}"
+            )
         limit = getattr(model.config, "max_position_embeddings", None)
         for first in range(0, len(paragraphs), BATCH):
             options = {"padding": True, "padding_side": "right", "return_special_tokens_mask": True}
             batch = tokenizer(paragraphs[first : first + BATCH], return_tensors="pt", **options)
             ids, mask = batch["input_ids"], batch["attention_mask"]
             if limit is not None and ids.shape[1] > limit:
-                raise ValueError(f"paragraphs must have at most {limit} tokens for this model, got {ids.shape[1]}")
+                raise ValueError(
+                    f"paragraphs must have at most {limit} tokens for this model, got "
+                    f"{ids.shape[1]}"
+                )
             with torch.inference_mode():
-                found = model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+                found = model(
+                    input_ids=ids, attention_mask=mask, output_hidden_states=True
+                ).hidden_states
             own = (mask == 1) & (batch["special_tokens_mask"] == 0)
             layers.append(torch.stack(found)[:, own])
             numbers.append(first + own.nonzero()[:, 0])
@@ -236,18 +277,25 @@ def hidden_states(model_name: str, paragraphs: Sequence[str], random_seed: int |
 
 
 def prompt_states(model: LinearTransformer, params: Params, prompts: Prompts) -> Tensor:
-    """(L + 1, ..., B, N+1, d+1): the tokens Z of prompts before and after each layer of linear attention, for
-    parameters with any leading axes. The last entry of the last is minus the prediction."""
+    """(L + 1, ..., B, N+1, d+1): the tokens Z of prompts before and after each layer of linear
+    attention, for parameters with any leading axes. The last entry of the last is minus the
+    prediction."""
     if model.attention != "linear":
         raise ValueError(f"attention must be 'linear', got {model.attention!r}")
     P, Q = model.layers(params)
-    states = [prompts.Z.expand(*torch.broadcast_shapes(Q.shape[:-4], prompts.Z.shape[:-3]), *prompts.Z.shape[-3:])]
+    states = [
+        prompts.Z.expand(
+            *torch.broadcast_shapes(Q.shape[:-4], prompts.Z.shape[:-3]), *prompts.Z.shape[-3:]
+        )
+    ]
     for layer in range(model.n_layer):
         Z = states[-1].unsqueeze(-4)  # (..., 1, B, N+1, d+1): the axis is for the heads
         P_l, Q_l = (M[..., layer, :, :, :].unsqueeze(-3) for M in (P, Q))  # (..., H, 1, d, d)
         x, examples = Z[..., : model.d], Z[..., :-1, :]
         weights = x @ Q_l @ examples[..., : model.d].mT / prompts.N  # (..., H, B, N+1, N)
-        values = torch.cat((weights @ examples[..., : model.d] @ P_l.mT, weights @ examples[..., model.d :]), -1)
+        values = torch.cat(
+            (weights @ examples[..., : model.d] @ P_l.mT, weights @ examples[..., model.d :]), -1
+        )
         states.append(states[-1] + values.sum(-4))
     return torch.stack(states)
 
@@ -258,7 +306,9 @@ def _quiet() -> Iterator[None]:
     try:
         from transformers.utils import logging
     except ImportError:
-        raise ImportError("models of Hugging Face need the package transformers: pip install 'lintf[models]'") from None
+        raise ImportError(
+            "models of Hugging Face need the package transformers: pip install 'lintf[models]'"
+        ) from None
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -271,8 +321,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _load(name: str, random_seed: int | None) -> tuple[Any, Any]:
-    """Tokenizer and model, from a folder, a package or the cache; else from the hub, if it answers a first question:
-    without a network transformers would try for half a minute."""
+    """Tokenizer and model, from a folder, a package or the cache; else from the hub, if it answers
+    a first question: without a network transformers would try for half a minute."""
     from huggingface_hub import HfApi
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -281,7 +331,8 @@ def _load(name: str, random_seed: int | None) -> tuple[Any, Any]:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token  # any will do: padding is masked
         if random_seed is None:
-            options = {"local_files_only": local, "dtype": torch.float32, "use_safetensors": True}  # never a pickle
+            # Never a pickle.
+            options = {"local_files_only": local, "dtype": torch.float32, "use_safetensors": True}
             return tokenizer, AutoModel.from_pretrained(place, **options).eval()
         config = AutoConfig.from_pretrained(place, local_files_only=local)
         with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
@@ -299,6 +350,7 @@ def _load(name: str, random_seed: int | None) -> tuple[Any, Any]:
         return loaded(name, local=False)
     except Exception as error:  # of many libraries
         raise ValueError(
-            f"model_name must be {MINILM!r} (in the package {PACKAGE}), a model's folder or, where there is a network, "
+            f"model_name must be {MINILM!r} (in the package {PACKAGE}), a model's folder or, "
+            "where there is a network, "
             f"one on the Hugging Face hub; got {name!r} ({type(error).__name__})"
         ) from None

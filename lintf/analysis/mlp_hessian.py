@@ -1,14 +1,16 @@
-"""Second derivatives of the loss of an MLPTransformer along each of its parameters, by Taylor series of second order.
+"""Second derivatives of the loss of an MLPTransformer along each of its parameters, by Taylor
+series of second order.
 
-Along one entry of the MLP the features of all tokens move on straight lines, x_n + t s_n u, with one vector u and one
-number s_n for each token: u = e_a and s_n = relu_h for W2[a, h]; u = W2[:, h] and s_n = x_nj for W1[h, j], where the
-unit h is active, else 0; and 1 in place of these s_n for the biases. The statistics G = C^T C of the examples then move
-on a parabola,
+Along one entry of the MLP the features of all tokens move on straight lines, x_n + t s_n u, with
+one vector u and one number s_n for each token: u = e_a and s_n = relu_h for W2[a, h]; u = W2[:, h]
+and s_n = x_nj for W1[h, j], where the unit h is active, else 0; and 1 in place of these s_n for the
+biases. The statistics G = C^T C of the examples then move on a parabola,
 
     G + t (u v^T + v u^T) + t^2 (sum_n s_n^2) u u^T,        v = sum_n s_n C_n ,
 
-so that no direction has to go through the MLP. Along an entry of P or Q, the state (G, z) after its layer, z the query
-token, is quadratic in t, too. From there on all directions go through the layers as series do (series.py).
+so that no direction has to go through the MLP. Along an entry of P or Q, the state (G, z) after its
+layer, z the query token, is quadratic in t, too. From there on all directions go through the layers
+as series do (series.py).
 """
 
 from __future__ import annotations
@@ -37,13 +39,15 @@ class Terms(NamedTuple):
 
 
 def hessian_diagonal(model: MLPTransformer, params: Params, prompts: Prompts) -> Tensor:
-    """(n,): d^2 loss / d theta_i^2 for each entry of the parameters, in their order. They have no leading axes here."""
+    """(n,): d^2 loss / d theta_i^2 for each entry of the parameters, in their order. They have no
+    leading axes here."""
     N, Z = prompts.N, model.tokens(params, prompts)  # (D, N+1, B)
     z, G = Z[:, N], product(Z[:, :N], Z[:, :N].transpose(0, 1))
     layers = list(zip(params["P"], params["Q"] / N, strict=True))
 
     def second(terms: Terms, after: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """(k,): d^2 loss / dt^2, for terms before the layers that come after; G and z are those before them."""
+        """(k,): d^2 loss / dt^2, for terms before the layers that come after; G and z are those
+        before them."""
         parts = []
         for G1, G2, z1 in zip(*(t.split(TOGETHER) for t in terms), strict=True):
             with torch.enable_grad():
@@ -63,7 +67,8 @@ def hessian_diagonal(model: MLPTransformer, params: Params, prompts: Prompts) ->
 
 
 def _through(layers: list[tuple[Tensor, Tensor]], G: Series, z: Series) -> Series:
-    """The last entry of z after layers G <- A G A^T, z <- A z with A = I + P G Q^T, where Q is divided by N."""
+    """The last entry of z after layers G <- A G A^T, z <- A z with A = I + P G Q^T, where Q is
+    divided by N."""
     for i, (P, Q) in enumerate(layers):
         A = Series(_identity(G.v)) + G.map(partial(_moved, P, Q))
         z = times(apply, A, z)
@@ -82,7 +87,8 @@ def _moved(P: Tensor, Q: Tensor, G: Tensor) -> Tensor:
 
 
 def _of_entries(name: str, P: Tensor, Q: Tensor, A: Tensor, G: Tensor, z: Tensor, N: int) -> Terms:
-    """After a layer, along each entry (i, j) of its P or Q: A has one row more, or one column. G, z are before it."""
+    """After a layer, along each entry (i, j) of its P or Q: A has one row more, or one column. G, z
+    are before it."""
     D = len(P)
     M1 = A.new_zeros(D, D, *A.shape)  # (i, j, D, D, B)
     for i in range(D):
@@ -108,7 +114,10 @@ def _of_mlp(params: Params, prompts: Prompts, Z: Tensor) -> dict[str, Terms]:
         "W2": (unit.repeat_interleave(len(h), 0), h.relu().repeat(len(x), 1, 1)),
         "b2": (unit, torch.ones_like(x)),
     }
-    return {name: _of_lines(torch.cat((u, torch.zeros_like(u[:, :1])), 1), s, Z) for name, (u, s) in lines.items()}
+    return {
+        name: _of_lines(torch.cat((u, torch.zeros_like(u[:, :1])), 1), s, Z)
+        for name, (u, s) in lines.items()
+    }
 
 
 def _of_lines(u: Tensor, s: Tensor, Z: Tensor) -> Terms:

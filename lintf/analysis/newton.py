@@ -1,8 +1,9 @@
-"""Newton's iteration for an inverse, steepest descent, and damped Newton steps for logistic regression: the classical
-methods of Giannou et al., arXiv 2403.03183, all in float64. The linear attention that does the first is in theory.py.
+"""Newton's iteration for an inverse, steepest descent, and damped Newton steps for logistic
+regression: the classical methods of Giannou et al., arXiv 2403.03183, all in float64. The linear
+attention that does the first is in theory.py.
 
-Those for regression are predictors as in solvers.py. They see a prompt through S = X^T X and s = X^T y; J stands for
-an approximate inverse of S, which the paper calls X.
+Those for regression are predictors as in solvers.py. They see a prompt through S = X^T X and s =
+X^T y; J stands for an approximate inverse of S, which the paper calls X.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from lintf.tasks.batches import Gram, Prompts
 
 @dataclass(frozen=True)
 class NewtonIteration:
-    """Predicts x_q . J_k s after k = `steps` of Newton's iteration of order m = `order` for the inverse of S,
+    """Predicts x_q . J_k s after k = `steps` of Newton's iteration of order m = `order` for the
+    inverse of S,
 
-        J_{k+1} = J_k sum_{j<m} (-1)^j C(m, j+1) (S J_k)^j        m = 2:  J_{k+1} = J_k (2 I - S J_k)
+        J_{k+1} = J_k sum_{j<m} (-1)^j C(m, j+1) (S J_k)^j
+        m = 2:  J_{k+1} = J_k (2 I - S J_k)
 
-    from J_0 = alpha S^T, with alpha = 1 / (largest + smallest eigenvalue of S S^T) of each prompt, or one given number
-    for all. I - S J_k = (I - S J_0)^(m^k), so it converges for alpha < 2 / (largest eigenvalue of S S^T). For a
-    singular S (N < d) the limit is the pseudo-inverse; J_k's rounding in the null space then grows as m^k, but s has no
-    part there. Schulz, 1933.
+    from J_0 = alpha S^T, with alpha = 1 / (largest + smallest eigenvalue of S S^T) of each prompt,
+    or one given number for all. I - S J_k = (I - S J_0)^(m^k), so it converges for alpha < 2 /
+    (largest eigenvalue of S S^T). For a singular S (N < d) the limit is the pseudo-inverse; J_k's
+    rounding in the null space then grows as m^k, but s has no part there. Schulz, 1933.
     """
 
     steps: int
@@ -34,12 +37,15 @@ class NewtonIteration:
     alpha: float | None = None
 
     def __post_init__(self) -> None:
-        set_fields(self, steps=check_int("steps", self.steps, 0), order=check_int("order", self.order, 2))
+        set_fields(
+            self, steps=check_int("steps", self.steps, 0), order=check_int("order", self.order, 2)
+        )
         if self.alpha is not None:
             set_fields(self, alpha=check_real("alpha", self.alpha, 0.0, above=True))
 
     def inverses(self, S: Tensor) -> Tensor:
-        """All J_k (steps + 1, ..., d, d), float64, for any square S (..., d, d). Raises ValueError for other shapes."""
+        """All J_k (steps + 1, ..., d, d), float64, for any square S (..., d, d). Raises ValueError
+        for other shapes."""
         if S.dim() < 2 or S.shape[-1] != S.shape[-2]:
             raise ValueError(f"S must be (..., d, d), got shape {tuple(S.shape)}")
         S = S.double()
@@ -71,9 +77,10 @@ class NewtonIteration:
 
 @dataclass(frozen=True)
 class SteepestDescent:
-    """Gradient descent on |X w - y|^2 / 2 from w = 0 with exact line search in each prompt: w <- w + eta g with
-    g = s - S w and eta = g.g / g.Sg, and w stays where g is 0 but for rounding. With kappa the condition number of S,
-    the loss above its minimum falls by ((kappa - 1) / (kappa + 1))^2 or more in a step (Kantorovich)."""
+    """Gradient descent on |X w - y|^2 / 2 from w = 0 with exact line search in each prompt: w <- w
+    + eta g with g = s - S w and eta = g.g / g.Sg, and w stays where g is 0 but for rounding. With
+    kappa the condition number of S, the loss above its minimum falls by ((kappa - 1) / (kappa +
+    1))^2 or more in a step (Kantorovich)."""
 
     steps: int
 
@@ -90,8 +97,11 @@ class SteepestDescent:
             g = s - (S @ w.unsqueeze(-1))[..., 0]
             length = g.norm(dim=-1, keepdim=True)
             curvature = (g * (S @ g.unsqueeze(-1))[..., 0]).sum(-1, keepdim=True)
-            # Where S has no inverse, rounding may point where S is 0, and a step there would be as long as it likes.
-            moves = length > rounding * (size * w.norm(dim=-1, keepdim=True) + s.norm(dim=-1, keepdim=True))
+            # Where S has no inverse, rounding may point where S is 0, and a step there would be as
+            # long as it likes.
+            moves = length > rounding * (
+                size * w.norm(dim=-1, keepdim=True) + s.norm(dim=-1, keepdim=True)
+            )
             eta = length.square() / torch.where(moves & (curvature > 0), curvature, torch.inf)
             w = w + eta * g
             found.append(w)

@@ -1,6 +1,8 @@
-"""Classical predictors, with the interface of the learned ones: `predict(prompts) -> y_hat (..., B)`.
+"""Classical predictors, with the interface of the learned ones: `predict(prompts) -> y_hat (...,
+B)`.
 
-Each sees all N examples of a prompt, through S = X^T X and s = X^T y, and all prompts of a batch at once.
+Each sees all N examples of a prompt, through S = X^T X and s = X^T y, and all prompts of a batch at
+once.
 """
 
 from __future__ import annotations
@@ -27,14 +29,16 @@ class Predictor(Protocol):
 
 
 def squared_error(predictor: Predictor, prompts: Prompts | Gram) -> Tensor:
-    """(prediction - y)^2 of every prompt, (..., B): the one score for learned and classical predictors."""
+    """(prediction - y)^2 of every prompt, (..., B): the one score for learned and classical
+    predictors."""
     return (predictor.predict(prompts) - prompts.y).square()
 
 
 @dataclass(frozen=True, eq=False)
 class GradientDescent:
-    """w <- w + eta Pi (s - S w) from w = 0, `steps` times: gradient descent on |X w - y|^2 / 2 (a sum over the
-    examples, not a mean), preconditioned by Pi (d, d) where it is given, or (E, d, d): one for each ensemble member."""
+    """w <- w + eta Pi (s - S w) from w = 0, `steps` times: gradient descent on |X w - y|^2 / 2 (a
+    sum over the examples, not a mean), preconditioned by Pi (d, d) where it is given, or (E, d, d):
+    one for each ensemble member."""
 
     steps: int
     eta: float
@@ -55,10 +59,13 @@ class GradientDescent:
         return (w * gram.x).sum(-2)
 
 
-def best_gradient_descent(steps: int, prompts: Prompts | Gram, preconditioner: Tensor | None = None) -> GradientDescent:
-    """Gradient descent with the step size that has the smallest mean squared error on the given prompts, found to a
-    relative 1e-5 by bounded scalar minimisation between 0 and twice the inverse of the mean eigenvalue of Pi S. A
-    preconditioner is positive definite. Raises torch.linalg.LinAlgError for another one."""
+def best_gradient_descent(
+    steps: int, prompts: Prompts | Gram, preconditioner: Tensor | None = None
+) -> GradientDescent:
+    """Gradient descent with the step size that has the smallest mean squared error on the given
+    prompts, found to a relative 1e-5 by bounded scalar minimisation between 0 and twice the inverse
+    of the mean eigenvalue of Pi S. A preconditioner is positive definite. Raises
+    torch.linalg.LinAlgError for another one."""
     check_int("steps", steps, 1)
     g = prompts.gram()
     g = Gram(*(t.double() for t in (g.S, g.s, g.x, g.y)), g.N)
@@ -66,19 +73,23 @@ def best_gradient_descent(steps: int, prompts: Prompts | Gram, preconditioner: T
         g = mapped(g, torch.linalg.cholesky(preconditioner.double().to(g.S.device)).mT)
     largest = 2 * g.d / float(g.S.diagonal(dim1=-3, dim2=-2).sum(-1).mean())
     error = _error_of_few(steps, g) if steps <= FEW else _error_of_many(steps, g)
-    found = minimize_scalar(error, bounds=(0, largest), method="bounded", options={"xatol": 1e-5 * largest})
+    found = minimize_scalar(
+        error, bounds=(0, largest), method="bounded", options={"xatol": 1e-5 * largest}
+    )
     return GradientDescent(steps, float(found.x), preconditioner)
 
 
 def _error_of_few(steps: int, g: Gram) -> Callable[[float], float]:
-    """eta -> mean squared error after so many steps. The prediction is the sum of -C(steps, j) (-eta)^j x.S^(j-1) s
-    over j = 1, ..., steps, so that the error is a quadratic form, which needs one pass over the prompts."""
+    """eta -> mean squared error after so many steps. The prediction is the sum of -C(steps, j)
+    (-eta)^j x.S^(j-1) s over j = 1, ..., steps, so that the error is a quadratic form, which needs
+    one pass over the prompts."""
     v, rows = g.s, [g.y.flatten()]
     for j in range(steps):
         v = (g.S * v.unsqueeze(-3)).sum(-2) if j else v
         rows.append((v * g.x).sum(-2).flatten())
     products = (torch.stack(rows) @ torch.stack(rows).T / len(rows[0])).numpy(force=True)
-    signed = np.array([-math.comb(steps, j) * (-1.0) ** j for j in range(steps + 1)])  # the first is -1, for the label
+    # The first is -1, for the label.
+    signed = np.array([-math.comb(steps, j) * (-1.0) ** j for j in range(steps + 1)])
 
     def error(eta: float) -> float:
         each = signed * eta ** np.arange(steps + 1)
@@ -88,11 +99,13 @@ def _error_of_few(steps: int, g: Gram) -> Callable[[float], float]:
 
 
 def _error_of_many(steps: int, g: Gram) -> Callable[[float], float]:
-    """The same where binomials would be too large, along the eigenvectors of S: for an eigenvalue t, gradient descent
-    multiplies what least squares predicts by 1 - (1 - eta t)^steps."""
+    """The same where binomials would be too large, along the eigenvectors of S: for an eigenvalue
+    t, gradient descent multiplies what least squares predicts by 1 - (1 - eta t)^steps."""
     t, U = torch.linalg.eigh(g.S.movedim(-1, -3))  # (..., B, d), (..., B, d, d)
     parts = [(U.mT @ v.mT.unsqueeze(-1))[..., 0] for v in (g.s, g.x)]
-    exact = torch.where(t > g.d * torch.finfo(t.dtype).eps * t[..., -1:], parts[0] * parts[1] / t, 0.0)
+    exact = torch.where(
+        t > g.d * torch.finfo(t.dtype).eps * t[..., -1:], parts[0] * parts[1] / t, 0.0
+    )
 
     def error(eta: float) -> float:
         return float(((exact * (1 - (1 - eta * t) ** steps)).sum(-1) - g.y).square().mean())
@@ -103,16 +116,17 @@ def _error_of_many(steps: int, g: Gram) -> Callable[[float], float]:
 def best_of_grid(
     steps: int, etas: Sequence[float], prompts: Prompts | Gram, preconditioner: Tensor | None = None
 ) -> GradientDescent:
-    """Gradient descent with the best of the given step sizes on the prompts: a coarse tuning, to compare with."""
+    """Gradient descent with the best of the given step sizes on the prompts: a coarse tuning, to
+    compare with."""
     tried = [GradientDescent(steps, eta, preconditioner) for eta in etas]
     return min(tried, key=lambda method: float(squared_error(method, prompts).mean()))
 
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """w = argmin |X w - y|^2 + ridge |w|^2; with ridge = 0 the solution of minimum norm, also for N < d. Solved in
-    float64: S has the square of X's condition number. Where S is far from singular Cholesky's factor does it, which is
-    many times cheaper than the pseudo-inverse."""
+    """w = argmin |X w - y|^2 + ridge |w|^2; with ridge = 0 the solution of minimum norm, also for N
+    < d. Solved in float64: S has the square of X's condition number. Where S is far from singular
+    Cholesky's factor does it, which is many times cheaper than the pseudo-inverse."""
 
     ridge: float = 0.0
 
@@ -130,7 +144,8 @@ class LeastSquares:
             precision = torch.finfo(gram.S.dtype).eps  # below this S is rounding
             C, _ = torch.linalg.cholesky_ex(S)
             pivots = C.diagonal(dim1=-2, dim2=-1)
-            # The squares of the pivots are like S's eigenvalues; where N < d some of them are rounding.
+            # The squares of the pivots are like S's eigenvalues; where N < d some of them are
+            # rounding.
             rest = ~((pivots.amin(-1) > precision**0.25 * pivots.amax(-1)) & (d <= gram.N))
             w = torch.cholesky_solve(s, C)
             w[rest] = torch.linalg.pinv(S[rest], rtol=d * precision, hermitian=True) @ s[rest]

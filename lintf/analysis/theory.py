@@ -15,7 +15,8 @@ from lintf.tasks.linear import LinearRegression
 
 
 def distance_to_identity(M: Tensor) -> Tensor:
-    """||M - (tr M / d) I||_F / ||M||_F over the last two axes: 0 for a multiple of the identity, at most 1."""
+    """||M - (tr M / d) I||_F / ||M||_F over the last two axes: 0 for a multiple of the identity, at
+    most 1."""
     d = M.shape[-1]
     trace = M.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     rest = torch.linalg.matrix_norm(M - trace / d * torch.eye(d, dtype=M.dtype, device=M.device))
@@ -30,33 +31,48 @@ def gradient_descent_weights(
     preconditioner: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """Parameters (..., L, 1, d, d) with which L linear layers do L steps of w <- w + eta Pi X^T (y - X w) from w = 0:
-    P = 0 and Q = -eta N Pi, Pi = I unless given. Lemma 1 of arXiv 2306.00297; von Oswald et al., arXiv 2212.07677."""
+    """Parameters (..., L, 1, d, d) with which L linear layers do L steps of w <- w + eta Pi X^T (y
+    - X w) from w = 0: P = 0 and Q = -eta N Pi, Pi = I unless given. Lemma 1 of arXiv 2306.00297;
+    von Oswald et al., arXiv 2212.07677."""
     check_int("n_layer", n_layer, 1)
-    Pi = torch.eye(d, dtype=dtype, device="cpu") if preconditioner is None else preconditioner.to(dtype)
+    Pi = (
+        torch.eye(d, dtype=dtype, device="cpu")
+        if preconditioner is None
+        else preconditioner.to(dtype)
+    )
     return isotropic_weights([eta * N] * n_layer, [0.0] * (n_layer - 1), Pi)
 
 
-def isotropic_weights(a: Sequence[float], b: Sequence[float], preconditioner: Tensor) -> dict[str, Tensor]:
-    """Parameters (..., L, 1, d, d) with Q_l = -a_l Pi and P_l = b_l I: multiples of the identity in the coordinates in
-    which the preconditioner Pi (..., d, d) is one. a has L numbers; b has L - 1, since the last P does not matter and
-    is 0. Raises ValueError for other lengths."""
+def isotropic_weights(
+    a: Sequence[float], b: Sequence[float], preconditioner: Tensor
+) -> dict[str, Tensor]:
+    """Parameters (..., L, 1, d, d) with Q_l = -a_l Pi and P_l = b_l I: multiples of the identity in
+    the coordinates in which the preconditioner Pi (..., d, d) is one. a has L numbers; b has L - 1,
+    since the last P does not matter and is 0. Raises ValueError for other lengths."""
     if len(b) != len(a) - 1:
         raise ValueError(f"b must have one number less than a, got {len(b)} and {len(a)}")
-    a, b = (preconditioner.new_tensor([float(v) for v in values]).view(-1, 1, 1, 1) for values in (a, [*b, 0.0]))
+    a, b = (
+        preconditioner.new_tensor([float(v) for v in values]).view(-1, 1, 1, 1)
+        for values in (a, [*b, 0.0])
+    )
     Q = -a * preconditioner.unsqueeze(-3).unsqueeze(-3)
-    return {"P": (b * torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)).expand_as(Q).clone(), "Q": Q}
+    return {
+        "P": (b * torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)).expand_as(Q).clone(),
+        "Q": Q,
+    }
 
 
 def one_layer_optimum(task: LinearRegression) -> Tensor:
-    """The Q (d, d), float64, with which one layer has the smallest population loss on Gaussian covariates,
+    """The Q (d, d), float64, with which one layer has the smallest population loss on Gaussian
+    covariates,
 
         Q = -N Sigma_w ((N + 1) Sigma Sigma_w + (tr(Sigma Sigma_w) + noise_std^2) I)^-1 .
 
-    For Sigma_w = I this is Theorem 1 of arXiv 2306.00297, -U diag(1 / ((N + 1)/N lam_i + tr(Lam)/N)) U^T; for
-    Sigma_w = Sigma^-1 it is -N / (N + 1 + d) Sigma^-1. It solves 0 = E (prediction - y) x s^T, where, for w of
-    covariance Sigma_w, E S w w^T S = N ((N + 1) Sigma Sigma_w Sigma + tr(Sigma Sigma_w) Sigma). The noise adds
-    N noise_std^2 Sigma. Raises ValueError for other covariates.
+    For Sigma_w = I this is Theorem 1 of arXiv 2306.00297, -U diag(1 / ((N + 1)/N lam_i +
+    tr(Lam)/N)) U^T; for Sigma_w = Sigma^-1 it is -N / (N + 1 + d) Sigma^-1. It solves 0 = E
+    (prediction - y) x s^T, where, for w of covariance Sigma_w, E S w w^T S = N ((N + 1) Sigma
+    Sigma_w Sigma + tr(Sigma Sigma_w) Sigma). The noise adds N noise_std^2 Sigma. Raises ValueError
+    for other covariates.
     """
     if task.mode != "normal":
         raise ValueError(f"mode must be 'normal' for the closed form, got {task.mode!r}")
@@ -68,16 +84,17 @@ def one_layer_optimum(task: LinearRegression) -> Tensor:
 
 
 def mapped(gram: Gram, A: Tensor) -> Gram:
-    """The same prompts with covariates A x, and labels as before: weights A^-T w. A is (d, d), or has leading axes like
-    the prompts'."""
+    """The same prompts with covariates A x, and labels as before: weights A^-T w. A is (d, d), or
+    has leading axes like the prompts'."""
     AS = (A @ gram.S.flatten(-2)).view_as(gram.S)
     S = (A @ AS.transpose(-3, -2).flatten(-2)).view_as(gram.S)  # A (A S)^T
     return Gram(S, A @ gram.s, A @ gram.x, gram.y, gram.N)
 
 
 def symmetrised(gram: Gram) -> Gram:
-    """All 2^d d! images of prompts (d, ..., B) under signed permutations of the axes: (d, ..., B 2^d d!). On isotropic
-    prompts every image is as likely as the original; the average over all of them is invariant exactly."""
+    """All 2^d d! images of prompts (d, ..., B) under signed permutations of the axes: (d, ..., B
+    2^d d!). On isotropic prompts every image is as likely as the original; the average over all of
+    them is invariant exactly."""
     images, d = [], gram.d
     for order in itertools.permutations(range(d)):
         for signs in itertools.product((1.0, -1.0), repeat=d):
@@ -88,18 +105,23 @@ def symmetrised(gram: Gram) -> Gram:
 
 @dataclass(frozen=True)
 class NewtonTransformer:
-    """Linear attention that predicts as newton.NewtonIteration(steps, alpha=alpha), by hand-built weights that are the
-    same for all prompts. One head; layers are Z <- Z + (Z W K^T) K V, with K all of Z but the query, which none reads.
+    """Linear attention that predicts as newton.NewtonIteration(steps, alpha=alpha), by hand-built
+    weights that are the same for all prompts. One head; layers are Z <- Z + (Z W K^T) K V, with K
+    all of Z but the query, which none reads.
 
-    A token has 4 d + 1 entries: blocks x (d), y (1), J (d), e (d), t (d). N examples (x_i, y_i, 0, 0, 0), then d probes
-    (0, 0, 0, e_j, 0) with the unit vectors, then the query (0, 0, 0, x_q, 0), which is a probe in direction x_q. With
-    J, e, t the matrices whose rows are a probe's blocks, the layers do, for any probe,
+    A token has 4 d + 1 entries: blocks x (d), y (1), J (d), e (d), t (d). N examples (x_i, y_i, 0,
+    0, 0), then d probes (0, 0, 0, e_j, 0) with the unit vectors, then the query (0, 0, 0, x_q, 0),
+    which is a probe in direction x_q. With J, e, t the matrices whose rows are a probe's blocks,
+    the layers do, for any probe,
 
-        J <- alpha e S;    then `steps` times  t <- J S  and  J <- J + (e - t) J_k;    at last  y <- y + J s
+        J <- alpha e S
+        `steps` times:  t <- J S,  J <- J + (e - t) J_k
+        at last:  y <- y + J s
 
-    where J_k has the rows of the unit vectors: 2 steps + 2 layers, two for a step, as arXiv 2403.03183 says. With
-    copy=True the first layer also writes t <- e S, and one layer does a step, J <- J + e J_k - J S J_k: steps + 2.
-    The probes' labels are the weights, the query's is the prediction (with no minus sign). alpha: see NewtonIteration.
+    where J_k has the rows of the unit vectors: 2 steps + 2 layers, two for a step, as arXiv
+    2403.03183 says. With copy=True the first layer also writes t <- e S, and one layer does a step,
+    J <- J + e J_k - J S J_k: steps + 2. The probes' labels are the weights, the query's is the
+    prediction (with no minus sign). alpha: see NewtonIteration.
     """
 
     d: int
@@ -133,16 +155,21 @@ class NewtonTransformer:
 
         first = [("x", "J", self.alpha)] + [("x", "t", 1.0)] * self.copy
         start = matrix(("e", "x", 1)), matrix(*first)
-        multiply = matrix(("J", "x", 1), ("t", "e", 1)), matrix(("x", "t", 1), ("e", "t", -1))  # the old t goes
+        # The old t goes.
+        multiply = (matrix(("J", "x", 1), ("t", "e", 1)), matrix(("x", "t", 1), ("e", "t", -1)))
         correct = matrix(("e", "e", 1), ("t", "e", -1)), matrix(("J", "J", 1))
         both = matrix(("e", "e", 1), ("J", "t", -1)), matrix(("J", "J", 1))
         read = matrix(("J", "x", 1)), matrix(("y", "y", 1))
         return [start, *([both] if self.copy else [multiply, correct]) * self.steps, read]
 
     def tokens(self, prompts: Prompts) -> Tensor:
-        """(..., B, N + d + 1, 4 d + 1). Raises ValueError for statistics in place of tokens, or another d."""
+        """(..., B, N + d + 1, 4 d + 1). Raises ValueError for statistics in place of tokens, or
+        another d."""
         if not isinstance(prompts, Prompts) or prompts.d != self.d:
-            raise ValueError(f"prompts must be tokens with d = {self.d}, got {type(prompts).__name__}, d = {prompts.d}")
+            raise ValueError(
+                f"prompts must be tokens with d = {self.d}, got {type(prompts).__name__}, d = "
+                f"{prompts.d}"
+            )
         N, d = prompts.N, self.d
         Z = prompts.Z.new_zeros(*prompts.Z.shape[:-2], N + d + 1, 4 * d + 1)
         Z[..., :N, : d + 1] = prompts.Z[..., :N, :]
@@ -152,8 +179,8 @@ class NewtonTransformer:
         return Z
 
     def states(self, prompts: Prompts) -> Iterator[Tensor]:
-        """The tokens before and after every layer, n_layer + 1 of them. No layer writes to the examples, whose J, e and
-        t are 0, so they are left as they are."""
+        """The tokens before and after every layer, n_layer + 1 of them. No layer writes to the
+        examples, whose J, e and t are 0, so they are left as they are."""
         Z, N = self.tokens(prompts), prompts.N
         yield Z
         for W, V in self.layers(Z.dtype):
@@ -162,11 +189,16 @@ class NewtonTransformer:
             yield Z
 
     def iterates(self, prompts: Prompts) -> Tensor:
-        """The predictions with 0, ..., steps steps, (steps + 1, ..., B): the last layer, put after each of them."""
+        """The predictions with 0, ..., steps steps, (steps + 1, ..., B): the last layer, put after
+        each of them."""
         found, (W, V) = [], self.layers(prompts.Z.dtype)[-1]
         for layer, Z in enumerate(self.states(prompts)):
             if 1 <= layer < self.n_layer and (self.copy or layer % 2):
-                found.append(self._answer(linear_attention(Z, W.to(Z.device), V.to(Z.device), Z[..., -1:, :])))
+                found.append(
+                    self._answer(
+                        linear_attention(Z, W.to(Z.device), V.to(Z.device), Z[..., -1:, :])
+                    )
+                )
         return torch.stack(found)
 
     def predict(self, prompts: Prompts) -> Tensor:
@@ -179,7 +211,8 @@ class NewtonTransformer:
 
 
 def linear_attention(Z: Tensor, W: Tensor, V: Tensor, queries: Tensor | None = None) -> Tensor:
-    """Z + (Z W K^T) K V for tokens Z (..., T, D), keys K = Z without its last row, W and V (D, D): one head, no
-    softmax, scores not divided by the number of tokens. queries: only these tokens (..., t, D) in place of all Z."""
+    """Z + (Z W K^T) K V for tokens Z (..., T, D), keys K = Z without its last row, W and V (D, D):
+    one head, no softmax, scores not divided by the number of tokens. queries: only these tokens
+    (..., t, D) in place of all Z."""
     K, queries = Z[..., :-1, :], Z if queries is None else queries
     return queries + queries @ W @ K.mT @ K @ V

@@ -1,5 +1,5 @@
-"""What a sweep is made of: cells, each a training or a page with its parameters. A cell goes to a worker, and its
-Result comes back."""
+"""What a sweep is made of: cells, each a training or a page with its parameters. A cell goes to a
+worker, and its Result comes back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Result:
     ok: bool
     detail: str  # in one line: what was found, or what went wrong
     notebook: str = ""  # of a page, as far as it got
-    runs: dict[str, Record] = field(default_factory=dict)  # file name -> run that the caller's disk does not have
+    # File name -> run that the caller's disk does not have.
+    runs: dict[str, Record] = field(default_factory=dict)
     begun: float = 0.0  # Unix time, by the worker's clock
     seconds: float = 0.0  # wall time on the worker
     worker: str = ""
@@ -76,7 +77,8 @@ class TrainingCell:
 
 @dataclass(frozen=True)
 class PageCell:
-    """A page with its parameters, run by papermill. It brings its notebook along, for workers that have none."""
+    """A page with its parameters, run by papermill. It brings its notebook along, for workers that
+    have none."""
 
     parameters: dict[str, object]
     page: str  # its name

@@ -13,18 +13,24 @@ from lintf.cli.values import OPENING, literal, read_pair, read_value
 MOST = 100_000  # cells
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(x?)({NUMBER}))?")
-RANGES = "a range is FIRST:LAST, FIRST:LAST:STEP or FIRST:LAST:xFACTOR, from FIRST towards LAST, which can be reached"
+RANGES = (
+    "a range is FIRST:LAST, FIRST:LAST:STEP or FIRST:LAST:xFACTOR, from FIRST towards "
+    "LAST, which can be reached"
+)
 
 
 def axes(texts: Sequence[str]) -> dict[str, list[object]]:
-    """The values of each parameter, in the order of the texts "name=values". Values are separated by commas, and each
-    is a Python literal, a word, or a range with both ends: 1:4 is 1,2,3,4; 0:1:0.25 goes by steps, 5:80:x2 by factors.
-    A list in brackets is one value. Raises UsageError for what is malformed, empty, or there twice."""
+    """The values of each parameter, in the order of the texts "name=values". Values are separated
+    by commas, and each is a Python literal, a word, or a range with both ends: 1:4 is 1,2,3,4;
+    0:1:0.25 goes by steps, 5:80:x2 by factors. A list in brackets is one value. Raises UsageError
+    for what is malformed, empty, or there twice."""
     found: dict[str, list[object]] = {}
     for text in texts:
         name, values = read_pair(text)
         if name in found:
-            raise UsageError(f"-p {text}: {name} is there twice; its values are separated by commas")
+            raise UsageError(
+                f"-p {text}: {name} is there twice; its values are separated by commas"
+            )
         found[name] = [value for piece in _pieces(values, text) for value in _values(piece, text)]
         seen: set[str] = set()
         for value in found[name]:
@@ -54,7 +60,8 @@ def cells(grid: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object]]:
 
 
 def _pieces(text: str, whole: str) -> list[str]:
-    """What stands between commas. A value that begins like a list or a quoted text ends where it is a literal."""
+    """What stands between commas. A value that begins like a list or a quoted text ends where it is
+    a literal."""
     pieces, rest = [], text.split(",")
     while rest:
         piece = rest.pop(0).lstrip()

@@ -19,12 +19,13 @@ NUMBERS = re.compile(r"-(?:seed|lr|alpha|kappa|[LwbnNdHBT])\d[\d.]*(?:e[+-]?\d+)
 
 DAYS = 7  # in so many days the samples hold every run
 
-MADE = {"device", "members", "path", "seconds", "threads", "versions"}  # what a run says of how it was made
+# What a run says of how it was made.
+MADE = {"device", "members", "path", "seconds", "threads", "versions"}
 
 
 def overview(paths: Iterable[Path]) -> Iterator[str]:
-    """Lines: a table of the pages, and one of the stored runs, which are grouped by what differs in more than numbers.
-    Raises StoreError for a damaged run."""
+    """Lines: a table of the pages, and one of the stored runs, which are grouped by what differs in
+    more than numbers. Raises StoreError for a damaged run."""
     pages = notebook.pages()
     if pages:
         yield from (f"{page.stem:24} {notebook.title(page)}" for page in pages)
@@ -52,12 +53,15 @@ def kind(path: Path) -> str:
 
 
 def having(part: str) -> list[Path]:
-    """The stored runs with this in their names, or in their group's. A number alone is a page's, and the key at the end
-    of a name counts only after all of the name: both would pick runs by chance."""
+    """The stored runs with this in their names, or in their group's. A number alone is a page's,
+    and the key at the end of a name counts only after all of the name: both would pick runs by
+    chance."""
     if part.isdecimal():
         return []
     in_group = [path for path in store.runs() if part == kind(path)]
-    return in_group or [p for p in store.runs() if part in p.name.rpartition("-")[0] or p.name.startswith(part)]
+    return in_group or [
+        p for p in store.runs() if part in p.name.rpartition("-")[0] or p.name.startswith(part)
+    ]
 
 
 def select(part: str) -> list[Path]:
@@ -70,19 +74,28 @@ def select(part: str) -> list[Path]:
     names = [path.name for path in paths]
     words = {word for name in names for word in name.split("-")[:-1]}
     if pages := notebook.matching(part):
-        raise UsageError(f"no stored run has {part!r} in its name; for the page: python -m lintf run {pages[0].stem}")
-    raise UsageError(f"no stored run in {store.folder()} has {part!r} in its name{nearest(part, [*names, *words])}")
+        raise UsageError(
+            f"no stored run has {part!r} in its name; for the page: python -m lintf run "
+            f"{pages[0].stem}"
+        )
+    raise UsageError(
+        f"no stored run in {store.folder()} has {part!r} in its "
+        f"name{nearest(part, [*names, *words])}"
+    )
 
 
 def sample(paths: Iterable[Path], day: date) -> list[Path]:
-    """The runs whose turn it is on this day, one in seven by a hash of their names, and one of each group in which it
-    is no run's turn: every group is there each day, and every run in any seven days."""
+    """The runs whose turn it is on this day, one in seven by a hash of their names, and one of each
+    group in which it is no run's turn: every group is there each day, and every run in any seven
+    days."""
     groups: dict[str, list[Path]] = {}
     for path in paths:
         groups.setdefault(kind(path), []).append(path)
     chosen: list[Path] = []
     for group in groups.values():
-        due = [path for path in group if (zlib.crc32(path.name.encode()) + day.toordinal()) % DAYS == 0]
+        due = [
+            path for path in group if (zlib.crc32(path.name.encode()) + day.toordinal()) % DAYS == 0
+        ]
         chosen += due or [group[day.toordinal() % len(group)]]
     return sorted(chosen)
 
@@ -91,12 +104,15 @@ def _load(path: Path) -> Record:
     """Raises StoreError for a run that is damaged, or says too little of how it was made."""
     record = store.load(path)
     if missing := MADE - record.meta.keys():
-        raise store.StoreError(f"{path}: does not say its {', '.join(sorted(missing))}. Delete the file or restore it.")
+        raise store.StoreError(
+            f"{path}: does not say its {', '.join(sorted(missing))}. Delete the file or restore it."
+        )
     return record
 
 
 def _row(name: str, runs: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:
-    """The cells of one group of runs. A training of several seeds side by side counts for each with its share."""
+    """The cells of one group of runs. A training of several seeds side by side counts for each with
+    its share."""
     configs, metas = [r.config for _, r in runs], [r.meta for _, r in runs]
     return (
         name,
@@ -119,7 +135,9 @@ def details(paths: Iterable[Path]) -> Iterator[str]:
         total, number = total + size, number + 1
         alone = f"for {meta['members']} seeds " if meta["members"] > 1 else ""
         threads = f", {meta['threads']} threads" if meta["threads"] > 1 else ""
-        trained = f"{_duration(meta['seconds'])} {alone}on {meta['device']}{threads}, {meta['path']}"
+        trained = (
+            f"{_duration(meta['seconds'])} {alone}on {meta['device']}{threads}, {meta['path']}"
+        )
         gone = f", diverged at step {meta['diverged']}" if "diverged" in meta else ""
         made = f"torch {meta['versions']['torch']}, made {meta.get('made', '-')}"
         yield f"{path.name}: {_size(size)}, {trained}, {made}{gone}"
@@ -149,9 +167,13 @@ def _duration(seconds: float) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as they must be: the first and the last two to the left, numbers to the right."""
+    """Columns as wide as they must be: the first and the last two to the left, numbers to the
+    right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = {0, len(widths) - 2, len(widths) - 1}
     for row in rows:
-        cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            c.ljust(w) if i in left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
         yield "  ".join(cells).rstrip()

@@ -1,4 +1,5 @@
-"""The pages of the book as programs: find one by a part of its name, and run it with other parameters."""
+"""The pages of the book as programs: find one by a part of its name, and run it with other
+parameters."""
 
 from __future__ import annotations
 
@@ -19,8 +20,28 @@ from lintf.training.progress import SILENCE, Screen, every
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
 EVERY = 10.0  # seconds between two lines of progress where they are not overwritten, as in a log
-# What an expression in a parameters cell may call for its value to be known without the page: it can do no harm.
-PURE = (abs, bool, dict, float, int, len, list, max, min, pow, range, reversed, round, set, sorted, str, sum, tuple)
+# What an expression in a parameters cell may call for its value to be known without the page: it
+# can do no harm.
+PURE = (
+    abs,
+    bool,
+    dict,
+    float,
+    int,
+    len,
+    list,
+    max,
+    min,
+    pow,
+    range,
+    reversed,
+    round,
+    set,
+    sorted,
+    str,
+    sum,
+    tuple,
+)
 
 
 class CellFailed(RuntimeError):
@@ -29,23 +50,33 @@ class CellFailed(RuntimeError):
 
 def pages() -> list[Path]:
     """The pages of the checkout that the package stands in, by number; none without a checkout."""
-    return sorted(p for p in FOLDER.glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", p.stem) and p.is_file())
+    return sorted(
+        p for p in FOLDER.glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", p.stem) and p.is_file()
+    )
 
 
 def find(name: str) -> Path:
-    """The notebook that is meant by a path, a number (8 or 08), a page's name (08_loss) or a part of it. Raises
-    UsageError for none and for several."""
+    """The notebook that is meant by a path, a number (8 or 08), a page's name (08_loss) or a part
+    of it. Raises UsageError for none and for several."""
     path = Path(name)
     if path.suffix in (".ipynb", ".py") and path.with_suffix(".ipynb").is_file():
         return path.with_suffix(".ipynb").resolve()
     known, part = pages(), path.name.removesuffix(".ipynb").removesuffix(".py").lower()
     if not known:
-        raise UsageError(f"no page {name!r}: {FOLDER} has none; the pages come with a checkout of the project")
+        raise UsageError(
+            f"no page {name!r}: {FOLDER} has none; the pages come with a checkout of the project"
+        )
     found = matching(part)
     if not found:
         names = [p.stem for p in known]
-        by_word = {word.lower(): stem for stem in reversed(names) for word in (stem, stem[3:], *stem[3:].split("_"))}
-        raise UsageError(f"no page {name!r}{_page_of(part, by_word)}; the pages are {', '.join(names)}")
+        by_word = {
+            word.lower(): stem
+            for stem in reversed(names)
+            for word in (stem, stem[3:], *stem[3:].split("_"))
+        }
+        raise UsageError(
+            f"no page {name!r}{_page_of(part, by_word)}; the pages are {', '.join(names)}"
+        )
     if len(found) > 1:
         raise UsageError(f"{name!r} could be {', '.join(p.stem for p in found)}")
     return found[0]
@@ -60,7 +91,11 @@ def _page_of(part: str, by_word: Mapping[str, str]) -> str:
 def matching(part: str) -> list[Path]:
     """The pages that have this number or name; else all with this in their name."""
     part, known = part.lower(), pages()
-    exact = [p for p in known if part in (p.stem.lower(), p.stem[3:].lower(), p.stem[:2], p.stem[:2].lstrip("0"))]
+    exact = [
+        p
+        for p in known
+        if part in (p.stem.lower(), p.stem[3:].lower(), p.stem[:2], p.stem[:2].lstrip("0"))
+    ]
     return exact or [p for p in known if part in p.stem.lower()]
 
 
@@ -85,9 +120,14 @@ def _cells(page: Path) -> list[tuple[str, str, list[str]]]:
     """Kind, source and tags of each cell."""
     try:
         cells = _content(page)["cells"]
-        return [(c["cell_type"], "".join(c["source"]), c.get("metadata", {}).get("tags", [])) for c in cells]
+        return [
+            (c["cell_type"], "".join(c["source"]), c.get("metadata", {}).get("tags", []))
+            for c in cells
+        ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{page}: not a notebook of Jupyter's format 4 ({one_line(error)})") from error
+        raise UsageError(
+            f"{page}: not a notebook of Jupyter's format 4 ({one_line(error)})"
+        ) from error
 
 
 def _content(page: Path) -> dict:
@@ -101,8 +141,8 @@ def _content(page: Path) -> dict:
 
 
 def read_parameters(pairs: Sequence[str], files: Sequence[str] = ()) -> dict[str, object]:
-    """Parameters from YAML files, as papermill reads them, then from texts "key=value"; the last one counts. Raises
-    UsageError."""
+    """Parameters from YAML files, as papermill reads them, then from texts "key=value"; the last
+    one counts. Raises UsageError."""
     given: dict[str, object] = {}
     for file in files:
         given |= _read_file(file)
@@ -129,8 +169,8 @@ def _read_file(file: str) -> dict[str, object]:
 
 
 def defaults(page: Path) -> dict[str, object]:
-    """The parameters of a page whose values follow from Python's own numbers, texts and lists, and from each other:
-    2 ** 3, list(range(N)). What the others are, only the page can say."""
+    """The parameters of a page whose values follow from Python's own numbers, texts and lists, and
+    from each other: 2 ** 3, list(range(N)). What the others are, only the page can say."""
     space: dict[str, object] = {"__builtins__": {f.__name__: f for f in PURE}}
     source = parameters_source(page)
     names = assigned(source)
@@ -146,8 +186,8 @@ def defaults(page: Path) -> dict[str, object]:
 
 
 def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
-    """Refuse, before a kernel starts, parameters that the page does not have, and a file for the result that is
-    something else. Raises UsageError."""
+    """Refuse, before a kernel starts, parameters that the page does not have, and a file for the
+    result that is something else. Raises UsageError."""
     check_names(page.stem, given, assigned(parameters_source(page)))
     check_switches(given, defaults(page))
     check_language(page)
@@ -156,7 +196,9 @@ def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
     if not out.absolute().parent.is_dir():
         raise UsageError(f"-o {out}: there is no folder {out.absolute().parent}")
     if out.exists() and not _is_output(out):
-        raise UsageError(f"{out} is there and is not the result of an earlier run: name another file with -o")
+        raise UsageError(
+            f"{out} is there and is not the result of an earlier run: name another file with -o"
+        )
 
 
 def check_language(page: Path) -> None:
@@ -180,19 +222,28 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
 def _is_output(path: Path) -> bool:
     """Whether papermill has written this notebook."""
     try:
-        return Path(os.path.realpath(path)) not in pages() and "papermill" in _content(path)["metadata"]
+        return (
+            Path(os.path.realpath(path)) not in pages()
+            and "papermill" in _content(path)["metadata"]
+        )
     except (UsageError, KeyError, TypeError, OSError):
         return False
 
 
 def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False) -> None:
-    """Run a page with papermill, in the page's own folder, and show its progress unless `quiet`. The notebook is
-    written to `out` after every cell; of one that did not come to its first cell nothing is left. Raises CellFailed."""
+    """Run a page with papermill, in the page's own folder, and show its progress unless `quiet`.
+    The notebook is written to `out` after every cell; of one that did not come to its first cell
+    nothing is left. Raises CellFailed."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     screen = Screen(page.stem)
-    bar = {"desc": page.stem, "file": screen, "ncols": screen.width, "mininterval": 0 if screen.live else EVERY}
+    bar = {
+        "desc": page.stem,
+        "file": screen,
+        "ncols": screen.width,
+        "mininterval": 0 if screen.live else EVERY,
+    }
     try:
         with _no_stub(out), nullcontext() if quiet else every(SILENCE, screen.still):
             papermill.execute_notebook(
@@ -206,25 +257,33 @@ def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False)
                 stderr_file=None if quiet else screen,
                 on_cell_execute=screen.begin,
                 coalesce_streams=True,  # of a training's progress the notebook keeps the last state
-                extra_arguments=["--IPKernelApp.log_level=50"],  # else it complains of its port, and when stopped
+                # Else it complains of its port, and when stopped.
+                extra_arguments=["--IPKernelApp.log_level=50"],
             )
     except papermill.PapermillExecutionError as error:
         said = re.sub(r"\x1b\[[\d;]*m", "", f"{error.ename}: {error.evalue}").strip()
         where = f"In [{error.exec_count}] of {page.stem}"
-        raise CellFailed(f"{where} failed: {said if len(said) < 600 else said[:600] + ' ...'}") from error
+        raise CellFailed(
+            f"{where} failed: {said if len(said) < 600 else said[:600] + ' ...'}"
+        ) from error
     except DeadKernelError as error:
-        raise CellFailed(f"the kernel of {page.stem} died, which a lack of memory can do") from error
+        raise CellFailed(
+            f"the kernel of {page.stem} died, which a lack of memory can do"
+        ) from error
     except Exception as error:  # of papermill, of Jupyter, of the disk: none of the page's own
         raise CellFailed(f"{page.stem} could not be run ({one_line(error)})") from error
 
 
 @contextmanager
 def _no_stub(out: Path) -> Iterator[None]:
-    """Where running a page fails before any of its cells has run, the notebook that papermill began is taken away."""
+    """Where running a page fails before any of its cells has run, the notebook that papermill began
+    is taken away."""
     try:
         yield
     except BaseException:
-        if _is_output(out) and not any(cell.get("execution_count") for cell in _content(out)["cells"]):
+        if _is_output(out) and not any(
+            cell.get("execution_count") for cell in _content(out)["cells"]
+        ):
             with suppress(OSError):
                 out.unlink()
         raise
@@ -243,8 +302,8 @@ def _lists(value: object) -> object:
 
 
 def _kernel(folder: Path, environment: Mapping[str, str]) -> type:
-    """What starts this Python's own kernel, in a folder and with an environment, whatever kernel a notebook names and
-    whatever kernels the user has installed."""
+    """What starts this Python's own kernel, in a folder and with an environment, whatever kernel a
+    notebook names and whatever kernels the user has installed."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -259,7 +318,8 @@ def _kernel(folder: Path, environment: Mapping[str, str]) -> type:
 
 
 def _environment(screen: Screen) -> dict[str, str]:
-    """What the notebook's process is given: this lintf; progress as text, as wide as the screen; runs/ where it is."""
+    """What the notebook's process is given: this lintf; progress as text, as wide as the screen;
+    runs/ where it is."""
     given = dict(os.environ)
     given["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [given.get("PYTHONPATH")])])
     given |= {"LINTF_PROGRESS": "text", "TQDM_NCOLS": str(screen.width)}

@@ -31,11 +31,13 @@ def cells(name: str, axes: Axes) -> list[Cell]:
     """The cells of a grid over the parameters of
 
     - a page, named as for `notebook.find`;
-    - MODULE:FUNCTION or FILE.py:FUNCTION, where the function returns (model, task, training) as for `fit`;
-    - a stored run, named by a part of its file name: its configuration, in which fields are replaced.
+    - MODULE:FUNCTION or FILE.py:FUNCTION, where the function returns (model, task, training) as
+      for `fit`;
+    - a stored run, named by a part of its file name: its configuration, in which fields are
+      replaced.
 
-    For the last two `seeds` are the seeds of the trainings, one to a cell. Everything is checked here, before any work
-    starts. Raises UsageError.
+    For the last two `seeds` are the seeds of the trainings, one to a cell. Everything is checked
+    here, before any work starts. Raises UsageError.
     """
     if ":" in name:
         return list(_function_cells(name, axes))
@@ -49,22 +51,25 @@ def label(parameters: Mapping[str, object]) -> str:
 
 
 def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
-    """A parameter that is a list on the page takes a single value, too: seeds=0,1 are two cells with one seed each."""
+    """A parameter that is a list on the page takes a single value, too: seeds=0,1 are two cells
+    with one seed each."""
     notebook.check_language(page)
     names = parameters.assigned(notebook.parameters_source(page))
     notebook.check_names(page.stem, axes, names)
     defaults = notebook.defaults(page)
-    known = defaults.keys() | axes.keys()  # of the others only the page can say whether they will do
+    # Of the others only the page can say whether they will do.
+    known = defaults.keys() | axes.keys()
     if any("check_parameters" in source for source in notebook.code(page)):
-        checked = [
-            n for n in names if n in known and n in parameters.RULES and n != "device"
-        ]  # a worker has its own devices
+        # A worker has its own devices.
+        checked = [n for n in names if n in known and n in parameters.RULES and n != "device"]
         relations = _relations(page, known)
     else:  # a notebook of one's own, where the names may mean something else
         checked, relations = [], []
     for given in grid.cells(axes):
         chosen = {
-            name: [value] if isinstance(defaults.get(name), list) and not isinstance(value, list) else value
+            name: [value]
+            if isinstance(defaults.get(name), list) and not isinstance(value, list)
+            else value
             for name, value in given.items()
         }
         try:
@@ -78,7 +83,8 @@ def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
 
 
 def _relations(page: Path, known: Iterable[str]) -> list[str]:
-    """What the page asks of these parameters in so many words; what it computes, it asks when it runs."""
+    """What the page asks of these parameters in so many words; what it computes, it asks when it
+    runs."""
     found = []
     for source in notebook.code(page):
         with suppress(ValueError, SyntaxError):
@@ -93,12 +99,18 @@ def _function_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
         parameters, open_ended = _parameters(name, function)
         if not open_ended:
             notebook.check_names(name, axes, [*parameters, SEEDS])
-        if missing := [n for n, default in parameters.items() if default is inspect.Parameter.empty and n not in axes]:
+        if missing := [
+            n
+            for n, default in parameters.items()
+            if default is inspect.Parameter.empty and n not in axes
+        ]:
             raise UsageError(f"{name} needs {', '.join(missing)}: give -p {missing[0]}=VALUES")
         for given in grid.cells(axes):
             check_switches(given, parameters)
             arguments = {n: value for n, value in given.items() if n != SEEDS}
-            yield _training(given, lambda arguments=arguments: function(**arguments), given.get(SEEDS, 0))
+            yield _training(
+                given, lambda arguments=arguments: function(**arguments), given.get(SEEDS, 0)
+            )
 
 
 def _parameters(name: str, function: Callable[..., Experiment]) -> tuple[dict[str, object], bool]:
@@ -107,16 +119,24 @@ def _parameters(name: str, function: Callable[..., Experiment]) -> tuple[dict[st
         known = inspect.signature(function).parameters
     except (ValueError, TypeError) as error:
         raise UsageError(f"{name}: its parameters are not known ({one_line(error)})") from error
-    named = {n: p.default for n, p in known.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    named = {
+        n: p.default
+        for n, p in known.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
     return named, any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
 def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
     found = listing.select(name)
-    configs = {store.canonical(c | {"seed": 0}): c for c in (store.load(path).config for path in found)}
+    configs = {
+        store.canonical(c | {"seed": 0}): c for c in (store.load(path).config for path in found)
+    }
     if len(configs) > 1:
         some = ", ".join(path.name for path in found[:3])
-        raise UsageError(f"{name!r} could be one of {len(configs)} configurations of stored runs ({some}, ...)")
+        raise UsageError(
+            f"{name!r} could be one of {len(configs)} configurations of stored runs ({some}, ...)"
+        )
     run = Run.of(next(iter(configs.values())))
     parts = (run.model, run.task, run.training)
     known = [{f.name for f in fields(part)} for part in parts]
@@ -125,18 +145,25 @@ def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
         changes = [{n: value for n, value in given.items() if n in names} for names in known]
 
         def experiment(changes: list[dict] = changes) -> Experiment:
-            return tuple(replace(part, **change) for part, change in zip(parts, changes, strict=True))
+            return tuple(
+                replace(part, **change) for part, change in zip(parts, changes, strict=True)
+            )
 
         yield _training(given, experiment, given.get(SEEDS, run.seed))
 
 
-def _training(given: dict[str, object], experiment: Callable[[], Experiment], seed: object) -> TrainingCell:
-    """Raises UsageError for what `fit` would refuse. The cell has of a training what names it in runs/; fields that
-    change nothing, as betas of SGD, need not come along."""
+def _training(
+    given: dict[str, object], experiment: Callable[[], Experiment], seed: object
+) -> TrainingCell:
+    """Raises UsageError for what `fit` would refuse. The cell has of a training what names it in
+    runs/; fields that change nothing, as betas of SGD, need not come along."""
     try:
         model, task, training = experiment()
         if isinstance(task, type):
-            raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task}")
+            raise ValueError(
+                "task must be a law of prompts or a function from the seed to one, got the "
+                f"class {task}"
+            )
         run = Run(model, task(seed) if callable(task) else task, training, seed)
         cell = TrainingCell(given, run.config)
         same = cell.run.path == run.path
@@ -166,19 +193,26 @@ def _neighbours(where: str) -> Iterator[None]:
 def _load(name: str, where: str, attribute: str) -> Callable[..., Experiment]:
     """The function MODULE:FUNCTION or FILE.py:FUNCTION. Raises UsageError."""
     try:
-        function = getattr(_load_file(where) if where.endswith(".py") else importlib.import_module(where), attribute)
+        function = getattr(
+            _load_file(where) if where.endswith(".py") else importlib.import_module(where),
+            attribute,
+        )
     except (Exception, SystemExit) as error:  # it is the user's file
         raise UsageError(f"{name}: no such function ({one_line(error)})") from error
     if not callable(function):
-        raise UsageError(f"{name} must be a function that returns (model, task, training), got {function!r:.80}")
+        raise UsageError(
+            f"{name} must be a function that returns (model, task, training), got {function!r:.80}"
+        )
     return function
 
 
 def _load_file(where: str) -> ModuleType:
-    """A module of its own, under its path: no other module, installed or of the same stem, has that name."""
+    """A module of its own, under its path: no other module, installed or of the same stem, has that
+    name."""
     path = str(Path(where).resolve())
     spec = importlib.util.spec_from_file_location(path, path)
-    module = sys.modules[path] = importlib.util.module_from_spec(spec)  # where dataclasses look themselves up
+    # Where dataclasses look themselves up.
+    module = sys.modules[path] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -188,15 +222,18 @@ def _load_file(where: str) -> ModuleType:
 
 
 class Table:
-    """cells.csv in a folder: one row for each cell, whatever became of it, and claims.csv with what pages claim."""
+    """cells.csv in a folder: one row for each cell, whatever became of it, and claims.csv with what
+    pages claim."""
 
     def __init__(self, folder: Path, cells: Sequence[Cell]) -> None:
         self.folder, self.cells = folder, cells
-        self.results: dict[int, tuple[str, Result]] = {}  # place of the cell -> stored or new, and its result
+        # Place of the cell -> stored or new, and its result.
+        self.results: dict[int, tuple[str, Result]] = {}
         self.claims: dict[int, list[dict]] = {}
 
     def look(self) -> list[int]:
-        """Enter what is stored; the places of the cells that are not. Raises StoreError for a damaged run."""
+        """Enter what is stored; the places of the cells that are not. Raises StoreError for a
+        damaged run."""
         for i, cell in enumerate(self.cells):
             if result := cell.stored(self.folder):
                 self._enter(i, result, "stored")
@@ -225,7 +262,10 @@ class Table:
             yield ""
 
     def summary(self) -> str:
-        return f"{len(self.results) - self.failed} of {len(self.cells)} cells done, {self.failed} failed"
+        return (
+            f"{len(self.results) - self.failed} of {len(self.cells)} cells done, "
+            f"{self.failed} failed"
+        )
 
     def write(self) -> None:
         """Both files anew. Raises OSError."""
@@ -237,7 +277,17 @@ class Table:
             found, result = self.results.get(i, ("", Result(False, "")))
             status = ("ok" if result.ok else "failed") if found else "not run"
             times = [f"{result.begun:.2f}", f"{result.seconds:.2f}"] if result.begun else ["", ""]
-            rows.append([*given, status, found, result.detail, *times, result.worker, cell.file(self.folder).name])
+            rows.append(
+                [
+                    *given,
+                    status,
+                    found,
+                    result.detail,
+                    *times,
+                    result.worker,
+                    cell.file(self.folder).name,
+                ]
+            )
             for c in self.claims.get(i, ()):
                 claimed.append([*given, c["key"], c["published"], c["measured"], c["holds"]])
         self._write("cells.csv", [*names, *heads], rows)

@@ -22,8 +22,8 @@ def read_pair(pair: str) -> tuple[str, str]:
 
 
 def read_value(text: str, where: str) -> object:
-    """A Python literal; what is none is a word, such as adam or cuda:0, unless it begins like a list, a dictionary or a
-    text in quotes. Raises UsageError, which says where the text is from."""
+    """A Python literal; what is none is a word, such as adam or cuda:0, unless it begins like a
+    list, a dictionary or a text in quotes. Raises UsageError, which says where the text is from."""
     text = text.strip()
     if not text:
         raise UsageError(f"{where}: a value is missing")
@@ -31,7 +31,9 @@ def read_value(text: str, where: str) -> object:
         value = literal(text)
     except ValueError:
         if text[0] in OPENING:
-            raise UsageError(f"{where}: not a Python value; words in brackets need quotes: ['adam', 'sgd']") from None
+            raise UsageError(
+                f"{where}: not a Python value; words in brackets need quotes: ['adam', 'sgd']"
+            ) from None
         return text
     check_plain(value, where)
     return value
@@ -48,14 +50,16 @@ def literal(text: str) -> object:
 
 
 def check_plain(value: object, where: str) -> None:
-    """Raises UsageError for what a notebook cannot be given: papermill would turn it into a text."""
+    """Raises UsageError for what a notebook cannot be given: papermill would turn it into a
+    text."""
     if not is_plain(value):
         kinds = "None, True, False, numbers, texts, lists, and dictionaries whose keys are texts"
         raise UsageError(f"{where}: a value must be made of {kinds}, got {value!r:.80}")
 
 
 def is_plain(value: object, depth: int = 0) -> bool:
-    """Whether a value is a number, a text or the like, or made of such by lists and dictionaries, DEEPEST at most."""
+    """Whether a value is a number, a text or the like, or made of such by lists and dictionaries,
+    DEEPEST at most."""
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -64,11 +68,15 @@ def is_plain(value: object, depth: int = 0) -> bool:
 
 
 def check_switches(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:
-    """Refuse true, no or null where the default is True, False or None: in Python these are words, and a word counts as
-    true. Raises UsageError."""
+    """Refuse true, no or null where the default is True, False or None: in Python these are words,
+    and a word counts as true. Raises UsageError."""
     for name, value in given.items():
         default = defaults.get(name, "")
         if isinstance(default, bool) and isinstance(value, str):
             raise UsageError(f"{name} must be True or False, got {value!r}")
-        if default is None and isinstance(value, str) and value.lower() in ("null", "none", "nil", "~"):
+        if (
+            default is None
+            and isinstance(value, str)
+            and value.lower() in ("null", "none", "nil", "~")
+        ):
             raise UsageError(f"{name} is the word {value!r}; nothing is None in Python")

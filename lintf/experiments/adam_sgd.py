@@ -1,5 +1,5 @@
-"""The four settings in which Ahn et al. (arXiv 2310.01082) compare Adam with SGD, and their trainings, which several
-pages share."""
+"""The four settings in which Ahn et al. (arXiv 2310.01082) compare Adam with SGD, and their
+trainings, which several pages share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lintf.analysis.landscape import condition_number, directional_smoothness, gradient_noise, hessian_diagonal
+from lintf.analysis.landscape import (
+    condition_number,
+    directional_smoothness,
+    gradient_noise,
+    hessian_diagonal,
+)
 from lintf.checks import check_choice
 from lintf.models.base import Model
 from lintf.models.linear import LinearTransformer
@@ -26,8 +31,8 @@ NAMES = {"sgd": "SGD with momentum", "adam": "Adam"}
 
 @dataclass(frozen=True)
 class Setting:
-    """The law of the covariates, and what the paper tuned to it: both learning rates and the bound on the gradient's
-    norm."""
+    """The law of the covariates, and what the paper tuned to it: both learning rates and the bound
+    on the gradient's norm."""
 
     mode: str
     N: int
@@ -37,11 +42,15 @@ class Setting:
     def task(self, d: int = 5) -> LinearRegression:
         return LinearRegression(N=self.N, d=d, mode=self.mode)
 
-    def config(self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 250) -> TrainConfig:
+    def config(
+        self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 250
+    ) -> TrainConfig:
         """Momentum 0.9, betas (0.9, 0.9); the paper's learning rate unless another is given."""
         check_choice("alg", alg, ALGS)
         lr = self.lr[alg] if lr is None else lr
-        return TrainConfig(lr=lr, max_iters=max_iters, B=B, alg=alg, clip=self.clip, record_every=record_every)
+        return TrainConfig(
+            lr=lr, max_iters=max_iters, B=B, alg=alg, clip=self.clip, record_every=record_every
+        )
 
 
 SETTINGS = {
@@ -71,8 +80,9 @@ def condition_numbers(
     prompts: int,
     prompt_seeds: Sequence[int],
 ) -> dict[str, Tensor]:
-    """kappa: the robust condition number of the loss on so many prompts of each of the prompt seeds, for the models of
-    these seeds at these steps of the training, (prompt seeds, seeds, steps)."""
+    """kappa: the robust condition number of the loss on so many prompts of each of the prompt
+    seeds, for the models of these seeds at these steps of the training, (prompt seeds, seeds,
+    steps)."""
     params = fit(model, task, training, seeds, progress=False).at(steps)
     found = []
     for seed in prompt_seeds:
@@ -84,17 +94,23 @@ def condition_numbers(
 def smoothness(
     model: Model, task: Task, training: TrainConfig, seed: int, prompts: int, prompt_seed: int
 ) -> dict[str, Tensor]:
-    """smoothness and norm: `directional_smoothness` along a training that records every step, (steps,) each."""
+    """smoothness and norm: `directional_smoothness` along a training that records every step,
+    (steps,) each."""
     run = fit(model, task, training, [seed], stored=False, progress=False)
     test = task.sample(prompts, torch.Generator().manual_seed(prompt_seed))
     found = directional_smoothness(model, {name: p[0] for name, p in run.params.items()}, test)
     return dict(zip(("smoothness", "norm"), found, strict=True))
 
 
-def lengths_of_noise(model: Model, task: Task, B: int, batches: int, seed: int, reference: int) -> dict[str, Tensor]:
-    """lengths: of the gradient's noise on so many batches of B prompts, at the model's start with this seed."""
+def lengths_of_noise(
+    model: Model, task: Task, B: int, batches: int, seed: int, reference: int
+) -> dict[str, Tensor]:
+    """lengths: of the gradient's noise on so many batches of B prompts, at the model's start with
+    this seed."""
     g = torch.Generator().manual_seed(seed)
-    return {"lengths": gradient_noise(model, model.init(g), task, B, batches, g, reference).norm(dim=1)}
+    return {
+        "lengths": gradient_noise(model, model.init(g), task, B, batches, g, reference).norm(dim=1)
+    }
 
 
 def experiments(
@@ -109,8 +125,14 @@ def experiments(
 
 
 def trained(
-    names: Iterable[str], model: LinearTransformer, max_iters: int, B: int, seeds: Sequence[int], device: str = "auto"
+    names: Iterable[str],
+    model: LinearTransformer,
+    max_iters: int,
+    B: int,
+    seeds: Sequence[int],
+    device: str = "auto",
 ) -> dict[str, dict[str, History]]:
-    """name -> algorithm -> its trainings. One line says how many were loaded; what has to be trained shows progress."""
+    """name -> algorithm -> its trainings. One line says how many were loaded; what has to be
+    trained shows progress."""
     runs = fit_many(experiments(names, model, max_iters, B), seeds, device)
     return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in runs}

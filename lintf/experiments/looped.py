@@ -1,4 +1,5 @@
-"""The trainings of part V: looped transformers and LSTMs, all alike but for what is compared (arXiv 2311.12424)."""
+"""The trainings of part V: looped transformers and LSTMs, all alike but for what is compared (arXiv
+2311.12424)."""
 
 from __future__ import annotations
 
@@ -39,32 +40,42 @@ class Scale:
     lr_end: float
 
     def experiment(self, loops: int, supervised_loops: int, **fields: object) -> Experiment:
-        """The training of a `Looped` with these fields, with the paper's curriculum in proportion: of N a quarter at
-        first, and all of it after three quarters of the steps; supervised_loops at first, and all of them after the
-        first fifth or before. A warm-up in the first twentieth of the steps, then half a cosine from lr to lr_end."""
+        """The training of a `Looped` with these fields, with the paper's curriculum in proportion:
+        of N a quarter at first, and all of it after three quarters of the steps; supervised_loops
+        at first, and all of them after the first fifth or before. A warm-up in the first twentieth
+        of the steps, then half a cosine from lr to lr_end."""
         N, steps = check_int("N", self.N, 1), check_int("max_iters", self.max_iters, 1)
         size = {"width": self.width, "n_head": self.n_head, "positions": 2 * N + 1}
         model = Looped(d=self.d, loops=loops, supervised_loops=supervised_loops, **size, **fields)
         curriculum = [("N", max(1, N // 4), max(1, N // 20), max(1, steps // 20))]
         if model.curriculum_fields:
             curriculum.append(("loops", supervised_loops, max(1, loops // 15), max(1, steps // 40)))
-        schedule = {"warmup": steps // 20, "lr_end": self.lr_end, "decay_steps": max(steps // 20 + 1, steps)}
+        schedule = {
+            "warmup": steps // 20,
+            "lr_end": self.lr_end,
+            "decay_steps": max(steps // 20 + 1, steps),
+        }
         options = {"betas": (0.9, 0.999), "clip": 1.0, "record_every": max(1, steps // 50)}
-        config = TrainConfig(self.lr, steps, self.B, curriculum=tuple(curriculum), **schedule, **options)
+        config = TrainConfig(
+            self.lr, steps, self.B, curriculum=tuple(curriculum), **schedule, **options
+        )
         return Experiment(model, LinearRegression(N, self.d), config)
 
 
 def tokens_of(share: float, N: int) -> int:
-    """How many tokens this share of a prompt with N examples is, rounded; -1, which means all, for the share 1."""
+    """How many tokens this share of a prompt with N examples is, rounded; -1, which means all, for
+    the share 1."""
     share = check_real("share", share, 0.0)
     if share > 1:
         raise ValueError(f"share must be from 0 to 1, got {share!r}")
     return -1 if share == 1 else int(share * (2 * N + 1) + 0.5)
 
 
-def prediction_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
-    """(seeds, prompts, N+1): the squared error over d of the predictions from 0, 1, ..., N examples, after so many
-    loops, or the model's own number."""
+def prediction_errors(
+    model: Looped, run: History, prompts: Prompts, loops: int | None = None
+) -> Tensor:
+    """(seeds, prompts, N+1): the squared error over d of the predictions from 0, 1, ..., N
+    examples, after so many loops, or the model's own number."""
     return path_errors(model, run, prompts, loops)[:, -1]
 
 
@@ -85,15 +96,22 @@ def common_prompts(task: LinearRegression, prompts: int, first: int | None = Non
 
 
 def kept_errors(
-    experiment: Experiment, seeds: Sequence[int], prompts: int, first: int | None = None, **fields: object
+    experiment: Experiment,
+    seeds: Sequence[int],
+    prompts: int,
+    first: int | None = None,
+    **fields: object,
 ) -> Tensor:
-    """prediction_errors (seeds, first, N+1) of an experiment's models, with changed fields where some are given, on
-    `common_prompts`. Computed once."""
-    return _once(measure_errors, experiment, seeds=list(seeds), prompts=prompts, first=first, fields=fields)
+    """prediction_errors (seeds, first, N+1) of an experiment's models, with changed fields where
+    some are given, on `common_prompts`. Computed once."""
+    return _once(
+        measure_errors, experiment, seeds=list(seeds), prompts=prompts, first=first, fields=fields
+    )
 
 
 def answers(experiment: Experiment, seed: int, prompts: int, first: int, loops: int) -> Tensor:
-    """(loops, first): the query's answer after each loop, of one model of an experiment. Computed once."""
+    """(loops, first): the query's answer after each loop, of one model of an experiment. Computed
+    once."""
     return _once(measure_answers, experiment, seed=seed, prompts=prompts, first=first, loops=loops)
 
 
@@ -118,23 +136,39 @@ def measure_errors(
     fields: dict[str, object],
 ) -> dict[str, Tensor]:
     run = fit(model, task, training, seeds, progress=False)
-    return {"errors": prediction_errors(replace(model, **fields), run, common_prompts(task, prompts, first))}
+    return {
+        "errors": prediction_errors(
+            replace(model, **fields), run, common_prompts(task, prompts, first)
+        )
+    }
 
 
 def measure_answers(
-    model: Looped, task: LinearRegression, training: TrainConfig, seed: int, prompts: int, first: int, loops: int
+    model: Looped,
+    task: LinearRegression,
+    training: TrainConfig,
+    seed: int,
+    prompts: int,
+    first: int,
+    loops: int,
 ) -> dict[str, Tensor]:
     run = fit(model, task, training, [seed], progress=False)
     weights = {name: p[0] for name, p in run.final_params.items()}
     with torch.no_grad():
         parts = [
-            model.trajectory(weights, chunk, loops)[..., -1] for chunk in chunks(common_prompts(task, prompts, first))
+            model.trajectory(weights, chunk, loops)[..., -1]
+            for chunk in chunks(common_prompts(task, prompts, first))
         ]
     return {"answers": torch.cat(parts, 1)}
 
 
 def measure_rises(
-    model: Looped, task: LinearRegression, training: TrainConfig, seed: int, prompts: int, first: int
+    model: Looped,
+    task: LinearRegression,
+    training: TrainConfig,
+    seed: int,
+    prompts: int,
+    first: int,
 ) -> dict[str, Tensor]:
     run = fit(model, task, training, [seed], progress=False)
     return {"rises": influence(model, run, common_prompts(task, prompts, first))}
@@ -147,14 +181,17 @@ def chunks(prompts: Prompts) -> list[Prompts]:
 
 
 def wrong_labels(prompts: Prompts, generator: torch.Generator) -> Tensor:
-    """(B, N): another label for each example. They come from other weights, N(0, I), the same for all examples of a
-    prompt."""
-    w = torch.randn(len(prompts.y), prompts.d, 1, generator=generator, dtype=prompts.y.dtype, device="cpu")
+    """(B, N): another label for each example. They come from other weights, N(0, I), the same for
+    all examples of a prompt."""
+    w = torch.randn(
+        len(prompts.y), prompts.d, 1, generator=generator, dtype=prompts.y.dtype, device="cpu"
+    )
     return (prompts.Z[:, :-1, :-1] @ w)[..., 0]
 
 
 def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
-    """N B prompts: B with another label for the first example, B with another for the second, and so on."""
+    """N B prompts: B with another label for the first example, B with another for the second, and
+    so on."""
     N = prompts.N
     Z = prompts.Z.repeat(N, 1, 1, 1)
     Z[range(N), :, range(N), -1] = wrong_labels(prompts, generator).mT
@@ -162,7 +199,8 @@ def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
 
 
 def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
-    """(prompts, N): what a wrong label of each example adds to the query's squared error over d, for the first seed."""
+    """(prompts, N): what a wrong label of each example adds to the query's squared error over d,
+    for the first seed."""
     params = {name: p[0] for name, p in run.final_params.items()}
     wrong, parts = wrong_labels(prompts, torch.Generator().manual_seed(97)), []
     for chunk, labels in zip(chunks(prompts), wrong.split(CHUNK), strict=True):
@@ -174,7 +212,8 @@ def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
 
 
 def step_seconds(experiment: Experiment, repeats: int = 2) -> float:
-    """The shortest of several measured times for loss and gradient on one batch of an experiment, on the CPU."""
+    """The shortest of several measured times for loss and gradient on one batch of an experiment,
+    on the CPU."""
     model, task, config = experiment
     g, times = torch.Generator().manual_seed(0), []
     params = {name: p.requires_grad_() for name, p in model.init(g).items()}
@@ -195,8 +234,8 @@ def prefix(prompts: Prompts, n: int) -> Prompts:
 
 
 def classical(prompts: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
-    """name -> (prompts, N+1): the squared error over d of least squares and, after so many steps, of gradient descent
-    with an exact line search in each step, from 0, 1, ..., N examples."""
+    """name -> (prompts, N+1): the squared error over d of least squares and, after so many steps,
+    of gradient descent with an exact line search in each step, from 0, 1, ..., N examples."""
     steps = [check_int("each of steps", k, 1) for k in steps]
     names = {k: f"GD, {k} step{'s' * (k > 1)}" for k in steps}
     without = prompts.labels[..., 0].square()  # the error of 0, which is what all of them answer

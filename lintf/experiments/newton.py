@@ -38,16 +38,27 @@ class Scale:
     lr_end: float
 
     def config(self, curriculum: tuple[tuple[str, int, int, int], ...] = ()) -> TrainConfig:
-        """In the paper's proportions: a warm-up in the first tenth of the steps, then half a cosine from lr to lr_end,
-        which it reaches after nine tenths."""
+        """In the paper's proportions: a warm-up in the first tenth of the steps, then half a cosine
+        from lr to lr_end, which it reaches after nine tenths."""
         tenth = self.max_iters // 10
-        schedule = {"warmup": tenth, "lr_end": self.lr_end, "decay_steps": max(tenth + 1, 9 * tenth)}
-        options = {"betas": (0.9, 0.999), "clip": 10.0, "record_every": max(1, self.max_iters // 100)}
-        return TrainConfig(self.lr, self.max_iters, self.B, curriculum=curriculum, **schedule, **options)
+        schedule = {
+            "warmup": tenth,
+            "lr_end": self.lr_end,
+            "decay_steps": max(tenth + 1, 9 * tenth),
+        }
+        options = {
+            "betas": (0.9, 0.999),
+            "clip": 10.0,
+            "record_every": max(1, self.max_iters // 100),
+        }
+        return TrainConfig(
+            self.lr, self.max_iters, self.B, curriculum=curriculum, **schedule, **options
+        )
 
     def regression(self, variant: str, kappa: float, n_layer: int) -> Experiment:
-        """With the paper's curriculum: every twentieth of the steps the weights get one more entry, from 2 on, and
-        the prompts five more examples, from 10 on. Raises ValueError for an unknown variant."""
+        """With the paper's curriculum: every twentieth of the steps the weights get one more entry,
+        from 2 on, and the prompts five more examples, from 10 on. Raises ValueError for an unknown
+        variant."""
         check_choice("each of variants", variant, VARIANTS)
         model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **VARIANTS[variant])
         task = ConditionedRegression(self.N, self.d, kappa, w_dims=self.d)
@@ -64,34 +75,55 @@ class Scale:
 
     def logistic(self, target: str, kappa: float, n_layer: int, mu: float = 0.01) -> Experiment:
         """The full transformer, which answers with weights."""
-        options = {"attention": "softmax", "norm": True, "mlp": True, "readout": "w", "positions": self.N + 1}
+        options = {
+            "attention": "softmax",
+            "norm": True,
+            "mlp": True,
+            "readout": "w",
+            "positions": self.N + 1,
+        }
         model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **options)
         task = LogisticRegression(self.N, self.d, kappa, mu, target)
         return Experiment(model, task, self.config())
 
 
 def trained(
-    experiments: Mapping[Key, Experiment], seeds: Sequence[int], more_seeds: Sequence[int] = (), device: str = "auto"
+    experiments: Mapping[Key, Experiment],
+    seeds: Sequence[int],
+    more_seeds: Sequence[int] = (),
+    device: str = "auto",
 ) -> dict[Key, History]:
-    """The experiments' trainings with `seeds`; those with kappa = 1 and at most two layers also with `more_seeds`."""
-    each = {key: [*seeds, *(more_seeds if key[1] == 1 and key[2] <= 2 else ())] for key in experiments}
+    """The experiments' trainings with `seeds`; those with kappa = 1 and at most two layers also
+    with `more_seeds`."""
+    each = {
+        key: [*seeds, *(more_seeds if key[1] == 1 and key[2] <= 2 else ())] for key in experiments
+    }
     return fit_many(experiments, each, device)
 
 
 def predictor(experiment: Experiment, run: History, **changes: object) -> FittedModel:
-    """The models of all seeds as one predictor, in float64, with changed fields where some are given."""
-    return FittedModel(replace(experiment.model, **changes), {name: p.double() for name, p in run.final_params.items()})
+    """The models of all seeds as one predictor, in float64, with changed fields where some are
+    given."""
+    return FittedModel(
+        replace(experiment.model, **changes),
+        {name: p.double() for name, p in run.final_params.items()},
+    )
 
 
 def steps_worth(errors: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """After how many steps a method whose error is `curve` (steps + 1,) first has the given errors (n,): the logarithm
-    of its smallest error so far is interpolated linearly. 0 for errors above the whole curve. Raises ValueError for
-    numbers that are not positive, and for errors below the whole curve."""
+    """After how many steps a method whose error is `curve` (steps + 1,) first has the given errors
+    (n,): the logarithm of its smallest error so far is interpolated linearly. 0 for errors above
+    the whole curve. Raises ValueError for numbers that are not positive, and for errors below the
+    whole curve."""
     least = np.minimum.accumulate(curve)
     if not (least[-1] > 0 and errors.min() > 0):
-        raise ValueError(f"errors must be positive, got {errors.min()} and on the curve {least[-1]}")
+        raise ValueError(
+            f"errors must be positive, got {errors.min()} and on the curve {least[-1]}"
+        )
     if errors.min() < least[-1]:
         steps = len(curve) - 1
-        raise ValueError(f"steps must be more than {steps}: these reach {least[-1]:.1e}, not {errors.min():.1e}")
+        raise ValueError(
+            f"steps must be more than {steps}: these reach {least[-1]:.1e}, not {errors.min():.1e}"
+        )
     new = np.flatnonzero(np.diff(least, prepend=np.inf) < 0)
     return np.interp(-np.log(errors), -np.log(least[new]), new)

@@ -18,23 +18,32 @@ from lintf.training.several import Experiment, fit_many, is_stored, say
 
 KAPPA = {"F": 0.0, "FA": 1.0}
 NAMES = (  # of the paper's thirteen models
-    *("-".join(parts) for parts in product(("origin", "reparam"), ("linear", "relu", "softmax"), KAPPA)),
+    *(
+        "-".join(parts)
+        for parts in product(("origin", "reparam"), ("linear", "relu", "softmax"), KAPPA)
+    ),
     "reparamW-linear-FA",
 )
 
 
 def named(name: str, alpha: float = 0.0) -> RecallTransformer:
-    """The model with this name, such as "origin-relu-F". Raises ValueError for a name that is none."""
+    """The model with this name, such as "origin-relu-F". Raises ValueError for a name that is
+    none."""
     allowed = [
-        f"{kind}-{attention}-{k}" for kind in VARIANTS for attention in ("linear", "relu", "softmax") for k in KAPPA
+        f"{kind}-{attention}-{k}"
+        for kind in VARIANTS
+        for attention in ("linear", "relu", "softmax")
+        for k in KAPPA
     ]
     kind, attention, kappa = check_choice("each name", name, allowed).split("-")
     return RecallTransformer(kind, attention, KAPPA[kappa], 0.0 if kind == "origin" else alpha)
 
 
-def config(lr: float, max_iters: int, B: int, record_every: int, train_set_size: int | None = None) -> TrainConfig:
-    """Plain SGD, the gradient of every parameter scaled to length 1. In float64, in which the loss is followed as far
-    as it falls."""
+def config(
+    lr: float, max_iters: int, B: int, record_every: int, train_set_size: int | None = None
+) -> TrainConfig:
+    """Plain SGD, the gradient of every parameter scaled to length 1. In float64, in which the loss
+    is followed as far as it falls."""
     options = {
         "momentum": 0.0,
         "normalize": True,
@@ -58,7 +67,9 @@ def trained(
     """(name, alpha, lr) -> its trainings on new sentences at each step."""
     stride = max(1, max_iters // 100)
     experiments = {
-        (name, alpha, lr): Experiment(named(name, alpha), Recall(alpha=alpha, H=H), config(lr, max_iters, B, stride))
+        (name, alpha, lr): Experiment(
+            named(name, alpha), Recall(alpha=alpha, H=H), config(lr, max_iters, B, stride)
+        )
         for name, alpha, lr in product(names, alphas, lrs)
     }
     return fit_many(experiments, seeds, device)
@@ -75,14 +86,19 @@ def trained_on_samples(
     seeds: Sequence[int],
     device: str = "auto",
 ) -> dict[tuple[str, float], History]:
-    """(name, alpha) -> its trainings on n sentences per seed. The reparametrised models are made for the share of noise
-    among these, which differs from seed to seed."""
+    """(name, alpha) -> its trainings on n sentences per seed. The reparametrised models are made
+    for the share of noise among these, which differs from seed to seed."""
     if n % B:
         raise ValueError(f"n must be a multiple of B = {B}, got {n}")
     seeds, alphas, runs, stored = check_seeds(seeds), list(alphas), {}, []
-    shares = {(a, seed): noise_share(Recall(alpha=a, H=H), n, seed) for a in alphas for seed in seeds}
+    shares = {
+        (a, seed): noise_share(Recall(alpha=a, H=H), n, seed) for a in alphas for seed in seeds
+    }
     for name, alpha in product(names, alphas):
-        task, training = Recall(alpha=alpha, H=H), config(lr, epochs * (n // B), B, n // B, train_set_size=n)
+        task, training = (
+            Recall(alpha=alpha, H=H),
+            config(lr, epochs * (n // B), B, n // B, train_set_size=n),
+        )
         parts = []
         for seed in seeds:
             experiment = Experiment(named(name, shares[alpha, seed]), task, training)
@@ -93,26 +109,31 @@ def trained_on_samples(
     return runs
 
 
-def above_bayes(run: History, task: Recall, metric: str = "population_loss", last: int = 1) -> Tensor:
+def above_bayes(
+    run: History, task: Recall, metric: str = "population_loss", last: int = 1
+) -> Tensor:
     """(seeds,): a loss in nats above the Bayes risk, the mean over the last so many records."""
     return run.metrics[metric][:, -last:].mean(1) - task.bayes_risk
 
 
 def excess_in_theory(task: Recall, lam: Tensor) -> Tensor:
-    """log(1 + (1 - alpha) k exp(-lam)): the loss above the Bayes risk of the reparametrised models with linear or ReLU
-    attention and kappa = 1, all of whose parameters are lam. k counts the tokens that are neither output nor tau."""
+    """log(1 + (1 - alpha) k exp(-lam)): the loss above the Bayes risk of the reparametrised models
+    with linear or ReLU attention and kappa = 1, all of whose parameters are lam. k counts the
+    tokens that are neither output nor tau."""
     others = task.vocab - (2 if task.alpha else 1)
     return torch.log1p((1 - task.alpha) * others * torch.exp(-lam))
 
 
 def noise_share(task: Recall, n: int, seed: int) -> float:
-    """How much noise there is among the n sentences on which a model with this seed is trained. Raises ValueError where
-    the task has noise and the sample has none, or nothing else."""
-    sample = task.sample(n, torch.Generator().manual_seed(seed))  # these models start from 0: the first thing drawn
+    """How much noise there is among the n sentences on which a model with this seed is trained.
+    Raises ValueError where the task has noise and the sample has none, or nothing else."""
+    # These models start from 0: the first thing drawn.
+    sample = task.sample(n, torch.Generator().manual_seed(seed))
     noise = int((sample.next == task.vocab - 1).sum())
     if task.alpha and noise in (0, n):
         raise ValueError(
-            f"n must be large enough for noise and outputs among the sentences, got {n} with {noise} noisy"
+            f"n must be large enough for noise and outputs among the sentences, got {n} with "
+            f"{noise} noisy"
         )
     return noise / n
 

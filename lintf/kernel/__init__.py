@@ -1,9 +1,10 @@
-"""The compiled CPU code of the fast path: kernel.cpp (predictions, loss and gradient), draw.cpp (prompts) and lines.cpp
-(the loss along lines).
+"""The compiled CPU code of the fast path: kernel.cpp (predictions, loss and gradient), draw.cpp
+(prompts) and lines.cpp (the loss along lines).
 
-It is built on first use with whatever C++ compiler is there, and is an accelerator only: `unavailable` says why it
-cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py, randoms.py then take their plain PyTorch path, and
-landscape.py too, with the same numbers up to rounding. LINTF_KERNEL=off switches it off.
+It is built on first use with whatever C++ compiler is there, and is an accelerator only:
+`unavailable` says why it cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py,
+randoms.py then take their plain PyTorch path, and landscape.py too, with the same numbers up to
+rounding. LINTF_KERNEL=off switches it off.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from lintf.kernel import build
 MAX_D = 32  # the unrolled code grows as d^2
 
 
-def unavailable(d: int, dtype: torch.dtype, device: str = "cpu", library: str = "kernel") -> str | None:
-    """None where there is compiled code for this d, dtype and type of device, else the reason why not, in words."""
+def unavailable(
+    d: int, dtype: torch.dtype, device: str = "cpu", library: str = "kernel"
+) -> str | None:
+    """None where there is compiled code for this d, dtype and type of device, else the reason why
+    not, in words."""
     if device != "cpu":
         return f"the device is {device}"
     if dtype not in (torch.float32, torch.float64):
@@ -40,8 +44,9 @@ def unavailable(d: int, dtype: torch.dtype, device: str = "cpu", library: str = 
 
 
 def in_memory(t: Tensor) -> bool:
-    """Whether t is numbers in memory and nothing more: neither a tensor inside a transform of torch.func, nor a dual
-    number, nor one without data. Only such a tensor can be given to compiled code."""
+    """Whether t is numbers in memory and nothing more: neither a tensor inside a transform of
+    torch.func, nor a dual number, nor one without data. Only such a tensor can be given to compiled
+    code."""
     try:
         here = t.data_ptr() != 0 or t.numel() == 0
     except RuntimeError:  # torch's answer for a tensor without storage
@@ -52,10 +57,12 @@ def in_memory(t: Tensor) -> bool:
 def loss_and_grad(
     P: Tensor, Q: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int, grad: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean squared error over the prompts (...) and its gradients with respect to P and Q (..., L, H, d, d).
+    """Mean squared error over the prompts (...) and its gradients with respect to P and Q (..., L,
+    H, d, d).
 
-    Without `grad` the gradients are empty. The statistics have the leading axes of P, or none (shared by all).
-    Sums run in a fixed order, so that the result does not depend on the number of threads.
+    Without `grad` the gradients are empty. The statistics have the leading axes of P, or none
+    (shared by all). Sums run in a fixed order, so that the result does not depend on the number of
+    threads.
     """
     *lead, L, H, d, _ = P.shape
     parts, _ = _run(P, Q, S, s, x, y, N, grad=grad)
@@ -73,10 +80,18 @@ def predictions(P: Tensor, Q: Tensor, S: Tensor, s: Tensor, x: Tensor, N: int) -
 
 
 def _run(
-    P: Tensor, Q: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int, grad: bool = False, each: bool = False
+    P: Tensor,
+    Q: Tensor,
+    S: Tensor,
+    s: Tensor,
+    x: Tensor,
+    y: Tensor,
+    N: int,
+    grad: bool = False,
+    each: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Squared error and gradients, summed over chunks of prompts, (E, chunks, 1 or more) in float64, and, with `each`,
-    the residuals (..., B) of all prompts."""
+    """Squared error and gradients, summed over chunks of prompts, (E, chunks, 1 or more) in
+    float64, and, with `each`, the residuals (..., B) of all prompts."""
     *lead, L, H, d, _ = P.shape
     B, E, shared = y.shape[-1], P[..., 0, 0, 0, 0].numel(), S.dim() == 3
     P, Q = P.detach().contiguous(), (Q.detach() / N).contiguous()
@@ -84,33 +99,52 @@ def _run(
     shapes = [(*([] if shared else lead), *shape) for shape in ((d, d, B), (d, B), (d, B), (B,))]
     given = [(t.dtype, t.device.type, *t.shape) for t in (*data, Q)]
     if given != [(P.dtype, "cpu", *shape) for shape in (*shapes, P.shape)]:
-        raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
+        # What follows reads raw memory.
+        raise ValueError("shapes, dtypes or devices do not fit together")
     library, weights = _library(d, "kernel"), L * H * d * d
     chunks = -(-B // library.chunk_size())
-    parts, residuals = _empty((E, chunks, 1 + 2 * weights * grad), torch.float64), _empty((*lead, B * each), P.dtype)
+    parts, residuals = (
+        _empty((E, chunks, 1 + 2 * weights * grad), torch.float64),
+        _empty((*lead, B * each), P.dtype),
+    )
     run = library.run_f32 if P.dtype == torch.float32 else library.run_f64
     pointers = [t.data_ptr() for t in (P, Q, *data, parts)]
-    run(E, L, H, B, shared, grad, torch.get_num_threads(), *pointers, residuals.data_ptr() if each else None)
+    run(
+        E,
+        L,
+        H,
+        B,
+        shared,
+        grad,
+        torch.get_num_threads(),
+        *pointers,
+        residuals.data_ptr() if each else None,
+    )
     return parts, residuals
 
 
-def lines(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int) -> Tensor:
-    """The loss along the lines P + t dP, Q + t dQ: (..., K, 3), its value and its first and second derivative at t = 0,
-    in float64.
+def lines(
+    P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int
+) -> Tensor:
+    """The loss along the lines P + t dP, Q + t dQ: (..., K, 3), its value and its first and second
+    derivative at t = 0, in float64.
 
-    P, Q: (..., L, H, d, d); dP, dQ: (K, L, H, d, d), the same for all of them, or (..., K, L, H, d, d). The statistics
-    have the leading axes of P, or none.
+    P, Q: (..., L, H, d, d); dP, dQ: (K, L, H, d, d), the same for all of them, or (..., K, L, H, d,
+    d). The statistics have the leading axes of P, or none.
     """
     *lead, L, H, d, _ = P.shape
     K, B, E = dP.shape[-5], y.shape[-1], P[..., 0, 0, 0, 0].numel()
     shared_data, shared_lines = S.dim() == 3, dP.dim() == 5
     weights = [t.detach().contiguous() for t in (P, Q / N, dP, dQ / N)]
     data = [t.contiguous() for t in (S, s, x, y)]
-    shapes = [(*([] if shared_data else lead), *shape) for shape in ((d, d, B), (d, B), (d, B), (B,))]
+    shapes = [
+        (*([] if shared_data else lead), *shape) for shape in ((d, d, B), (d, B), (d, B), (B,))
+    ]
     line = (*([] if shared_lines else lead), K, L, H, d, d)
     given = [(t.dtype, t.device.type, *t.shape) for t in (*data, *weights[1:])]
     if given != [(P.dtype, "cpu", *shape) for shape in (*shapes, P.shape, line, line)]:
-        raise ValueError("shapes, dtypes or devices do not fit together")  # what follows reads raw memory
+        # What follows reads raw memory.
+        raise ValueError("shapes, dtypes or devices do not fit together")
     library = _library(d, "lines")
     chunks = -(-B // library.chunk_size())
     parts = _empty((E, K, chunks, 3), torch.float64)
@@ -121,9 +155,13 @@ def lines(P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, S: Tensor, s: Tensor, x:
 
 
 def check_words(words: np.ndarray) -> np.ndarray:
-    """Words (..., rows, B), of which every two rows are a pair, in one piece of memory. Raises ValueError."""
+    """Words (..., rows, B), of which every two rows are a pair, in one piece of memory. Raises
+    ValueError."""
     if words.dtype != np.uint32 or words.ndim < 2 or words.shape[-2] % 2:
-        raise ValueError(f"words must be uint32 (..., an even number of rows, B), got {words.dtype} {words.shape}")
+        raise ValueError(
+            f"words must be uint32 (..., an even number of rows, B), got {words.dtype} "
+            f"{words.shape}"
+        )
     return np.ascontiguousarray(words)
 
 
@@ -147,41 +185,53 @@ def draw_gram(
     root_w: Tensor | None,
     noise_std: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """prompts._wishart in float32: S, s, x, y of E members from words (E, rows, B). few: for each of the m diagonal
-    entries of Bartlett's factor how many squares are summed up, 0 where the polynomial chi[i] in z / reach is used."""
+    """prompts._wishart in float32: S, s, x, y of E members from words (E, rows, B). few: for each
+    of the m diagonal entries of Bartlett's factor how many squares are summed up, 0 where the
+    polynomial chi[i] in z / reach is used."""
     words, few = check_words(words), np.array(few, dtype=np.int64)
     E, rows, B = words.shape
     m, terms = chi.shape
     below = m * (m - 1) // 2 + (d - m) * m  # entries of Bartlett's factor
     needed = below + int(few.clip(min=1).sum()) + 2 * d + (m if noise_std else 0)
     fit = m <= d and few.shape == (m,) and few.min() >= 0 and rows >= needed
-    if not fit or any(r is not None and (r.shape != (E, d, d) or r.device.type != "cpu") for r in (root, root_w)):
+    if not fit or any(
+        r is not None and (r.shape != (E, d, d) or r.device.type != "cpu") for r in (root, root_w)
+    ):
         raise ValueError("shapes or devices do not fit together")  # what follows reads raw memory
     chi = np.ascontiguousarray(chi, dtype=np.float32)
     roots = [None if r is None else r.float().contiguous() for r in (root, root_w)]
     S, s, x, y = (_empty((E, *shape, B), torch.float32) for shape in ((d, d), (d,), (d,), ()))
     sizes = (E, B, rows, m, terms - 1, torch.get_num_threads(), reach, noise_std)
-    inputs = (few.ctypes.data, words.ctypes.data, chi.ctypes.data, *(r if r is None else r.data_ptr() for r in roots))
+    inputs = (
+        few.ctypes.data,
+        words.ctypes.data,
+        chi.ctypes.data,
+        *(r if r is None else r.data_ptr() for r in roots),
+    )
     _library(d, "kernel").gram_f32(*sizes, *inputs, *map(Tensor.data_ptr, (S, s, x, y)))
     return S, s, x, y
 
 
 def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Memory for compiled code to write to, whatever dtype and device a user has made the default."""
+    """Memory for compiled code to write to, whatever dtype and device a user has made the
+    default."""
     return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def vector_bytes(d: int) -> int:
-    """How wide the vectors are that the compiled code for this d works with. Raises RuntimeError without any."""
+    """How wide the vectors are that the compiled code for this d works with. Raises RuntimeError
+    without any."""
     return _library(d, "kernel").vector_bytes()
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next batch, up to 1 GB, instead of giving it back to the system and asking
-    for it again: those page faults can cost as much as a training step. Does nothing where there is no glibc."""
+    """Have glibc keep freed memory for the next batch, up to 1 GB, instead of giving it back to the
+    system and asking for it again: those page faults can cost as much as a training step. Does
+    nothing where there is no glibc."""
     if platform.libc_ver()[0] == "glibc":
-        libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        # Malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD.
+        libc, trim_threshold, mmap_threshold = (ctypes.CDLL(None), -1, -3)
         if not libc.mallopt(mmap_threshold, 2**28):
             libc.mallopt(mmap_threshold, 2**25)  # the largest value that older versions take
         libc.mallopt(trim_threshold, 2**30)

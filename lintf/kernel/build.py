@@ -1,7 +1,7 @@
 """Building the compiled code: a library for each d, once on each machine, kept in the user's cache.
 
-A file in the cache is named after all that it is built from, and after its own contents: what a full disk or a power
-cut has left of it is noticed, and built anew.
+A file in the cache is named after all that it is built from, and after its own contents: what a
+full disk or a power cut has left of it is noticed, and built anew.
 """
 
 from __future__ import annotations
@@ -23,8 +23,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SOURCES = {"kernel": ("kernel.cpp", "draw.cpp"), "lines": ("lines.cpp",)}  # of each library
 HEADERS = ("lanes.h", "recursion.h", "threads.h")
-FLAGS = ["-O3", "-std=c++17", "-pthread", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
-NATIVE = (["-march=native"], ["-mcpu=native"], [])  # the first that a compiler takes; older ones of Apple refuse some
+FLAGS = [
+    "-O3",
+    "-std=c++17",
+    "-pthread",
+    "-shared",
+    "-fPIC",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+]
+# The first that a compiler takes; older ones of Apple refuse some.
+NATIVE = (["-march=native"], ["-mcpu=native"], [])
 ASIDE = "building-"  # begins the name of the folder in which a library is built
 ANSWER = 10.0  # seconds in which a compiler has to tell its version
 PATIENCE = 10.0  # seconds of silence; a library takes 1 to 10 on an idle machine
@@ -40,19 +49,23 @@ def library(d: int, name: str) -> ctypes.CDLL | str:
         return f"no C++ compiler found{f' under CXX={named[0]}' if named else ''}"
     try:
         version = _run([*compiler, "--version"], ANSWER)
-        texts = [(HERE / source).read_text(encoding="utf-8") for source in (*SOURCES[name], *HEADERS)]
+        texts = [
+            (HERE / source).read_text(encoding="utf-8") for source in (*SOURCES[name], *HEADERS)
+        ]
         ingredients = (texts, FLAGS, NATIVE, d, _processor(), compiler, version)
         stem = f"{name}-d{d}-{hashlib.sha256(repr(ingredients).encode()).hexdigest()[:16]}"
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lintf"
         own = [*FLAGS, *compiler[1:], f"-DDIM={d}", *(str(HERE / file) for file in SOURCES[name])]
         commands = [[compiler[0], *native, *own] for native in NATIVE]
         return ctypes.CDLL(str(_kept(folder, stem) or _built(folder, stem, commands)))
-    except (OSError, RuntimeError) as error:  # not runnable, does not compile, cache not writable, no home
+    # Not runnable, does not compile, cache not writable, no home.
+    except (OSError, RuntimeError) as error:
         return str(error)
 
 
 def _kept(folder: Path, stem: str) -> Path | None:
-    """The library that an earlier process has built, if it is what was built. Removes what is not."""
+    """The library that an earlier process has built, if it is what was built. Removes what is
+    not."""
     for path in sorted(folder.glob(f"{stem}-*.so")):
         if path.name == f"{stem}-{_digest(path)}.so":
             return path
@@ -62,7 +75,8 @@ def _kept(folder: Path, stem: str) -> Path | None:
 
 
 def _built(folder: Path, stem: str, commands: list[list[str]]) -> Path:
-    """Build aside with the first command that the compiler takes, then move: there is never half a library."""
+    """Build aside with the first command that the compiler takes, then move: there is never half a
+    library."""
     folder.mkdir(parents=True, exist_ok=True)
     _tidy(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=ASIDE) as aside:
@@ -87,8 +101,8 @@ class RefusedError(RuntimeError):
 
 
 def _run(command: list[str], quiet: float, most: float = 0.0, doing: str = "") -> str:
-    """What the compiler prints. After `quiet` seconds it is stopped, or what it does is said and it has `most` more.
-    It runs in a process group of its own, so that its children end with it.
+    """What the compiler prints. After `quiet` seconds it is stopped, or what it does is said and it
+    has `most` more. It runs in a process group of its own, so that its children end with it.
 
     Raises RefusedError where it fails, RuntimeError where it takes too long.
     """
@@ -113,7 +127,9 @@ def _run(command: list[str], quiet: float, most: float = 0.0, doing: str = "") -
         except BaseException as error:
             _end(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise RuntimeError(f"{command[0]} took more than {most or quiet:g} s for the kernel") from None
+                raise RuntimeError(
+                    f"{command[0]} took more than {most or quiet:g} s for the kernel"
+                ) from None
             raise
     if process.returncode:
         lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
@@ -130,7 +146,8 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what killed processes left behind. A younger folder may be one in which another process builds."""
+    """Remove what killed processes left behind. A younger folder may be one in which another
+    process builds."""
     for path in folder.glob(f"{ASIDE}*"):
         if time.time() - path.stat().st_mtime > 3600:
             shutil.rmtree(path, ignore_errors=True)

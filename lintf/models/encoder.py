@@ -1,4 +1,5 @@
-"""Encoder: a transformer with full attention whose parts can be left out, as in arXiv 2403.03183 (Giannou et al.)."""
+"""Encoder: a transformer with full attention whose parts can be left out, as in arXiv 2403.03183
+(Giannou et al.)."""
 
 from __future__ import annotations
 
@@ -22,25 +23,27 @@ TESTS = 1000  # prompts on which `metrics` measures
 
 @dataclass(frozen=True)
 class Encoder(Model):
-    """Reads the tokens r_i = (x_i, y_i), the last one with y = 0, and answers from the last position:
+    """Reads the tokens r_i = (x_i, y_i), the last one with y = 0, and answers from the last
+    position:
 
         h_i = W_in r_i + b_in + position_i            in `width` dimensions
         h <- h + proj(sum_j a_ij v_j)                 in every layer, then clipped to +-clip
         h <- h + down(relu(up(norm(h))))              in every layer, with an MLP of 4 * width units
         out = W_out norm(h_N) + b_out                 one number, or d of them
 
-    with heads of width / n_head dimensions, scores q_i.k_j over the root of that, and a_ij the score itself (linear) or
-    its softmax over j; all tokens attend to all, the last one included, or with mask_query to all but the last. q, k, v
-    are affine in h, or in norm(h), its LayerNorm. The paper's LSA is linear attention with clip = 10, its LSA with
-    LayerNorm has norm and no clip, and its full transformer softmax, norm and mlp. mask_query is ours.
+    with heads of width / n_head dimensions, scores q_i.k_j over the root of that, and a_ij the
+    score itself (linear) or its softmax over j; all tokens attend to all, the last one included, or
+    with mask_query to all but the last. q, k, v are affine in h, or in norm(h), its LayerNorm. The
+    paper's LSA is linear attention with clip = 10, its LSA with LayerNorm has norm and no clip, and
+    its full transformer softmax, norm and mlp. mask_query is ours.
 
-    The paper's tokens begin with d zeros; their weights never matter, and only the range of W_in's first values
-    (uniform within 1 / sqrt(2 d + 1)) remembers them. The weights of attention and MLP are drawn from
-    N(0, init_std^2). Biases are the last columns. Leading axes of all parameters are ensemble members. Raises
-    ValueError for a field out of its range.
+    The paper's tokens begin with d zeros; their weights never matter, and only the range of W_in's
+    first values (uniform within 1 / sqrt(2 d + 1)) remembers them. The weights of attention and MLP
+    are drawn from N(0, init_std^2). Biases are the last columns. Leading axes of all parameters are
+    ensemble members. Raises ValueError for a field out of its range.
 
-    readout: "y" answers the query of a regression, "w" gives d weights. positions: for how many tokens there are
-    learned positions, drawn from N(0, 1); 0 for none.
+    readout: "y" answers the query of a regression, "w" gives d weights. positions: for how many
+    tokens there are learned positions, drawn from N(0, 1); 0 for none.
     """
 
     d: int = whole(5)
@@ -59,7 +62,9 @@ class Encoder(Model):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % self.n_head:
-            raise ValueError(f"width must be a multiple of n_head = {self.n_head}, got {self.width}")
+            raise ValueError(
+                f"width must be a multiple of n_head = {self.n_head}, got {self.width}"
+            )
 
     @property
     def label(self) -> str:
@@ -72,7 +77,8 @@ class Encoder(Model):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters of one member. norms: scale and shift of a layer's LayerNorms, one or two of them."""
+        """Of the parameters of one member. norms: scale and shift of a layer's LayerNorms, one or
+        two of them."""
         L, D = self.n_layer, self.width
         shapes = {
             "in": (D, self.d + 2),
@@ -92,26 +98,38 @@ class Encoder(Model):
         """Raises ValueError for a task with more tokens than positions."""
         super().check_fit(task)
         if self.positions and self.positions < task.N + 1:
-            raise ValueError(f"positions must be at least N + 1 = {task.N + 1}, or 0 for none, got {self.positions}")
+            raise ValueError(
+                f"positions must be at least N + 1 = {task.N + 1}, or 0 for none, got "
+                f"{self.positions}"
+            )
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         params = {}
         for name, shape in self.shapes.items():
             if name.endswith(("norms", "norm")):
-                params[name] = torch.tensor([[1.0], [0.0]], dtype=dtype, device="cpu").expand(shape).clone()
+                params[name] = (
+                    torch.tensor([[1.0], [0.0]], dtype=dtype, device="cpu").expand(shape).clone()
+                )
             elif name == "positions":
                 params[name] = torch.randn(shape, generator=generator, dtype=dtype, device="cpu")
             elif name in ("in", "out"):
                 reach = 1 / math.sqrt(2 * self.d + 1 if name == "in" else self.width)
-                params[name] = reach * (2 * torch.rand(shape, generator=generator, dtype=dtype, device="cpu") - 1)
+                params[name] = reach * (
+                    2 * torch.rand(shape, generator=generator, dtype=dtype, device="cpu") - 1
+                )
             else:
-                weights = self.init_std * torch.randn(shape, generator=generator, dtype=dtype, device="cpu")
-                params[name] = torch.cat((weights[..., :-1], torch.zeros_like(weights[..., -1:])), -1)  # bias 0
+                weights = self.init_std * torch.randn(
+                    shape, generator=generator, dtype=dtype, device="cpu"
+                )
+                # Bias 0.
+                params[name] = torch.cat(
+                    (weights[..., :-1], torch.zeros_like(weights[..., -1:])), -1
+                )
         return {name: p.to(dtype) for name, p in params.items()}
 
     def predict(self, params: Params, prompts: Prompts | Labelled) -> Tensor:
-        """(..., B): the answer to each query, or (..., B, d): weights. Prompts have the leading axes of the parameters,
-        or none."""
+        """(..., B): the answer to each query, or (..., B, d): weights. Prompts have the leading
+        axes of the parameters, or none."""
         self.check(params, prompts)
         out = each_member(self._answers, params, self.shapes, prompts.Z)
         return out if self.readout == "w" else out[..., 0]
@@ -123,12 +141,15 @@ class Encoder(Model):
             h = self._through_maps(p, Z)
         else:
             h = functional.linear(Z, *affine(p["in"]))
-            h = self._through_tokens(p, h + p["positions"][: Z.shape[1]] if self.positions else h, 0)
+            h = self._through_tokens(
+                p, h + p["positions"][: Z.shape[1]] if self.positions else h, 0
+            )
         h = normal(h, p["last_norm"].unbind()) if self.norm else h
         return functional.linear(h, *affine(p["out"]))
 
     def _through_tokens(self, p: Params, h: Tensor, first: int) -> Tensor:
-        """The last token's state (B, D) after all layers, from the states h (B, n, D) of all tokens before `first`."""
+        """The last token's state (B, D) after all layers, from the states h (B, n, D) of all tokens
+        before `first`."""
         D = self.width
         for layer in range(first, self.n_layer):
             norms = [pair.unbind() for pair in p["norms"][layer]] if self.norm else None
@@ -143,25 +164,33 @@ class Encoder(Model):
                 k, v = functional.linear(keys, W[D:], b[D:]).chunk(2, -1)
             else:
                 q, k, v = functional.linear(x, W, b).chunk(3, -1)
-            h = self._clipped(h + functional.linear(self._attend(q, k, v), *affine(p["proj"][layer])))
+            h = self._clipped(
+                h + functional.linear(self._attend(q, k, v), *affine(p["proj"][layer]))
+            )
             if self.mlp:
-                up = functional.linear(normal(h, norms[1]) if norms else h, *affine(p["up"][layer])).relu()
+                up = functional.linear(
+                    normal(h, norms[1]) if norms else h, *affine(p["up"][layer])
+                ).relu()
                 h = h + functional.linear(up, *affine(p["down"][layer]))
         return h[:, -1]
 
     def _through_maps(self, p: Params, Z: Tensor) -> Tensor:
-        """The same (B, D) for layers of linear attention alone. Until something is clipped, the states of all tokens of
-        a prompt are one linear map m of (x, y, 1), that of the first layer W_in, and in every layer
+        """The same (B, D) for layers of linear attention alone. Until something is clipped, the
+        states of all tokens of a prompt are one linear map m of (x, y, 1), that of the first layer
+        W_in, and in every layer
 
-            m <- m + proj(values G keys^T queries) ,   G = sum of r r^T over the tokens r = (x, y, 1) that are keys,
+            m <- m + proj(values G keys^T queries) ,
+            G = sum of r r^T over the tokens r = (x, y, 1) that are keys,
 
-        with queries, keys and values of m. Maps are (d+2, B, D), by the entries of r. A prompt that the clipping may
-        reach goes on with its tokens: one with sum_c |m_c| max_i |r_ic| > clip somewhere, which no state exceeds."""
+        with queries, keys and values of m. Maps are (d+2, B, D), by the entries of r. A prompt that
+        the clipping may reach goes on with its tokens: one with sum_c |m_c| max_i |r_ic| > clip
+        somewhere, which no state exceeds."""
         r = functional.pad(Z, (0, 1), value=1.0)  # (B, n, d+2)
         keys = r[:, :-1] if self.mask_query else r
         G = keys.mT @ keys
         m = p["in"].mT.unsqueeze(1)  # (d+2, 1, D)
-        which, gone = torch.arange(len(Z), device=Z.device), []  # prompts; those that went on, and their states
+        # Prompts; those that went on, and their states.
+        which, gone = (torch.arange(len(Z), device=Z.device), [])
         for layer in range(self.n_layer - 1):
             m = self._next_map(p, m, G, layer)
             if self.clip is None:
@@ -192,7 +221,8 @@ class Encoder(Model):
         scores = q @ k.mT / math.sqrt(k.shape[-1])
         if m.shape[1] == 1:  # of all prompts: then the new maps are linear in G
             v = torch.einsum("hes,Dhs->heD", v, p["proj"][layer][:, :-1].unflatten(1, (n_head, -1)))
-            T = torch.einsum("hca,heD->caeD", scores, v).flatten(1, 2)  # symmetric in a and e, as G is
+            # Symmetric in a and e, as G is.
+            T = torch.einsum("hca,heD->caeD", scores, v).flatten(1, 2)
             rest = torch.cat((torch.zeros_like(m[:-1]), p["proj"][layer][:, -1].expand(1, 1, -1)))
             return m + rest + G.flatten(1) @ T
         a = (scores.view(B, n_head * len(m), len(m)) @ G).view_as(scores) @ v
@@ -200,13 +230,14 @@ class Encoder(Model):
         return m + functional.linear(_with_one(a, 0), p["proj"][layer])
 
     def _last_state(self, p: Params, m: Tensor, r: Tensor, G: Tensor) -> Tensor:
-        """The query's state (B, D) after the last layer. Its one key for all heads, W_k^T q, meets the map itself, and
-        so does its one value: no keys and values of the map are needed."""
+        """The query's state (B, D) after the last layer. Its one key for all heads, W_k^T q, meets
+        the map itself, and so does its one value: no keys and values of the map are needed."""
         D, n_head = self.width, self.n_head
         m = m.transpose(0, 1)  # (B or 1, d+2, D)
         h = (r[:, -1:] @ m)[:, 0]
         W_q, W_k, W_v = p["qkv"][-1].chunk(3)
-        q = functional.linear(h, *affine(W_q / math.sqrt(D // n_head))).unflatten(-1, (n_head, -1))  # (B, n_head, s)
+        # (B, n_head, s).
+        q = functional.linear(h, *affine(W_q / math.sqrt(D // n_head))).unflatten(-1, (n_head, -1))
         W_k, W_v = (W.unflatten(0, (n_head, -1)) for W in (W_k, W_v))  # (n_head, s, D+1)
         m = _with_one(m, -2)
         scores = m @ (q.transpose(0, 1) @ W_k).permute(1, 2, 0)  # (B, d+2, n_head)
@@ -218,10 +249,13 @@ class Encoder(Model):
         return h if self.clip is None else h.clamp(-self.clip, self.clip)
 
     def bounds(self, params: Params) -> tuple[Tensor, Tensor]:
-        """The smallest and largest answer (...) to any prompt, for norm and the read-out y: the last LayerNorm gives
-        states scale * u + shift with |u| <= sqrt(width). Raises ValueError without them."""
+        """The smallest and largest answer (...) to any prompt, for norm and the read-out y: the
+        last LayerNorm gives states scale * u + shift with |u| <= sqrt(width). Raises ValueError
+        without them."""
         if not self.norm or self.readout != "y":
-            raise ValueError(f"bounds need norm = True and readout = 'y', got {self.norm} and {self.readout!r}")
+            raise ValueError(
+                f"bounds need norm = True and readout = 'y', got {self.norm} and {self.readout!r}"
+            )
         scale, shift = params["last_norm"].unbind(-2)
         w, b = params["out"][..., 0, :-1], params["out"][..., 0, -1]
         middle, radius = (w * shift).sum(-1) + b, math.sqrt(self.width) * (w * scale).norm(dim=-1)
@@ -233,11 +267,13 @@ class Encoder(Model):
         if self.attention == "softmax":
             out = functional.scaled_dot_product_attention(q, k, v)
         else:
-            out = q @ (k.mT @ v / math.sqrt(k.shape[-1]))  # n scores for each of n tokens are not needed
+            # Scores of n tokens for each of n are not needed.
+            out = q @ (k.mT @ v / math.sqrt(k.shape[-1]))
         return out.transpose(1, 2).flatten(-2)
 
     def loss(self, params: Params, prompts: Prompts | Labelled) -> Tensor:
-        """Mean squared error over the prompts, and over the d weights, one number per ensemble member."""
+        """Mean squared error over the prompts, and over the d weights, one number per ensemble
+        member."""
         if self.readout == "y":
             return super().loss(params, prompts)
         return (self.predict(params, prompts) - prompts.w).square().mean((-2, -1))
@@ -245,9 +281,9 @@ class Encoder(Model):
     def metrics(self, params: Params, task: Task) -> Params:
         """What a run records: the mean squared error on 1000 prompts of the task."""
         with torch.no_grad():
-            tests = fixed_prompts(task, 10, TESTS // 10, self.representation, params["in"].dtype).to(
-                params["in"].device
-            )
+            tests = fixed_prompts(
+                task, 10, TESTS // 10, self.representation, params["in"].dtype
+            ).to(params["in"].device)
             return {"test_loss": self.loss(params, tests)}
 
     def check(self, params: Params, prompts: Prompts | Labelled) -> torch.Size:
@@ -255,12 +291,16 @@ class Encoder(Model):
         lead = super().check(params, prompts)
         if self.positions and prompts.Z.shape[-2] > self.positions:
             tokens = prompts.Z.shape[-2]
-            raise ValueError(f"positions must be at least the number of tokens, {tokens}, or 0, got {self.positions}")
+            raise ValueError(
+                f"positions must be at least the number of tokens, {tokens}, or 0, got "
+                f"{self.positions}"
+            )
         return lead
 
 
 def _with_one(m: Tensor, entries: int) -> Tensor:
-    """A map (..., D) with the map of the constant 1 as column D + 1, where the axis `entries` goes by those of r."""
+    """A map (..., D) with the map of the constant 1 as column D + 1, where the axis `entries` goes
+    by those of r."""
     one = torch.zeros_like(m[..., :1])
     one.select(entries, -1).fill_(1)
     return torch.cat((m, one), -1)

@@ -1,14 +1,16 @@
 """The linear transformer through sufficient statistics: the fast path, in plain PyTorch.
 
-In a linear-attention layer every token goes through the same linear map, and that map depends on the examples only
-through S = X^T X and s = X^T y. With Q' = Q / N, M = sum_h P_h S Q'_h^T and c = sum_h Q'_h s, a layer does
+In a linear-attention layer every token goes through the same linear map, and that map depends on
+the examples only through S = X^T X and s = X^T y. With Q' = Q / N, M = sum_h P_h S Q'_h^T and c =
+sum_h Q'_h s, a layer does
 
-    out <- out + c.x        s <- (I + M)(s + S c)        S <- (I + M) S (I + M)^T        x <- (I + M) x
+    out <- out + c.x            s <- (I + M)(s + S c)
+    S <- (I + M) S (I + M)^T    x <- (I + M) x
 
-at a cost that does not depend on N. Two savings: the last layer needs only its c, and the last but one needs M only on
-the two vectors s + S c and x. `mse` and `predict` use the compiled kernel where there is one (kernel.py), else
-`forward`. All is written for series (series.py), of which a number is one, so that derivatives along lines go the same
-way.
+at a cost that does not depend on N. Two savings: the last layer needs only its c, and the last but
+one needs M only on the two vectors s + S c and x. `mse` and `predict` use the compiled kernel where
+there is one (kernel.py), else `forward`. All is written for series (series.py), of which a number
+is one, so that derivatives along lines go the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ BACKENDS = ("auto", "kernel", "plain")
 def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
     """The last entry of the query token after all layers, (..., B): minus the prediction.
 
-    P, Q: (..., L, H, d, d); their leading axes and the statistics' broadcast. Raises ValueError for another d or dtype.
+    P, Q: (..., L, H, d, d); their leading axes and the statistics' broadcast. Raises ValueError for
+    another d or dtype.
     """
     P, Q, gram = _broadcast(P, Q, gram)
     layers = zip(*(map(Series, W.unbind(-4)) for W in (P, Q / gram.N)), strict=True)
@@ -36,7 +39,8 @@ def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
 
 
 def through(layers: list[tuple[Series, Series]], S: Series, s: Series, x: Series) -> Series:
-    """What one or more layers (P, Q / N), (..., H, d, d) each, add to the last entry of the query token, (..., B)."""
+    """What one or more layers (P, Q / N), (..., H, d, d) each, add to the last entry of the query
+    token, (..., B)."""
     (P, Q), *rest = layers
     c = times(torch.matmul, Q.map(lambda q: q.sum(-3)), s)  # (..., d, B)
     out = times(dot, c, x)
@@ -57,19 +61,23 @@ def after_each(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
     """(L, ..., B): the same after 1, 2, ..., L layers, in one pass through all of them."""
     P, Q, gram = _broadcast(P, Q, gram)
     S, s, x, Q = gram.S, gram.s, gram.x, Q / gram.N
-    outs, identity = [torch.zeros_like(gram.y)], torch.eye(gram.d, dtype=x.dtype, device=x.device).unsqueeze(-1)
+    outs, identity = (
+        [torch.zeros_like(gram.y)],
+        torch.eye(gram.d, dtype=x.dtype, device=x.device).unsqueeze(-1),
+    )
     for P_l, Q_l in zip(P.unbind(-4), Q.unbind(-4), strict=True):
         c = Q_l.sum(-3) @ s
         outs.append(outs[-1] + (c * x).sum(-2))
-        A = identity + (P_l.unsqueeze(-3) @ left(Q_l, S.unsqueeze(-4))).sum(-4).transpose(-3, -2)  # as in `forward`
+        # As in `forward`.
+        A = identity + (P_l.unsqueeze(-3) @ left(Q_l, S.unsqueeze(-4))).sum(-4).transpose(-3, -2)
         s, x = apply(A, s + apply(S, c)), apply(A, x)
         S = product(product(A, S), A.transpose(-3, -2))
     return torch.stack(outs[1:])
 
 
 def predict(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
-    """Minus what `forward` gives: the answers to the queries, (..., B). By the compiled kernel where it can be had and
-    no derivative is asked for."""
+    """Minus what `forward` gives: the answers to the queries, (..., B). By the compiled kernel
+    where it can be had and no derivative is asked for."""
     P, Q, gram = _broadcast(P, Q, gram)
     derived = torch.is_grad_enabled() and (P.requires_grad or Q.requires_grad)
     if derived or _no_kernel(P, Q, gram):
@@ -80,8 +88,9 @@ def predict(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
 def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
     """Mean over the B prompts of (prediction - y)^2, one number per ensemble member.
 
-    backend: "kernel" is the compiled CPU kernel (first derivatives with respect to P and Q only; raises RuntimeError
-    where it cannot be had), "plain" is PyTorch on any device, "auto" takes the kernel wherever it can be had.
+    backend: "kernel" is the compiled CPU kernel (first derivatives with respect to P and Q only;
+    raises RuntimeError where it cannot be had), "plain" is PyTorch on any device, "auto" takes the
+    kernel wherever it can be had.
     """
     check_choice("backend", backend, BACKENDS)
     P, Q, gram = _broadcast(P, Q, gram)
@@ -101,7 +110,11 @@ def _no_kernel(P: Tensor, Q: Tensor, gram: Gram) -> str | None:
         return "it gives no gradient with respect to the prompts"
     if why_not := kernel.unavailable(P.shape[-1], P.dtype, P.device.type):
         return why_not
-    return None if all(map(kernel.in_memory, (P, Q, *data))) else "a tensor is inside a transform, such as torch.func's"
+    return (
+        None
+        if all(map(kernel.in_memory, (P, Q, *data)))
+        else "a tensor is inside a transform, such as torch.func's"
+    )
 
 
 class _KernelMSE(torch.autograd.Function):
@@ -122,13 +135,21 @@ def _broadcast(P: Tensor, Q: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Gram]:
     """The inputs with the same leading axes; statistics that all members share keep none."""
     if P.shape != Q.shape or P.dim() < 4 or P.shape[-1] != gram.d:
         shapes = f"{tuple(P.shape)}, {tuple(Q.shape)}"
-        raise ValueError(f"P and Q must be (..., L, H, d, d) with the prompts' d = {gram.d}, got shapes {shapes}")
+        raise ValueError(
+            f"P and Q must be (..., L, H, d, d) with the prompts' d = {gram.d}, got shapes {shapes}"
+        )
     if not P.dtype == Q.dtype == gram.S.dtype:
-        raise ValueError(f"parameters and prompts must have one dtype, got {P.dtype}, {Q.dtype} and {gram.S.dtype}")
+        raise ValueError(
+            f"parameters and prompts must have one dtype, got {P.dtype}, {Q.dtype} and "
+            f"{gram.S.dtype}"
+        )
     lead = torch.broadcast_shapes(P.shape[:-4], gram.S.shape[:-3])
     P, Q = (t.expand(*lead, *t.shape[-4:]) for t in (P, Q))
     if gram.S.dim() > 3 and gram.S.shape[:-3] != lead:
-        S, s, x, y = (t.expand(*lead, *t.shape[-k:]) for t, k in ((gram.S, 3), (gram.s, 2), (gram.x, 2), (gram.y, 1)))
+        S, s, x, y = (
+            t.expand(*lead, *t.shape[-k:])
+            for t, k in ((gram.S, 3), (gram.s, 2), (gram.x, 2), (gram.y, 1))
+        )
         gram = Gram(S, s, x, y, gram.N)
     return P, Q, gram
 
@@ -139,8 +160,11 @@ def apply(M: Tensor, v: Tensor) -> Tensor:
 
 
 def product(M: Tensor, K: Tensor) -> Tensor:
-    """M K, prompt by prompt, as a sum of d outer products: no temporary is larger than the result."""
-    pairs = [(m.unsqueeze(-2), k.unsqueeze(-3)) for m, k in zip(M.unbind(-2), K.unbind(-3), strict=True)]
+    """M K, prompt by prompt, as a sum of d outer products: no temporary is larger than the
+    result."""
+    pairs = [
+        (m.unsqueeze(-2), k.unsqueeze(-3)) for m, k in zip(M.unbind(-2), K.unbind(-3), strict=True)
+    ]
     out = pairs[0][0] * pairs[0][1]
     for column, row in pairs[1:]:
         out = torch.addcmul(out, column, row)

@@ -1,4 +1,5 @@
-"""What the encoder and the looped decoder are made of, for the parameters of one ensemble member."""
+"""What the encoder and the looped decoder are made of, for the parameters of one ensemble
+member."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ def each_member(
     shapes: dict[str, tuple[int, ...]],
     Z: Tensor,
 ) -> Tensor:
-    """call(params, Z) for each ensemble member, stacked along its axes, which all parameters have in front of their
-    `shapes`. Z (..., B, N+1, d+1) has them too, or none."""
+    """call(params, Z) for each ensemble member, stacked along its axes, which all parameters have
+    in front of their `shapes`. Z (..., B, N+1, d+1) has them too, or none."""
     name, *_ = shapes
     lead = params[name].shape[: params[name].dim() - len(shapes[name])]
     members = [p.reshape(lead.numel(), *shapes[name]).unbind() for name, p in params.items()]
@@ -30,7 +31,8 @@ def each_member(
 
 
 def affine(W: Tensor) -> Pair:
-    """Weight and bias, its last column, for `linear`, which adds a bias that is not contiguous in a pass of its own."""
+    """Weight and bias, its last column, for `linear`, which adds a bias that is not contiguous in a
+    pass of its own."""
     return W[..., :-1], W[..., -1].contiguous()
 
 

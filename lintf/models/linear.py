@@ -1,14 +1,19 @@
 """LinearTransformer: the token-space definition, as in the papers (arXiv 2306.00297, 2310.01082).
 
-Tokens Z: (..., B, N+1, d+1), row i = (x_i, y_i), the query's label set to 0. In layer l, with the N examples as keys
-and values, every token n (the query too) changes by the sum over heads h and examples m of weight times value,
+Tokens Z: (..., B, N+1, d+1), row i = (x_i, y_i), the query's label set to 0. In layer l, with the N
+examples as keys and values, every token n (the query too) changes by the sum over heads h and
+examples m of weight times value,
 
-    x_n <- x_n + sum_hm a_hnm P_h x_m        y_n <- y_n + sum_hm a_hnm y_m        score_hnm = x_n^T Q_h x_m
+    x_n <- x_n + sum_hm a_hnm P_h x_m
+    y_n <- y_n + sum_hm a_hnm y_m        score_hnm = x_n^T Q_h x_m
 
-    linear   a = score / N        relu   a = max(score, 0) / N        softmax   a = softmax over m of score
+    linear   a = score / N
+    relu     a = max(score, 0) / N
+    softmax  a = softmax over m of score
 
-P and Q are the upper left d x d blocks of the papers' matrices, whose other entries are fixed (1 in P's corner, else
-0); their figures call P B_l and Q A_l. The model's last entry learns minus the answer: prediction = -Z_out[:, N, d].
+P and Q are the upper left d x d blocks of the papers' matrices, whose other entries are fixed (1 in
+P's corner, else 0); their figures call P B_l and Q A_l. The model's last entry learns minus the
+answer: prediction = -Z_out[:, N, d].
 """
 
 from __future__ import annotations
@@ -29,14 +34,16 @@ ATTENTION = ("linear", "relu", "softmax")
 
 @dataclass(frozen=True)
 class LinearTransformer(Model):
-    """A transformer without MLP or normalisation, as a pure function of its parameters {"P", "Q"}: (..., L, H, d, d).
+    """A transformer without MLP or normalisation, as a pure function of its parameters {"P", "Q"}:
+    (..., L, H, d, d).
 
-    Leading axes of the parameters are ensemble members; prompts have the same ones, or none (shared by all).
-    Linear attention works on tokens and on Gram statistics alike, with the same result up to rounding; ReLU and
-    softmax attention need the tokens. P of the last layer never reaches the prediction: its gradient is 0.
+    Leading axes of the parameters are ensemble members; prompts have the same ones, or none (shared
+    by all). Linear attention works on tokens and on Gram statistics alike, with the same result up
+    to rounding; ReLU and softmax attention need the tokens. P of the last layer never reaches the
+    prediction: its gradient is 0.
 
-    tied: the layers share one P and one Q, and the parameters have L = 1. Such a model with any other n_layer can take
-    them over: it loops more often, or less.
+    tied: the layers share one P and one Q, and the parameters have L = 1. Such a model with any
+    other n_layer can take them over: it loops more often, or less.
     """
 
     record_params: ClassVar[bool] = True
@@ -47,13 +54,18 @@ class LinearTransformer(Model):
     n_head: int = whole(1)
     attention: str = one_of("linear", ATTENTION)
     init_std: float = real(1e-4)  # a standard deviation (the original code calls it var)
-    free_P: bool = flag(True, later=True)  # False: P = 0, the covariates stay as they are, {"Q"} are all parameters
+    # False: P = 0, the covariates stay as they are, {"Q"} are all parameters.
+    free_P: bool = flag(True, later=True)
     tied: bool = flag(False, later=True)
 
     @property
     def label(self) -> str:
         heads = f"-H{self.n_head}" if self.n_head > 1 else ""
-        return f"{self.attention}-L{self.n_layer}{heads}" + "-P0" * (not self.free_P) + "-tied" * self.tied
+        return (
+            f"{self.attention}-L{self.n_layer}{heads}"
+            + "-P0" * (not self.free_P)
+            + "-tied" * self.tied
+        )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -68,7 +80,9 @@ class LinearTransformer(Model):
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         shape = self.shapes["Q"]
-        P, Q = self.init_std * torch.randn((2, *shape), generator=generator, dtype=dtype, device="cpu")
+        P, Q = self.init_std * torch.randn(
+            (2, *shape), generator=generator, dtype=dtype, device="cpu"
+        )
         return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
 
     def layers(self, params: Params) -> tuple[Tensor, Tensor]:
@@ -88,8 +102,8 @@ class LinearTransformer(Model):
         return -_last_entry(P, Q, prompts.Z, self.attention)
 
     def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:
-        """Mean squared error over the prompts, one number per ensemble member. backend: see gram.mse; "plain" for
-        second derivatives."""
+        """Mean squared error over the prompts, one number per ensemble member. backend: see
+        gram.mse; "plain" for second derivatives."""
         if not isinstance(prompts, Gram):
             return super().loss(params, prompts)
         self.check(params, prompts)
@@ -98,9 +112,14 @@ class LinearTransformer(Model):
     def check(self, params: Params, prompts: Prompts | Gram) -> torch.Size:
         """Tokens fit every attention, statistics linear attention only."""
         if isinstance(prompts, Gram) and self.attention != "linear":
-            raise ValueError(f"{self.attention} attention needs tokens: Gram statistics describe linear attention only")
+            raise ValueError(
+                f"{self.attention} attention needs tokens: Gram statistics describe linear "
+                "attention only"
+            )
         if not isinstance(prompts, Prompts | Gram):
-            raise ValueError(f"LinearTransformer needs Prompts or Gram, got {type(prompts).__name__}")
+            raise ValueError(
+                f"LinearTransformer needs Prompts or Gram, got {type(prompts).__name__}"
+            )
         if prompts.d != self.d:
             raise ValueError(f"prompts with d = {prompts.d} do not fit a model with d = {self.d}")
         return self.check_params(params)

@@ -1,4 +1,5 @@
-"""What stands in the loop of a `Looped`: blocks of GPT-2 or layers of an LSTM. Either reads tokens after others."""
+"""What stands in the loop of a `Looped`: blocks of GPT-2 or layers of an LSTM. Either reads tokens
+after others."""
 
 from __future__ import annotations
 
@@ -12,9 +13,12 @@ Layer = dict[str, Pair | list[Pair]]  # weight and bias, and scale and shift of 
 Cache = list[Pair]  # what later tokens need of earlier ones
 
 
-def blocks(h: Tensor, layers: list[Layer], n_head: int, past: Cache | None, rows: slice) -> tuple[Tensor, Cache]:
-    """The tokens h (B, m, D) after these layers, at some of their rows, and the state after them: the keys and values
-    of each layer, (B, n_head, tokens, D / n_head) each. past: the state after the tokens before these."""
+def blocks(
+    h: Tensor, layers: list[Layer], n_head: int, past: Cache | None, rows: slice
+) -> tuple[Tensor, Cache]:
+    """The tokens h (B, m, D) after these layers, at some of their rows, and the state after them:
+    the keys and values of each layer, (B, n_head, tokens, D / n_head) each. past: the state after
+    the tokens before these."""
     mask, state, m = None, [], h.shape[1]
     if past is not None:
         old = past[0][0].shape[-2]
@@ -36,9 +40,16 @@ def blocks(h: Tensor, layers: list[Layer], n_head: int, past: Cache | None, rows
 
 
 def lstm(h: Tensor, layers: list[Layer], past: Cache | None, rows: slice) -> tuple[Tensor, Cache]:
-    """As `blocks`. The state is one pair: the hidden and the cell state of all layers, (n_layer, B, D) each."""
-    weights = [t for layer in layers for pair in zip(layer["input"], layer["state"], strict=True) for t in pair]
+    """As `blocks`. The state is one pair: the hidden and the cell state of all layers, (n_layer, B,
+    D) each."""
+    weights = [
+        t
+        for layer in layers
+        for pair in zip(layer["input"], layer["state"], strict=True)
+        for t in pair
+    ]
     start = past[0] if past else (h.new_zeros(len(layers), len(h), h.shape[-1]),) * 2
     train = torch.is_grad_enabled()  # cuDNN keeps only then what its backward pass needs
-    z, *end = torch.lstm(h, start, weights, True, len(layers), 0.0, train, False, True)  # as nn.LSTM calls it
+    # As nn.LSTM calls it.
+    z, *end = torch.lstm(h, start, weights, True, len(layers), 0.0, train, False, True)
     return z[:, rows], [tuple(end)]

@@ -1,5 +1,5 @@
-"""A transformer with a trainable MLP in front, for regression on features (Ahn et al., arXiv 2310.01082): it has to
-find the features, while its attention does regression on them."""
+"""A transformer with a trainable MLP in front, for regression on features (Ahn et al., arXiv
+2310.01082): it has to find the features, while its attention does regression on them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from lintf.tasks.mlp import mlp, random_mlp
 
 @dataclass(frozen=True)
 class MLPTransformer(Model):
-    """An MLP on the covariates of every token, then linear attention with full (d+1) x (d+1) matrices P, Q:
+    """An MLP on the covariates of every token, then linear attention with full (d+1) x (d+1)
+    matrices P, Q:
 
         x <- W2 relu(W1 x + b1) + b2        then in every layer        Z <- Z + Z Q C^T C P^T / N ,
 
-    C the N examples' rows of Z. Parameters (leading axes are ensemble members): P, Q (..., L, d+1, d+1) from
-    N(0, init_std^2); W1 (..., hidden, d), b1, W2 (..., d, hidden), b2 uniform within +-1 / sqrt(fan-in).
+    C the N examples' rows of Z. Parameters (leading axes are ensemble members): P, Q (..., L, d+1,
+    d+1) from N(0, init_std^2); W1 (..., hidden, d), b1, W2 (..., d, hidden), b2 uniform within +-1
+    / sqrt(fan-in).
 
-    The statistics can not be drawn instead of the examples here, because the MLP acts on each of them. After it, all
-    that the attention sees is C^T C, so the layers cost the same for any N.
+    The statistics can not be drawn instead of the examples here, because the MLP acts on each of
+    them. After it, all that the attention sees is C^T C, so the layers cost the same for any N.
     """
 
     record_params: ClassVar[bool] = True
@@ -49,7 +51,9 @@ class MLPTransformer(Model):
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         D = self.d + 1
-        P, Q = self.init_std * torch.randn((2, self.n_layer, D, D), generator=generator, dtype=dtype, device="cpu")
+        P, Q = self.init_std * torch.randn(
+            (2, self.n_layer, D, D), generator=generator, dtype=dtype, device="cpu"
+        )
         return {"P": P, "Q": Q} | random_mlp(self.d, self.hidden, generator, dtype)
 
     def tokens(self, params: Params, prompts: Prompts) -> Tensor:
@@ -59,7 +63,8 @@ class MLPTransformer(Model):
         return torch.cat((x, Z[..., -1:, :, :].expand(*x.shape[:-3], 1, *x.shape[-2:])), -3)
 
     def predict(self, params: Params, prompts: Prompts) -> Tensor:
-        """(..., B): the answer to each query. Raises ValueError where parameters and prompts do not fit the model."""
+        """(..., B): the answer to each query. Raises ValueError where parameters and prompts do not
+        fit the model."""
         self.check(params, prompts)
         N, d, Z = prompts.N, prompts.d, self.tokens(params, prompts)
         C, z = Z[..., :N, :], Z[..., N, :]  # (..., d+1, N, B), (..., d+1, B)

@@ -1,9 +1,9 @@
-"""One-layer transformers for in-context recall (Nguyen and Nguyen-Tang, arXiv 2505.15009), which have to find what
-followed the last token of a sentence when it came before.
+"""One-layer transformers for in-context recall (Nguyen and Nguyen-Tang, arXiv 2505.15009), which
+have to find what followed the last token of a sentence when it came before.
 
-Tokens are one-hot, x_h = E(z_h) + E'(z_{h-1}) with E, E' the first and the second half of a basis, and only the last
-position is read. So a score x_H^T W x_h is the sum of two entries of u = W^T x_H, and the weighted sum of the tokens is
-a scatter: O(H) per sentence, and no tensor of one-hot tokens.
+Tokens are one-hot, x_h = E(z_h) + E'(z_{h-1}) with E, E' the first and the second half of a basis,
+and only the last position is read. So a score x_H^T W x_h is the sum of two entries of u = W^T x_H,
+and the weighted sum of the tokens is a scatter: O(H) per sentence, and no tensor of one-hot tokens.
 """
 
 from __future__ import annotations
@@ -32,20 +32,23 @@ TESTS = 512  # sentences, like the paper's, on which `metrics` measures
 class RecallTransformer(Model):
     """One layer of attention and a linear feed-forward layer, read at the last position:
 
-        m = sum_h sigma(x_H^T W x_h) x_h        attention logits V m        feed-forward logits F (x_H + kappa m) ,
+        m = sum_h sigma(x_H^T W x_h) x_h
+        attention logits V m        feed-forward logits F (x_H + kappa m) ,
 
-    sigma linear, ReLU (of the score plus 1e-8) or softmax over h; kappa = 0 is the paper's "F", kappa = 1 its "FA".
-    The prediction is the softmax of the sum of both. Parameters (leading axes are ensemble members) start from zero:
+    sigma linear, ReLU (of the score plus 1e-8) or softmax over h; kappa = 0 is the paper's "F",
+    kappa = 1 its "FA". The prediction is the softmax of the sum of both. Parameters (leading axes
+    are ensemble members) start from zero:
 
     origin    W (..., 2n, 2n), V and F (..., n, 2n), with n = vocab
-    reparam   lam (..., K): V = (I 0). Without noise W = sum_k lam_k E(k) E'(k)^T over the K triggers, and F = 0. With
-              noise K = 1, W = lam E(q) (E'(q) - E(tau))^T and F = E(tau) (gamma E(q) + E'(q))^T, for
-              gamma = log(alpha / (1 - alpha))
+    reparam   lam (..., K): V = (I 0). Without noise W = sum_k lam_k E(k) E'(k)^T over the K
+              triggers, and F = 0. With noise K = 1, W = lam E(q) (E'(q) - E(tau))^T and
+              F = E(tau) (gamma E(q) + E'(q))^T, for gamma = log(alpha / (1 - alpha))
     reparamW  W (..., 2n, 2n); V and F as in reparam
 
-    The paper's matrices are 128 x 128: their rows that no logit reads, and their columns that no token has, never get a
-    gradient. alpha is the noise that the reparametrised models are made for; for finite samples that is the share of
-    noise in the sample. Raises ValueError for a field out of its range.
+    The paper's matrices are 128 x 128: their rows that no logit reads, and their columns that no
+    token has, never get a gradient. alpha is the noise that the reparametrised models are made for;
+    for finite samples that is the share of noise in the sample. Raises ValueError for a field out
+    of its range.
     """
 
     representation: ClassVar[str] = "sentences"
@@ -56,7 +59,8 @@ class RecallTransformer(Model):
     alpha: float = checked(0.0, lambda _, value: check_alpha(value))
     vocab: int = whole(60)
     n_trigger: int = whole(5)
-    save_final_params: bool = flag(False, later=True)  # record the last parameters too, up to 230 kB in float64
+    # Record the last parameters too, up to 230 kB in float64.
+    save_final_params: bool = flag(False, later=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +72,9 @@ class RecallTransformer(Model):
 
     @property
     def label(self) -> str:
-        return f"{self.variant}-{self.attention}-" + {0: "F", 1: "FA"}.get(self.kappa, f"kappa{self.kappa:g}")
+        return f"{self.variant}-{self.attention}-" + {0: "F", 1: "FA"}.get(
+            self.kappa, f"kappa{self.kappa:g}"
+        )
 
     def idle(self) -> set[str]:
         return {"alpha"} if self.variant == "origin" else set()
@@ -86,10 +92,15 @@ class RecallTransformer(Model):
         super().check_fit(task)
         alike = self.vocab == task.vocab and self.n_trigger == task.n_trigger
         if not alike or (self.variant != "origin" and (self.alpha > 0) != (task.alpha > 0)):
-            raise ValueError(f"{self} and {task} do not fit: vocab, n_trigger, or noise in only one of them")
+            raise ValueError(
+                f"{self} and {task} do not fit: vocab, n_trigger, or noise in only one of them"
+            )
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        return {name: torch.zeros(shape, dtype=dtype, device="cpu") for name, shape in self.shapes.items()}
+        return {
+            name: torch.zeros(shape, dtype=dtype, device="cpu")
+            for name, shape in self.shapes.items()
+        }
 
     def weights(self, params: Params) -> tuple[Tensor, Tensor, Tensor]:
         """W (..., 2n, 2n), V and F (..., n, 2n)."""
@@ -98,12 +109,16 @@ class RecallTransformer(Model):
             return params["W"], params["V"], params["F"]
         some = next(iter(params.values()))
         basis, V, F = _fixed(self, some.dtype, some.device)
-        W = params["W"] if self.variant == "reparamW" else (params["lam"][..., None, None] * basis).sum(-3)
+        W = (
+            params["W"]
+            if self.variant == "reparamW"
+            else (params["lam"][..., None, None] * basis).sum(-3)
+        )
         return W, V, F
 
     def logits(self, params: Params, sentences: Sentences) -> tuple[Tensor, Tensor]:
-        """Of the attention and of the feed-forward layer, (..., B, n) each. Sentences have the leading axes of the
-        parameters, or none."""
+        """Of the attention and of the feed-forward layer, (..., B, n) each. Sentences have the
+        leading axes of the parameters, or none."""
         W, V, F = self.weights(params)
         m, Fx = self._read(W, F, sentences)
         return m @ V.mT, Fx + self.kappa * (m @ F.mT)
@@ -130,13 +145,17 @@ class RecallTransformer(Model):
         return _losses(logits, sentences.next).mean(-1)
 
     def metrics(self, params: Params, task: Recall) -> Params:
-        """What a run records: means over 512 sentences of the task ("population_") and 512 with unseen outputs
-        ("unseen_"), (...) each. loss: cross-entropy, in expectation over the noise; p_output, p_noise: probability of
-        the output and of tau; attention, attention_max: the attention's logit of the output, and its largest; noise,
-        noise_max: the feed-forward layer's logit of tau, and its largest."""
+        """What a run records: means over 512 sentences of the task ("population_") and 512 with
+        unseen outputs ("unseen_"), (...) each. loss: cross-entropy, in expectation over the noise;
+        p_output, p_noise: probability of the output and of tau; attention, attention_max: the
+        attention's logit of the output, and its largest; noise, noise_max: the feed-forward layer's
+        logit of tau, and its largest."""
         out = {}
         with torch.no_grad():
-            for name, own in (("population", replace(task, unseen=False)), ("unseen", replace(task, unseen=True))):
+            for name, own in (
+                ("population", replace(task, unseen=False)),
+                ("unseen", replace(task, unseen=True)),
+            ):
                 test = _tests(own).to(next(iter(params.values())).device)
                 attention, feedforward = self.logits(params, test)
                 logits = attention + feedforward
@@ -150,7 +169,8 @@ class RecallTransformer(Model):
                     "noise_max": feedforward.amax(-1),
                 }
                 output, noise = (
-                    _losses(logits, token) for token in (test.output, torch.full_like(test.output, self.vocab - 1))
+                    _losses(logits, token)
+                    for token in (test.output, torch.full_like(test.output, self.vocab - 1))
                 )
                 out[f"{name}_loss"] = ((1 - task.alpha) * output + task.alpha * noise).mean(-1)
                 out |= {f"{name}_{key}": value.mean(-1) for key, value in means.items()}
@@ -166,8 +186,9 @@ def _rows(M: Tensor, i: Tensor) -> Tensor:
 
 
 def _losses(logits: Tensor, following: Tensor) -> Tensor:
-    """Cross-entropy as softplus(log sum exp of the other logits - the right one): it keeps all digits of a loss near 0,
-    and of its gradient, which training scales to length 1 however small it is."""
+    """Cross-entropy as softplus(log sum exp of the other logits - the right one): it keeps all
+    digits of a loss near 0, and of its gradient, which training scales to length 1 however small it
+    is."""
     following = following.expand(logits.shape[:-1]).unsqueeze(-1)
     others = logits.scatter(-1, following, -math.inf).logsumexp(-1)
     return functional.softplus(others - logits.gather(-1, following)[..., 0])
@@ -175,13 +196,17 @@ def _losses(logits: Tensor, following: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _tests(task: Recall) -> Sentences:
-    """The same for all models and seeds; the generator's seed is one that hardly any training has."""
+    """The same for all models and seeds; the generator's seed is one that hardly any training
+    has."""
     return task.sample(TESTS, torch.Generator().manual_seed(2**32 - 1))
 
 
 @lru_cache(maxsize=16)
-def _fixed(model: RecallTransformer, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The basis (K, 2n, 2n) of W, and V and F, of the reparametrised models; q = 0 and tau = n - 1 with noise."""
+def _fixed(
+    model: RecallTransformer, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The basis (K, 2n, 2n) of W, and V and F, of the reparametrised models; q = 0 and tau = n - 1
+    with noise."""
     n, K = model.vocab, 1 if model.alpha else model.n_trigger
     basis = torch.zeros(K, 2 * n, 2 * n, dtype=torch.float32, device="cpu")
     V = torch.eye(n, 2 * n, dtype=torch.float32, device="cpu")

@@ -1,9 +1,11 @@
-"""Second derivatives along lines of what is made of sums and products, such as a linear transformer.
+"""Second derivatives along lines of what is made of sums and products, such as a linear
+transformer.
 
-Along a line every number is a series v + a t + ... A product contributes to the second derivative of the end result in
-two ways: by its factors' own terms in t^2, which came from products before it, and by the product of its factors' terms
-in t. So only terms in t have to go through the model along every direction. Those in t^2 count where they arise, times
-the derivative of the end result with respect to that product, which is the same for all directions through one point.
+Along a line every number is a series v + a t + ... A product contributes to the second derivative
+of the end result in two ways: by its factors' own terms in t^2, which came from products before it,
+and by the product of its factors' terms in t. So only terms in t have to go through the model along
+every direction. Those in t^2 count where they arise, times the derivative of the end result with
+respect to that product, which is the same for all directions through one point.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from torch.linalg import vecdot
 class Series:
     """v + a t + ..., where None is 0; the leading axes of v and a broadcast.
 
-    second: the terms in t^2 that arise in this or in what it is made of, each with the tensor in which it does; v is a
-    function of these in autograd's graph.
+    second: the terms in t^2 that arise in this or in what it is made of, each with the tensor in
+    which it does; v is a function of these in autograd's graph.
     """
 
     v: Tensor
@@ -62,12 +64,14 @@ def times(product: Callable[[Tensor, Tensor], Tensor], x: Series, y: Series) -> 
 
 
 def squares(out: Series, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(...) each: the sum of (out + y)^2 over the prompts, the last axis, and its first and second derivative."""
+    """(...) each: the sum of (out + y)^2 over the prompts, the last axis, and its first and second
+    derivative."""
     error, a = (out.v + y).detach(), torch.zeros_like(y) if out.a is None else out.a
     half = vecdot(a, a)
     if out.second:
         slopes = torch.autograd.grad(out.v, list(out.second), 2 * error)
         for slope, term in zip(slopes, out.second.values(), strict=True):
-            first = out.v.dim() - slope.dim() - 1  # of the axes that are this tensor's own, and the prompts
+            # Of the axes that are this tensor's own, and the prompts.
+            first = out.v.dim() - slope.dim() - 1
             half = half + vecdot(term.flatten(first), slope.flatten(first))
     return vecdot(error, error), 2 * vecdot(error, a), 2 * half

@@ -1,12 +1,15 @@
-"""Claims: a published result beside our own, shown on the page, checked, and collected in the ledger.
+"""Claims: a published result beside our own, shown on the page, checked, and collected in the
+ledger.
 
-A page calls :func:`claim` once per result. The call shows one row and hands the same row to the book (MyST-NB
-``glue``, where it is installed). The ledger page of the book is made from these rows and from nothing else. A published
-result that does not come back is shown as such, with the reason, ``why``.
+A page calls :func:`claim` once per result. The call shows one row and hands the same row to the
+book (MyST-NB ``glue``, where it is installed). The ledger page of the book is made from these rows
+and from nothing else. A published result that does not come back is shown as such, with the reason,
+``why``.
 
-Claims are about a page's own parameters. Where these are what runs, in the book and in the tests, ``LINTF_STRICT=1``
-makes a claim that does not hold, or whose ``why`` is out of date, an error. For everybody else it says so and the page
-goes on. Solutions of exercises do the same with :func:`expect`.
+Claims are about a page's own parameters. Where these are what runs, in the book and in the tests,
+``LINTF_STRICT=1`` makes a claim that does not hold, or whose ``why`` is out of date, an error. For
+everybody else it says so and the page goes on. Solutions of exercises do the same with
+:func:`expect`.
 """
 
 from __future__ import annotations
@@ -101,7 +104,8 @@ def strict() -> bool:
 
 
 def expect(holds: bool) -> None:
-    """Say that a solution's result is another one with these parameters; where it is strict, raise AssertionError."""
+    """Say that a solution's result is another one with these parameters; where it is strict, raise
+    AssertionError."""
     if strict() and not holds:
         raise AssertionError("this must hold with the page's own parameters")
     if not holds:
@@ -118,15 +122,19 @@ def claim(
     scale: str | None = None,
     why: str | None = None,
 ) -> None:
-    """Show one claim and hand it to the ledger; where it is strict, raise AssertionError if it does not hold.
+    """Show one claim and hand it to the ledger; where it is strict, raise AssertionError if it does
+    not hold.
 
-    ``key`` is ``page-slug``, such as ``"simple-demo-loss"``, written out as a literal; ``source`` says
-    where the number was published; ``scale`` says what was smaller here than there, if anything. ``why``
-    is for a published result that does not come back, and says why: with it the row is shown as not
-    reproduced, and where it is strict the call raises if ``holds`` is True after all.
+    ``key`` is ``page-slug``, such as ``"simple-demo-loss"``, written out as a literal; ``source``
+    says where the number was published; ``scale`` says what was smaller here than there, if
+    anything. ``why`` is for a published result that does not come back, and says why: with it the
+    row is shown as not reproduced, and where it is strict the call raises if ``holds`` is True
+    after all.
     """
     if not isinstance(key, str) or not KEY.fullmatch(key):
-        raise ValueError(f"claim key {key!r}: use page-slug in small letters, e.g. 'simple-demo-loss'")
+        raise ValueError(
+            f"claim key {key!r}: use page-slug in small letters, e.g. 'simple-demo-loss'"
+        )
     if not isinstance(holds, (bool, np.bool_)):
         raise TypeError(f"claim {key!r}: holds must be True or False, not {holds!r}")
     if why is not None and not why.strip():
@@ -152,7 +160,10 @@ def claim(
         raise AssertionError(
             f"claim {key!r} holds: its explanation of why it should not is out of date ({why})"
             if row.holds
-            else f"claim {key!r} does not hold: {statement}. Published: {row.published}. Measured: {row.measured}."
+            else (
+                f"claim {key!r} does not hold: {statement}. Published: {row.published}. "
+                f"Measured: {row.measured}."
+            )
         )
 
 

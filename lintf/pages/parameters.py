@@ -1,11 +1,13 @@
 """What a page does with its parameters: refuse what cannot be, before anything is trained.
 
-The cell after a page's ``parameters`` cell calls :func:`check_parameters`. What a parameter may be follows from its
-name: ``N`` is a whole number on every page (:data:`RULES`), and ``T`` at most ``loops`` wherever there are both
-(:data:`RELATIONS`). A page adds the relations that it alone needs.
+The cell after a page's ``parameters`` cell calls :func:`check_parameters`. What a parameter may be
+follows from its name: ``N`` is a whole number on every page (:data:`RULES`), and ``T`` at most
+``loops`` wherever there are both (:data:`RELATIONS`). A page adds the relations that it alone
+needs.
 
-Papermill writes the parameters it is given into a cell of its own, right after the ``parameters`` cell, and only warns
-about a name that the page does not have. The page would then run for its full time on its defaults.
+Papermill writes the parameters it is given into a cell of its own, right after the ``parameters``
+cell, and only warns about a name that the page does not have. The page would then run for its full
+time on its defaults.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from lintf.tasks.linear import MODES
 from lintf.training.fit import check_device
 
 INJECTED = "# Parameters\n"  # the first line of the cell that papermill writes
-Rule = Callable[[str, object], object]  # (name, value): raises ValueError for a value that cannot be
+# (name, value): raises ValueError for a value that cannot be.
+Rule = Callable[[str, object], object]
 
 
 def whole(low: int, high: int) -> Rule:
@@ -44,12 +47,15 @@ def one_of(names: Iterable[str]) -> Rule:
 
 
 def several(rule: Rule, fewest: int = 1, most: int = 1000, repeats: bool = False) -> Rule:
-    """A list of fewest to most values, which all obey the rule, different ones unless they may repeat."""
+    """A list of fewest to most values, which all obey the rule, different ones unless they may
+    repeat."""
 
     def check(name: str, values: object) -> None:
         listed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
         if not listed or not fewest <= len(values) <= most:
-            raise ValueError(f"{name} must be a list of {fewest} to {most} values, got {values!r:.200}")
+            raise ValueError(
+                f"{name} must be a list of {fewest} to {most} values, got {values!r:.200}"
+            )
         for i, value in enumerate(values):
             rule(f"{name}[{i}]", value)
         if not repeats and any(value in values[:i] for i, value in enumerate(values)):
@@ -94,7 +100,8 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("instants", several(whole(0, 10**8))),
     **_each("seeds rate_seeds", several(SEED)),
     **_each("more_seeds", several(SEED, fewest=0)),
-    **_each("scales", several(number(0.01, 100), 2, 12, repeats=True)),  # more are lost to rounding in isotropic.py
+    # More are lost to rounding in isotropic.py.
+    **_each("scales", several(number(0.01, 100), 2, 12, repeats=True)),
     **_each("noise_stds", several(number(0, 1000), fewest=2)),
     **_each("kappas", several(number(1, 10**6))),
     **_each("ds", several(whole(2, 12))),  # more are lost to rounding in isotropic.py
@@ -120,7 +127,8 @@ RELATIONS = (  # on the pages that have all of these parameters
 
 
 def assigned(source: str) -> dict[str, ast.expr]:
-    """The names that a cell assigns at top level, with their value expressions; none for what is not Python."""
+    """The names that a cell assigns at top level, with their value expressions; none for what is
+    not Python."""
     try:
         statements = ast.parse(source).body
     except SyntaxError:  # a cell with %magic or !commands, or one that failed
@@ -128,7 +136,12 @@ def assigned(source: str) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for node in statements:
         if isinstance(node, ast.Assign):
-            names = [name for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+            names = [
+                name
+                for target in node.targets
+                for name in ast.walk(target)
+                if isinstance(name, ast.Name)
+            ]
             found.update({name.id: node.value for name in names if isinstance(name.ctx, ast.Store)})
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             found[node.target.id] = node.value
@@ -136,10 +149,11 @@ def assigned(source: str) -> dict[str, ast.expr]:
 
 
 def check_parameters(*relations: str) -> None:
-    """Raise ValueError, in one line with name, value and what is allowed, for a parameter that cannot be.
+    """Raise ValueError, in one line with name, value and what is allowed, for a parameter that
+    cannot be.
 
-    Call it in the cell after the ``parameters`` cell. relations: Python expressions in the parameters, all of which
-    must be true.
+    Call it in the cell after the ``parameters`` cell. relations: Python expressions in the
+    parameters, all of which must be true.
     """
     shell = get_ipython()
     if shell is None:
@@ -149,36 +163,42 @@ def check_parameters(*relations: str) -> None:
     known = {name: None for cell in cells for name in cell}
     for place in [i for i, source in enumerate(run) if source.startswith(INJECTED)][-1:]:
         _check_names(assigned(run[place]), known | assigned(run[place - 1]))
-    for name, value in (cells[-1] if cells else {}).items():  # another name is the reader's own, if it looks like none
+    # Another name is the reader's own, if it looks like none.
+    for name, value in (cells[-1] if cells else {}).items():
         if name not in RULES and (near := difflib.get_close_matches(name, RULES, 1, cutoff=0.85)):
             _check_names({name: value}, dict.fromkeys(n for n in (*known, *near) if n in RULES))
     check_values(space, [name for name in known if name in RULES and name in space], relations)
 
 
 def _parameter_cells(cells: Iterable[str]) -> list[dict[str, ast.expr]]:
-    """What each run of the page's ``parameters`` cell assigned, oldest first. A reader may have edited it, and run it
-    again after any others: it is what assigns the most names that have rules, or at least half as many."""
+    """What each run of the page's ``parameters`` cell assigned, oldest first. A reader may have
+    edited it, and run it again after any others: it is what assigns the most names that have rules,
+    or at least half as many."""
     found = [assigned(source) for source in cells if not source.startswith(INJECTED)]
     counts = [len(cell.keys() & RULES.keys()) for cell in found]
     return [cell for cell, count in zip(found, counts, strict=True) if 2 * count >= max(1, *counts)]
 
 
-def check_values(space: Mapping[str, object], names: Iterable[str], more: Iterable[str] = ()) -> None:
-    """Raise ValueError for a name whose value in the space breaks its rule, and for a relation that does not hold:
-    those that pages share, as far as they are about the names, and `more`."""
+def check_values(
+    space: Mapping[str, object], names: Iterable[str], more: Iterable[str] = ()
+) -> None:
+    """Raise ValueError for a name whose value in the space breaks its rule, and for a relation that
+    does not hold: those that pages share, as far as they are about the names, and `more`."""
     names = list(names)
     for name in names:
         RULES[name](name, space[name])
     shared = (relation for relation in RELATIONS if _names(relation) <= set(names))
     for relation in (*shared, *more):
         if not eval(relation, dict(space)):
-            got = ", ".join(f"{name} = {space[name]!r}" for name in sorted(_names(relation) & space.keys()))
+            got = ", ".join(
+                f"{name} = {space[name]!r}" for name in sorted(_names(relation) & space.keys())
+            )
             raise ValueError(f"{relation} must hold, got {got}")
 
 
 def relations(source: str, names: Iterable[str]) -> list[str]:
-    """What a cell asks of its page's parameters: the relations in its call of `check_parameters`, if it has one, that
-    are about these names and nothing else."""
+    """What a cell asks of its page's parameters: the relations in its call of `check_parameters`,
+    if it has one, that are about these names and nothing else."""
     try:
         calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     except SyntaxError:  # as in `assigned`
@@ -194,7 +214,9 @@ def _check_names(given: dict[str, ast.expr], defaults: Iterable[str]) -> None:
             close = difflib.get_close_matches(name, defaults, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             known = ", ".join(defaults)
-            raise ValueError(f"unknown parameter {name!r} = {ast.unparse(value)}.{hint} This page has: {known}.")
+            raise ValueError(
+                f"unknown parameter {name!r} = {ast.unparse(value)}.{hint} This page has: {known}."
+            )
 
 
 def _names(relation: str) -> set[str]:

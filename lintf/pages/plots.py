@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lintf.analysis.theory import distance_to_identity
 
-# Okabe and Ito's colours without black and yellow: told apart with any colour vision, on white and on black.
+# Okabe and Ito's colours without black and yellow: told apart with any colour vision, on white and
+# on black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", "--", ":")
 NAMES = {  # of matrices, # for the layer
@@ -41,12 +42,13 @@ STYLE = {
 
 
 def style() -> None:
-    """Set the book's figure style for this process, whatever settings of matplotlib the user has; only the backend
-    stays. The background is opaque and white: the book's dark mode inverts the pictures, and notebooks elsewhere have
-    no dark mode of their own."""
+    """Set the book's figure style for this process, whatever settings of matplotlib the user has;
+    only the backend stays. The background is opaque and white: the book's dark mode inverts the
+    pictures, and notebooks elsewhere have no dark mode of their own."""
     mpl.rcdefaults()
     plt.rcParams.update(STYLE)
-    if "inline" in mpl.get_backend():  # the notebook draws what it shows: pyplot need not draw each figure before that
+    # The notebook draws what it shows: pyplot need not draw each figure before that.
+    if "inline" in mpl.get_backend():
         plt.switch_backend(mpl.get_backend())
         plt.uninstall_repl_displayhook()
 
@@ -54,14 +56,16 @@ def style() -> None:
 def panels(
     rows: int = 1, columns: int = 1, width: float = 5.0, height: float = 3.2, **kwargs: object
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns panels and its axes as (rows, columns). width and height of one panel are in inches:
-    up to 5 in all, the letters of a figure stay readable on a phone."""
-    return plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **kwargs)
+    """A figure of rows x columns panels and its axes as (rows, columns). width and height of one
+    panel are in inches: up to 5 in all, the letters of a figure stay readable on a phone."""
+    return plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), squeeze=False, **kwargs
+    )
 
 
 def grid(names: Sequence[str], height: float = 2.4, **labels: object) -> dict[str, Axes]:
-    """Small panels, two in a row, one for each name, which is its title: name -> axes. The labels are for `Axes.set`;
-    only the outer panels name their axes."""
+    """Small panels, two in a row, one for each name, which is its title: name -> axes. The labels
+    are for `Axes.set`; only the outer panels name their axes."""
     _, axes = panels(-(-len(names) // 2), 2, width=2.5, height=height)
     for i, ax in enumerate(axes.flat):
         if i >= len(names):
@@ -73,8 +77,8 @@ def grid(names: Sequence[str], height: float = 2.4, **labels: object) -> dict[st
 
 
 def band(ax: Axes, x: Tensor, ys: Tensor, label: str, **kwargs: object) -> None:
-    """The one error band of the book, for ys (seeds, T): the line is the mean over the seeds, the band runs from the
-    smallest to the largest of them. `legend` says so."""
+    """The one error band of the book, for ys (seeds, T): the line is the mean over the seeds, the
+    band runs from the smallest to the largest of them. `legend` says so."""
     ys = ys.detach().cpu().numpy()
     (line,) = ax.plot(x, ys.mean(0), label=label, **kwargs)
     if len(ys) > 1:
@@ -93,7 +97,9 @@ def shared_legend(ax: Axes, seeds: int = 1, title: str | None = None, ncols: int
     if seeds > 1:
         title = f"line: mean, band: range of {seeds} seeds"
     place = {"loc": "outside lower center", "ncols": ncols}
-    ax.figure.legend(*ax.get_legend_handles_labels(), title=title, title_fontsize=8, fontsize=8, **place)
+    ax.figure.legend(
+        *ax.get_legend_handles_labels(), title=title, title_fontsize=8, fontsize=8, **place
+    )
 
 
 def curves(
@@ -103,8 +109,8 @@ def curves(
     limit: str = "",
     **labels: object,
 ) -> None:
-    """Small panels, title -> name -> (x, ys (seeds, T)), with one legend. The limits, one for each panel, are dashed
-    lines under the given name. The labels are for `grid`."""
+    """Small panels, title -> name -> (x, ys (seeds, T)), with one legend. The limits, one for each
+    panel, are dashed lines under the given name. The labels are for `grid`."""
     axes = grid(list(panels), **labels)
     for i, (title, ax) in enumerate(axes.items()):
         for name, (x, ys) in panels[title].items():
@@ -115,19 +121,26 @@ def curves(
 
 
 def heatmap(ax: Axes, M: Tensor, title: str, reach: float = 1.3) -> None:
-    """A small matrix with its numbers; blue is negative, red positive, white 0, and the darkest colour is for `reach`
-    times the largest entry. Where most entries are large, a larger reach keeps the figure calm, in dark mode too."""
+    """A small matrix with its numbers; blue is negative, red positive, white 0, and the darkest
+    colour is for `reach` times the largest entry. Where most entries are large, a larger reach
+    keeps the figure calm, in dark mode too."""
     M = M.detach().cpu().numpy()
     limit = reach * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
-    numbers = np.where(np.abs(M) < 100, np.char.mod("%.2f", M), np.char.mod("%.0f", M))  # what fits a cell
+    # What fits a cell.
+    numbers = np.where(np.abs(M) < 100, np.char.mod("%.2f", M), np.char.mod("%.0f", M))
     numbers = np.char.replace(numbers, "-0.00", "0.00")
     # Not seaborn's heatmap, which draws the whole figure once for each panel.
     mesh = ax.pcolormesh(M, cmap="RdBu_r", vmin=-limit, vmax=limit, linewidth=1, edgecolor="white")
     mesh.update_scalarmappable()
     shades = mesh.get_facecolors()[:, :3]
-    luminance = np.where(shades <= 0.03928, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ LUMINANCE
-    for (row, column), number, light in zip(np.ndindex(M.shape), numbers.flat, luminance, strict=True):
-        colour = "0.15" if light > 0.22 else "white"  # the one with more contrast: at least 3.8 to 1
+    luminance = (
+        np.where(shades <= 0.03928, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ LUMINANCE
+    )
+    for (row, column), number, light in zip(
+        np.ndindex(M.shape), numbers.flat, luminance, strict=True
+    ):
+        # The one with more contrast: at least 3.8 to 1.
+        colour = "0.15" if light > 0.22 else "white"
         ax.text(column + 0.5, row + 0.5, number, color=colour, size=9, ha="center", va="center")
     ax.set(xlim=(0, M.shape[1]), ylim=(M.shape[0], 0), xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set_visible(False)
@@ -135,7 +148,8 @@ def heatmap(ax: Axes, M: Tensor, title: str, reach: float = 1.3) -> None:
 
 
 def matrices(columns: Mapping[str, Tensor]) -> None:
-    """Matrices (layers, d, d) as heatmaps: a column for each of the given ones, named as in NAMES, a row per layer."""
+    """Matrices (layers, d, d) as heatmaps: a column for each of the given ones, named as in NAMES,
+    a row per layer."""
     rows = max(map(len, columns.values()))
     _, axes = panels(rows, len(columns), width=2.5, height=2.6)
     for column, (name, matrices) in zip(axes.T, columns.items(), strict=True):
@@ -147,10 +161,12 @@ def matrices(columns: Mapping[str, Tensor]) -> None:
 
 
 def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
-    """Distance to identity over time of one to three matrices (seeds, T, layers, d, d), named as in NAMES; the second
-    are dashed, the third dotted. Raises ValueError for more."""
+    """Distance to identity over time of one to three matrices (seeds, T, layers, d, d), named as in
+    NAMES; the second are dashed, the third dotted. Raises ValueError for more."""
     if not 1 <= len(columns) <= len(DASHES):
-        raise ValueError(f"columns must be 1 to {len(DASHES)} matrices, got {len(columns)}: {', '.join(columns)}")
+        raise ValueError(
+            f"columns must be 1 to {len(DASHES)} matrices, got {len(columns)}: {', '.join(columns)}"
+        )
     for dash, (name, matrices) in zip(DASHES, columns.items(), strict=False):
         for layer in range(matrices.shape[2]):
             label = NAMES[name].partition(" (paper")[0].replace("#", str(layer))
@@ -161,10 +177,16 @@ def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
 
 
 def maps(
-    panels_of: Mapping[str, Tensor], columns: int, x: tuple[str, Sequence], y: tuple[str, Sequence], label: str, **look
+    panels_of: Mapping[str, Tensor],
+    columns: int,
+    x: tuple[str, Sequence],
+    y: tuple[str, Sequence],
+    label: str,
+    **look,
 ) -> None:
-    """Small panels, title -> values (len(y), len(x)) as colours, infinite ones crossed out, with one colour bar under
-    the label. x and y: the names of the axes and the values along them. look: for `Axes.imshow`."""
+    """Small panels, title -> values (len(y), len(x)) as colours, infinite ones crossed out, with
+    one colour bar under the label. x and y: the names of the axes and the values along them. look:
+    for `Axes.imshow`."""
     rows = -(-len(panels_of) // columns)
     fig, axes = panels(rows, columns, 5 / columns, 4.2 / rows)
     for i, (ax, (title, values)) in enumerate(zip(axes.flat, panels_of.items(), strict=True)):
@@ -177,4 +199,6 @@ def maps(
         ax.set_xlabel(x[0] if i >= len(panels_of) - columns else "", fontsize=8)
         ax.set_ylabel(y[0] if i % columns == 0 else "", fontsize=8)
         ax.grid(False)
-    fig.colorbar(image, ax=axes, location="bottom", aspect=40, pad=0.02).set_label(label, fontsize=8)
+    fig.colorbar(image, ax=axes, location="bottom", aspect=40, pad=0.02).set_label(
+        label, fontsize=8
+    )

@@ -1,4 +1,5 @@
-"""A figure to play with: sliders and buttons above it where a kernel runs, a still picture where none does."""
+"""A figure to play with: sliders and buttons above it where a kernel runs, a still picture where
+none does."""
 
 from __future__ import annotations
 
@@ -20,14 +21,16 @@ ERROR = '<pre style="color: var(--jp-error-color1, #b00020); white-space: pre-wr
 
 
 def slider(label: str, values: Sequence[object], value: object) -> ipywidgets.SelectionSlider:
-    """A slider over the given values, which starts at one of them. Raises ValueError for another start."""
+    """A slider over the given values, which starts at one of them. Raises ValueError for another
+    start."""
     return ipywidgets.SelectionSlider(
         **_options(label, values, value), layout=ipywidgets.Layout(width="95%", max_width="34em")
     )
 
 
 def choice(label: str, values: Sequence[object], value: object) -> ipywidgets.ToggleButtons:
-    """A button for each of the given values, one of which is pressed. Raises ValueError for another start."""
+    """A button for each of the given values, one of which is pressed. Raises ValueError for another
+    start."""
     return ipywidgets.ToggleButtons(**_options(label, values, value))
 
 
@@ -37,22 +40,31 @@ def _options(label: str, values: Sequence[object], value: object) -> dict[str, o
         raise ValueError(f"{label} must start at one of {values}, got {value!r}")
     names = [f"{v:g}" if isinstance(v, Real) else str(v) for v in values]
     options = list(zip(names, values, strict=True))
-    return {"description": label, "options": options, "value": value, "style": {"description_width": "initial"}}
+    return {
+        "description": label,
+        "options": options,
+        "value": value,
+        "style": {"description_width": "initial"},
+    }
 
 
 class Controls:
-    """Widgets and the figure that draw(**values) makes of their values, with one keyword for each widget.
+    """Widgets and the figure that draw(**values) makes of their values, with one keyword for each
+    widget.
 
-    As the last value of a cell it is shown as the widgets above the picture, which is drawn anew whenever one of them
-    changes. Beside that view it carries the picture as image/png: what a page without a kernel shows. The first drawing
-    raises what draw raises. After that nobody would see an exception, so its message takes the picture's place.
+    As the last value of a cell it is shown as the widgets above the picture, which is drawn anew
+    whenever one of them changes. Beside that view it carries the picture as image/png: what a page
+    without a kernel shows. The first drawing raises what draw raises. After that nobody would see
+    an exception, so its message takes the picture's place.
 
-    draw makes one figure with pyplot, as any cell of the book does, and takes care to be fast: a tenth of a second.
+    draw makes one figure with pyplot, as any cell of the book does, and takes care to be fast: a
+    tenth of a second.
     """
 
     def __init__(self, draw: Callable[..., object], **widgets: ipywidgets.ValueWidget) -> None:
         self.draw, self.widgets = draw, widgets
-        self.canvas = FigureCanvasAgg(Figure())  # one for all drawings keeps typeset labels: half of the time
+        # One for all drawings keeps typeset labels: half of the time.
+        self.canvas = FigureCanvasAgg(Figure())
         self.picture = ipywidgets.Image(value=self._drawn(), format="png")
         self.picture.layout = ipywidgets.Layout(max_width="100%", align_self="flex-start")
         self.message = ipywidgets.HTML()
@@ -61,7 +73,8 @@ class Controls:
             widget.observe(self._update, "value")
 
     def _drawn(self) -> bytes:
-        """The PNG of the one figure that draw makes, which is closed: a cell shows all that are left open."""
+        """The PNG of the one figure that draw makes, which is closed: a cell shows all that are
+        left open."""
         before, buffer = set(plt.get_fignums()), io.BytesIO()
         try:
             self.draw(**{name: widget.value for name, widget in self.widgets.items()})
@@ -87,7 +100,8 @@ class Controls:
         self.picture.layout.visibility = "hidden" if error else "visible"
 
     def __repr__(self) -> str:
-        return f"Controls({', '.join(f'{name}={widget.value!r}' for name, widget in self.widgets.items())})"
+        values = [f"{name}={widget.value!r}" for name, widget in self.widgets.items()]
+        return f"Controls({', '.join(values)})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}

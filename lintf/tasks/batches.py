@@ -1,4 +1,5 @@
-"""Batches of prompts in the representations that models read: tokens, statistics, sentences, labelled points."""
+"""Batches of prompts in the representations that models read: tokens, statistics, sentences,
+labelled points."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Prompts side by side, as tensors. What is not a tensor, such as a number of examples, they all share.
+    """Prompts side by side, as tensors. What is not a tensor, such as a number of examples, they
+    all share.
 
-    axes: for each tensor, how many axes it has; leading axes, if any, are ensemble members. The prompts lie along the
-    first of these axes, or along the last one where `prompts_last`.
+    axes: for each tensor, how many axes it has; leading axes, if any, are ensemble members. The
+    prompts lie along the first of these axes, or along the last one where `prompts_last`.
     """
 
     axes: ClassVar[dict[str, int]]
@@ -48,7 +50,11 @@ class Batch:
         """Of each member e, of E, its prompts i[e], for i (E, k)."""
         axis = -1 if self.prompts_last else 0
         rows = i.to(next(iter(self.tensors.values())).device)
-        return self.map(lambda t: torch.stack([own.index_select(axis, k) for own, k in zip(t, rows, strict=True)]))
+        return self.map(
+            lambda t: torch.stack(
+                [own.index_select(axis, k) for own, k in zip(t, rows, strict=True)]
+            )
+        )
 
     def split(self, parts: int) -> Self:
         """Prompts without leading axes as (parts, ...): so many batches, one after the other."""
@@ -61,19 +67,24 @@ class Batch:
         """Batches without leading axes as one, one after the other."""
         first = batches[0]
         axis = -1 if first.prompts_last else 0
-        return replace(first, **{name: torch.cat([b.tensors[name] for b in batches], axis) for name in first.axes})
+        return replace(
+            first,
+            **{name: torch.cat([b.tensors[name] for b in batches], axis) for name in first.axes},
+        )
 
     @staticmethod
     def stack(batches: Sequence[Batch]) -> Batch:
         """Batches of several members, side by side along a new leading axis."""
         first = batches[0]
-        return replace(first, **{name: torch.stack([b.tensors[name] for b in batches]) for name in first.axes})
+        return replace(
+            first, **{name: torch.stack([b.tensors[name] for b in batches]) for name in first.axes}
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Gram(Batch):
-    """What linear attention knows of a batch of prompts. The batch is the last axis, because every operation on
-    the statistics is the same small one for all prompts.
+    """What linear attention knows of a batch of prompts. The batch is the last axis, because every
+    operation on the statistics is the same small one for all prompts.
 
     S: (..., d, d, B) sum_i x_i x_i^T        s: (..., d, B) sum_i y_i x_i
     x: (..., d, B) the query                 y: (..., B) the query's label, which is to be predicted
@@ -101,7 +112,8 @@ class Gram(Batch):
 class Prompts(Batch):
     """A batch of prompts as tokens.
 
-    Z: (..., B, N+1, d+1) row i is (x_i, y_i), the last row is the query (x_q, 0)        y: (..., B) its label
+    Z: (..., B, N+1, d+1) row i is (x_i, y_i), the last row is the query (x_q, 0)
+    y: (..., B) its label
     """
 
     axes: ClassVar[dict[str, int]] = {"Z": 3, "y": 1}
@@ -111,7 +123,8 @@ class Prompts(Batch):
 
     @staticmethod
     def of(X: Tensor, y: Tensor) -> Prompts:
-        """Of covariates X (..., B, N+1, d) and labels y (..., B, N+1); the last of each is the query's."""
+        """Of covariates X (..., B, N+1, d) and labels y (..., B, N+1); the last of each is the
+        query's."""
         context = torch.cat((y[..., :-1], torch.zeros_like(y[..., -1:])), -1)
         return Prompts(torch.cat((X, context.unsqueeze(-1)), -1), y[..., -1])
 
@@ -125,20 +138,24 @@ class Prompts(Batch):
 
     @property
     def labels(self) -> Tensor:
-        """(..., B, N+1): y_1, ..., y_N and the query's. Where the examples have label noise, so have the first N."""
+        """(..., B, N+1): y_1, ..., y_N and the query's. Where the examples have label noise, so
+        have the first N."""
         return torch.cat((self.Z[..., :-1, -1], self.y.unsqueeze(-1)), -1)
 
     def gram(self) -> Gram:
         """The statistics of these very prompts."""
         X, Y, x = self.Z[..., :-1, :-1], self.Z[..., :-1, -1:], self.Z[..., -1, :-1]
         S, s = X.mT @ X, (X.mT @ Y)[..., 0]  # (..., B, d, d), (..., B, d)
-        return Gram(S.movedim(-3, -1).contiguous(), s.mT.contiguous(), x.mT.contiguous(), self.y, self.N)
+        return Gram(
+            S.movedim(-3, -1).contiguous(), s.mT.contiguous(), x.mT.contiguous(), self.y, self.N
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled(Batch):
-    """A batch of labelled points: Z (..., B, N+1, d+1), row i = (x_i, label -1 or 1), the last row a point without a
-    label (0), from which the answer is read, and w (..., B, d), the weights to be found."""
+    """A batch of labelled points: Z (..., B, N+1, d+1), row i = (x_i, label -1 or 1), the last row
+    a point without a label (0), from which the answer is read, and w (..., B, d), the weights to be
+    found."""
 
     axes: ClassVar[dict[str, int]] = {"Z": 3, "w": 2}
 
@@ -152,8 +169,9 @@ class Labelled(Batch):
 
 @dataclass(frozen=True, eq=False)
 class Sentences(Batch):
-    """A batch of sentences: tokens z (..., B, H), the token `next` (..., B) that is to be predicted, and the `output`
-    (..., B) that followed the trigger: they differ where the next token is the noise token. All int64."""
+    """A batch of sentences: tokens z (..., B, H), the token `next` (..., B) that is to be
+    predicted, and the `output` (..., B) that followed the trigger: they differ where the next token
+    is the noise token. All int64."""
 
     axes: ClassVar[dict[str, int]] = {"z": 2, "next": 1, "output": 1}
 

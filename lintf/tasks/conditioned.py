@@ -1,4 +1,5 @@
-"""Linear regression whose covariates have a given condition number (Giannou et al., arXiv 2403.03183)."""
+"""Linear regression whose covariates have a given condition number (Giannou et al., arXiv
+2403.03183)."""
 
 from __future__ import annotations
 
@@ -19,11 +20,12 @@ LARGEST = (1.0, 100.0)  # the range of the largest eigenvalue
 
 @dataclass(frozen=True)
 class ConditionedRegression(Task):
-    """Prompts y = w.x + noise with x ~ N(0, Sigma) and one Sigma for all prompts of a batch: the identity for
-    kappa = 1, else with eigenvectors uniform among the orthogonal matrices, a largest eigenvalue uniform in [1, 100],
-    a smallest one of 1 / kappa of it, and the others uniform between these two. w ~ N(0, I) in its first w_dims entries
-    (None: in all) and 0 in the others. noise_std is the standard deviation of the noise on the examples' labels; the
-    query's label has none. Raises ValueError for a field out of its range."""
+    """Prompts y = w.x + noise with x ~ N(0, Sigma) and one Sigma for all prompts of a batch: the
+    identity for kappa = 1, else with eigenvectors uniform among the orthogonal matrices, a largest
+    eigenvalue uniform in [1, 100], a smallest one of 1 / kappa of it, and the others uniform
+    between these two. w ~ N(0, I) in its first w_dims entries (None: in all) and 0 in the others.
+    noise_std is the standard deviation of the noise on the examples' labels; the query's label has
+    none. Raises ValueError for a field out of its range."""
 
     N: int = whole(25)
     d: int = whole(5)
@@ -56,11 +58,15 @@ class ConditionedRegression(Task):
 
     @staticmethod
     def draw_weights(
-        tasks: Sequence[ConditionedRegression], B: int, rngs: Sequence[np.random.SFC64], dtype: torch.dtype
+        tasks: Sequence[ConditionedRegression],
+        B: int,
+        rngs: Sequence[np.random.SFC64],
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         """Tokens Z (E, B, N+1, d+1), the last label 0, and the weights w (E, B, d)."""
         task, N, d = tasks[0], tasks[0].N, tasks[0].d
-        root = None if task.kappa == 1 else torch.stack([task.root(r) for r in rngs]).to(dtype)  # (E, d, d)
+        # (E, d, d).
+        root = None if task.kappa == 1 else torch.stack([task.root(r) for r in rngs]).to(dtype)
         sizes = [d * (N + 1), d, N if task.noise_std else 0]
         z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
         X, w, noise = z[:, : sum(sizes)].split(sizes, 1)
@@ -73,12 +79,15 @@ class ConditionedRegression(Task):
         labels = torch.cat((y[:, :N], torch.zeros_like(y[:, N:])), 1)
         if task.noise_std:
             labels[:, :N] += task.noise_std * noise
-        return torch.cat((X, labels.unsqueeze(1)), 1).permute(0, 3, 2, 1).contiguous(), w.mT.contiguous()
+        return torch.cat((X, labels.unsqueeze(1)), 1).permute(
+            0, 3, 2, 1
+        ).contiguous(), w.mT.contiguous()
 
     def root(self, rng: np.random.SFC64) -> Tensor:
         """A random C (d, d), float64, with Sigma = C C^T."""
         numbers = np.random.Generator(rng)
-        U = np.linalg.qr(numbers.standard_normal((self.d, self.d)))[0]  # signs and order of its columns do not matter
+        # Signs and order of its columns do not matter.
+        U = np.linalg.qr(numbers.standard_normal((self.d, self.d)))[0]
         low, high = LARGEST
         largest = low + (high - low) * numbers.random()
         smallest = largest / self.kappa
@@ -87,8 +96,9 @@ class ConditionedRegression(Task):
 
 
 def moved_query(X: Tensor, w: Tensor, to: Tensor) -> Prompts:
-    """Prompts with the covariates X (B, N+1, d), the query last, and the labels w.x of one w (d,) for all, in which the
-    query's first coordinate is each of `to` (n,) in turn: n * B of them, the B prompts of the first value first."""
+    """Prompts with the covariates X (B, N+1, d), the query last, and the labels w.x of one w (d,)
+    for all, in which the query's first coordinate is each of `to` (n,) in turn: n * B of them, the
+    B prompts of the first value first."""
     X = X.repeat(len(to), 1, 1, 1)
     X[..., -1, 0] = to.unsqueeze(1)
     return Prompts.of(X.flatten(0, 1), (X @ w).flatten(0, 1))

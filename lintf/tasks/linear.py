@@ -1,8 +1,9 @@
 """The law of the prompts: covariates, weights, noise -> `Prompts` (tokens) or `Gram` (statistics).
 
-A prompt is N examples (x_i, y_i = w.x_i + noise) and a query x_q, with w and the x_i new in every prompt. Linear
-attention sees the examples only through S = X^T X and s = X^T y, so the same task has two representations: "tokens"
-draws the examples, "gram" draws the statistics (for Gaussian covariates without ever drawing the examples).
+A prompt is N examples (x_i, y_i = w.x_i + noise) and a query x_q, with w and the x_i new in every
+prompt. Linear attention sees the examples only through S = X^T X and s = X^T y, so the same task
+has two representations: "tokens" draws the examples, "gram" draws the statistics (for Gaussian
+covariates without ever drawing the examples).
 """
 
 from __future__ import annotations
@@ -30,16 +31,17 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class LinearRegression(Task):
-    """Prompts y = w.x + noise, with w ~ N(0, Sigma_w) drawn anew in each, and x = C x' where C C^T = Sigma and x' goes
-    by `mode`:
+    """Prompts y = w.x + noise, with w ~ N(0, Sigma_w) drawn anew in each, and x = C x' where C C^T
+    = Sigma and x' goes by `mode`:
 
     normal  x' ~ N(0, I_d)
     sphere  x' uniform on the unit sphere, so that Cov(x') = I/d
-    gamma   |x'|^2 ~ Gamma(shape k = 0.1, scale sqrt(10/k) = 10), direction uniform: heavy tails, Cov(x') = I/d
-            (k = 5/2 would give N(0, I) in d = 5)
+    gamma   |x'|^2 ~ Gamma(shape k = 0.1, scale sqrt(10/k) = 10), direction uniform: heavy tails,
+            Cov(x') = I/d (k = 5/2 would give N(0, I) in d = 5)
 
-    Sigma and Sigma_w are covariances (None: identity); noise_std is the standard deviation of the label noise, which
-    the examples have and the query's label has not. Raises ValueError for a field out of its range.
+    Sigma and Sigma_w are covariances (None: identity); noise_std is the standard deviation of the
+    label noise, which the examples have and the query's label has not. Raises ValueError for a
+    field out of its range.
     Modes: Ahn et al., arXiv 2310.01082; Sigma and Sigma_w: arXiv 2306.00297.
     """
 
@@ -55,7 +57,13 @@ class LinearRegression(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(self, **{name: _covariance(name, getattr(self, name), self.d) for name in ("Sigma", "Sigma_w")})
+        set_fields(
+            self,
+            **{
+                name: _covariance(name, getattr(self, name), self.d)
+                for name in ("Sigma", "Sigma_w")
+            },
+        )
 
     @property
     def label(self) -> str:
@@ -64,7 +72,9 @@ class LinearRegression(Task):
 
     def check_integrate(self, representation: str) -> None:
         if representation != "gram" or self.noise_std:
-            raise ValueError("integrate needs a LinearTransformer with linear attention, and noise_std = 0")
+            raise ValueError(
+                "integrate needs a LinearTransformer with linear attention, and noise_std = 0"
+            )
 
     @staticmethod
     def draw_ensemble(
@@ -74,9 +84,12 @@ class LinearRegression(Task):
         representation: str,
         dtype: torch.dtype,
     ) -> Gram | Prompts:
-        """As statistics, for Gaussian covariates without ever drawing the examples, or as tokens."""
+        """As statistics, for Gaussian covariates without ever drawing the examples, or as
+        tokens."""
         task = tasks[0]
-        root, root_w = (roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True))
+        root, root_w = (
+            roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True)
+        )
         if task.mode == "normal" and representation == "gram":
             return _wishart(task, B, rngs, root, root_w, dtype)
         A, x, w, noise = _examples(task, B, rngs, dtype)
@@ -93,7 +106,8 @@ class LinearRegression(Task):
 def _examples(
     task: LinearRegression, B: int, rngs: Sequence[np.random.SFC64], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Isotropic draws: A = X^T (E, d, N, B), the query x and the weights w (E, d, B), the label noise (E, N, B)."""
+    """Isotropic draws: A = X^T (E, d, N, B), the query x and the weights w (E, d, B), the label
+    noise (E, N, B)."""
     N, d = task.N, task.d
     sizes = [N * d, d, d, N if task.noise_std else 0]
     z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
@@ -103,18 +117,23 @@ def _examples(
         x, A = _directions(x), _directions(A)
     if task.mode == "gamma":
         scale = math.sqrt(10 / GAMMA_SHAPE)
-        square = np.stack([np.random.Generator(r).gamma(GAMMA_SHAPE, scale, (N + 1, B)) for r in rngs])
+        square = np.stack(
+            [np.random.Generator(r).gamma(GAMMA_SHAPE, scale, (N + 1, B)) for r in rngs]
+        )
         radius = torch.from_numpy(square).sqrt().to(dtype)  # (E, N+1, B)
         x, A = x * radius[:, :1], A * radius[:, None, 1:]
     return A, x, w, noise
 
 
 def _directions(v: Tensor) -> Tensor:
-    """v / |v| along axis 1. A normal variate is exactly 0 once in some ten million; v = 0 goes to the first axis."""
+    """v / |v| along axis 1. A normal variate is exactly 0 once in some ten million; v = 0 goes to
+    the first axis."""
     norm = v.square().sum(1, keepdim=True).sqrt()  # vector_norm is 100 times slower here
     zero = norm == 0
     if zero.any():
-        first = torch.eye(v.shape[1], 1, dtype=v.dtype, device=v.device).view(1, -1, *[1] * (v.dim() - 2))
+        first = torch.eye(v.shape[1], 1, dtype=v.dtype, device=v.device).view(
+            1, -1, *[1] * (v.dim() - 2)
+        )
         v, norm = torch.where(zero, first, v), norm + zero
     return v / norm
 
@@ -127,10 +146,11 @@ def _wishart(
     root_w: Tensor | None,
     dtype: torch.dtype,
 ) -> Gram:
-    """The statistics of Gaussian examples without the examples, by Bartlett's decomposition: with m = min(N, d) and a
-    lower trapezoidal A (d, m) of N(0, 1) below the diagonal and A_ii ~ chi with N - i degrees of freedom (i from 0),
-    A A^T ~ X^T X for X of N rows N(0, I_d). N < d included: Gram-Schmidt on X's columns ends after N of them, and A A^T
-    has rank N. Given S, X^T noise is N(0, noise_std^2 S), and so is A z for m normals z."""
+    """The statistics of Gaussian examples without the examples, by Bartlett's decomposition: with m
+    = min(N, d) and a lower trapezoidal A (d, m) of N(0, 1) below the diagonal and A_ii ~ chi with N
+    - i degrees of freedom (i from 0), A A^T ~ X^T X for X of N rows N(0, I_d). N < d included:
+    Gram-Schmidt on X's columns ends after N of them, and A A^T has rank N. Given S, X^T noise is
+    N(0, noise_std^2 S), and so is A z for m normals z."""
     N, d, m = task.N, task.d, min(task.N, task.d)
     degrees = list(range(N, N - m, -1))
     i, j = torch.tril_indices(d, m, offset=-1, device="cpu")
@@ -139,15 +159,21 @@ def _wishart(
     if dtype == torch.float32 and not kernel.unavailable(d, dtype):
         few = [k if k < randoms.FEW else 0 for k in degrees]
         unused = np.zeros(randoms.DEGREE + 1)
-        chi = np.stack([unused if k < randoms.FEW else randoms.chi_coefficients(k) for k in degrees])
-        return Gram(*kernel.draw_gram(words, d, few, chi, randoms.REACH, root, root_w, task.noise_std), N)
+        chi = np.stack(
+            [unused if k < randoms.FEW else randoms.chi_coefficients(k) for k in degrees]
+        )
+        return Gram(
+            *kernel.draw_gram(words, d, few, chi, randoms.REACH, root, root_w, task.noise_std), N
+        )
     z = randoms.normals(words, dtype, d)
     below, diagonal, x, w, noise = z[:, : sum(sizes)].split(sizes, 1)
     A = z.new_zeros(len(z), d, m, B)
     A[:, i, j] = below
     A[:, range(m), range(m)] = randoms.chi(diagonal, degrees)
     A, x, w = _coloured(A, x, w, root, root_w)
-    return _statistics(A, x, w, task.noise_std * noise if task.noise_std else z.new_zeros(()), N, lower=True)
+    return _statistics(
+        A, x, w, task.noise_std * noise if task.noise_std else z.new_zeros(()), N, lower=True
+    )
 
 
 def _coloured(
@@ -168,7 +194,8 @@ def _statistics(A: Tensor, x: Tensor, w: Tensor, noise: Tensor, N: int, lower: b
 
 
 def _outer_gram(A: Tensor, lower: bool) -> Tensor:
-    """S = A A^T for A (..., d, m, B), by entries: the symmetric half, and only the triangle of a lower A."""
+    """S = A A^T for A (..., d, m, B), by entries: the symmetric half, and only the triangle of a
+    lower A."""
     d, m, B = A.shape[-3:]
     S = A.new_empty(*A.shape[:-3], d, d, B)
     for i in range(d):
@@ -192,7 +219,10 @@ def _covariance(name: str, value: object, d: int) -> Matrix | None:
     if not torch.isfinite(M).all() or not torch.allclose(M, M.mT, rtol=1e-10):
         raise ValueError(f"{name} must be a symmetric matrix of finite numbers, got {M.tolist()}")
     if torch.linalg.eigvalsh(M)[0] <= 0:
-        raise ValueError(f"{name} must be positive definite, its eigenvalues are {torch.linalg.eigvalsh(M).tolist()}")
+        raise ValueError(
+            f"{name} must be positive definite, its eigenvalues are "
+            f"{torch.linalg.eigvalsh(M).tolist()}"
+        )
     return tuple(tuple(row) for row in (M + 0.0).tolist())  # -0.0 is 0.0: a law has one name
 
 

@@ -1,4 +1,5 @@
-"""Logistic regression as a task: labelled points, and the weights that a model has to find (arXiv 2403.03183)."""
+"""Logistic regression as a task: labelled points, and the weights that a model has to find (arXiv
+2403.03183)."""
 
 from __future__ import annotations
 
@@ -24,13 +25,15 @@ LONGEST = 1000  # steps of logistic_newton
 
 @dataclass(frozen=True)
 class LogisticRegression(Task):
-    """Prompts with labels sign(w.x), for x and w as in ConditionedRegression. What is to be found is, by `target`,
+    """Prompts with labels sign(w.x), for x and w as in ConditionedRegression. What is to be found
+    is, by `target`,
 
-    newton  the minimum of mean_i log(1 + exp(-y_i v.x_i)) + mu/2 |v|^2 over v, for the N labelled points
+    newton  the minimum of mean_i log(1 + exp(-y_i v.x_i)) + mu/2 |v|^2 over v, for the N labelled
+            points
     truth   w itself
 
-    The paper's solution also knows the label of the last point, which its model does not get to see; this one does not.
-    Raises ValueError for a field out of its range."""
+    The paper's solution also knows the label of the last point, which its model does not get to
+    see; this one does not. Raises ValueError for a field out of its range."""
 
     representations: ClassVar[tuple[str, ...]] = ("labels",)
 
@@ -62,7 +65,9 @@ class LogisticRegression(Task):
     ) -> Labelled:
         """The prompts of a member share one covariance."""
         task = tasks[0]
-        Z, w = ConditionedRegression.draw_weights([task.points] * len(tasks), B, rngs, torch.float64)
+        Z, w = ConditionedRegression.draw_weights(
+            [task.points] * len(tasks), B, rngs, torch.float64
+        )
         X, labels = Z[..., :-1, :-1], torch.where(Z[..., :-1, -1] < 0, -1.0, 1.0)
         if task.target == "newton":
             w = logistic_newton(X, labels, task.mu)
@@ -70,13 +75,20 @@ class LogisticRegression(Task):
         return Labelled(Z.to(dtype), w.to(dtype))
 
 
-def posterior_mean(X: Tensor, y: Tensor, w: Tensor, sweeps: int, generator: torch.Generator) -> Tensor:
-    """E[w | X, y] (..., d) for w ~ N(0, I) and labels y = sign(w.x): of all estimates of w the one with the smallest
-    expected squared error. By Gibbs sampling, `sweeps` times through the coordinates, each of them normal between the
-    bounds that the labels set. X (..., n, d), y (..., n) of -1 and 1; w (..., d) is where the chains start: the weights
-    that made the labels are themselves a draw from the law, so that nothing is to be forgotten. In float64; its
-    variance falls as 1 / sweeps. Raises ValueError for weights that do not give these labels."""
-    A, w, mean = y.double().unsqueeze(-1) * X.double(), w.double().clone(), torch.zeros_like(w.double())
+def posterior_mean(
+    X: Tensor, y: Tensor, w: Tensor, sweeps: int, generator: torch.Generator
+) -> Tensor:
+    """E[w | X, y] (..., d) for w ~ N(0, I) and labels y = sign(w.x): of all estimates of w the one
+    with the smallest expected squared error. By Gibbs sampling, `sweeps` times through the
+    coordinates, each of them normal between the bounds that the labels set. X (..., n, d), y (...,
+    n) of -1 and 1; w (..., d) is where the chains start: the weights that made the labels are
+    themselves a draw from the law, so that nothing is to be forgotten. In float64; its variance
+    falls as 1 / sweeps. Raises ValueError for weights that do not give these labels."""
+    A, w, mean = (
+        y.double().unsqueeze(-1) * X.double(),
+        w.double().clone(),
+        torch.zeros_like(w.double()),
+    )
     margins = (A @ w.unsqueeze(-1))[..., 0]
     if not (margins >= 0).all():
         raise ValueError(f"w must give the labels y, got {int((margins < 0).sum())} that differ")
@@ -90,14 +102,16 @@ def posterior_mean(X: Tensor, y: Tensor, w: Tensor, sweeps: int, generator: torc
             uniform = torch.rand(old.shape, generator=generator, dtype=torch.float64, device="cpu")
             new = torch.special.ndtri(below + uniform * (above - below)).clamp(low, high)
             density = torch.exp(-low.square() / 2) - torch.exp(-high.square() / 2)
-            mean[..., j] += density / (above - below) / math.sqrt(2 * math.pi)  # of the coordinate, given the others
+            # Of the coordinate, given the others.
+            mean[..., j] += density / (above - below) / math.sqrt(2 * math.pi)
             margins = margins + a * (new - old).unsqueeze(-1)
             w[..., j] = new
     return mean / sweeps
 
 
 def logistic_loss(w: Tensor, X: Tensor, y: Tensor, mu: float) -> Tensor:
-    """mean_i log(1 + exp(-y_i w.x_i)) + mu/2 |w|^2, (...), for w (..., d), X (..., n, d) and y (..., n) of -1 and 1."""
+    """mean_i log(1 + exp(-y_i w.x_i)) + mu/2 |w|^2, (...), for w (..., d), X (..., n, d) and y
+    (..., n) of -1 and 1."""
     margin = y * (X @ w.unsqueeze(-1))[..., 0]
     return softplus(-margin).mean(-1) + mu / 2 * w.square().sum(-1)
 
@@ -113,16 +127,22 @@ def logistic_derivatives(w: Tensor, X: Tensor, y: Tensor, mu: float) -> tuple[Te
 
 
 def logistic_newton(X: Tensor, y: Tensor, mu: float, steps: int | None = None) -> Tensor:
-    """Minimises logistic_loss by damped Newton steps from w = 0, in float64, all problems of a batch at once:
+    """Minimises logistic_loss by damped Newton steps from w = 0, in float64, all problems of a
+    batch at once:
 
-        w <- w - 2 sqrt(mu) / (2 sqrt(mu) + lambda) H^-1 g        lambda = sqrt(g^T H^-1 g), the Newton decrement.
+        w <- w - 2 sqrt(mu) / (2 sqrt(mu) + lambda) H^-1 g
+        lambda = sqrt(g^T H^-1 g), the Newton decrement.
 
-    X (..., n, d), y (..., n) of -1 and 1, mu > 0. steps=None: each problem until its own lambda <= 1e-10, giving
-    w (..., d); else all iterates (steps + 1, ..., d). The damping makes every step a descent where all |x_i| <= 1
-    (self-concordance; arXiv 2403.03183). Raises ValueError for bad input, RuntimeError where 1000 steps do not do.
+    X (..., n, d), y (..., n) of -1 and 1, mu > 0. steps=None: each problem until its own lambda <=
+    1e-10, giving w (..., d); else all iterates (steps + 1, ..., d). The damping makes every step a
+    descent where all |x_i| <= 1 (self-concordance; arXiv 2403.03183). Raises ValueError for bad
+    input, RuntimeError where 1000 steps do not do.
     """
     if X.dim() < 2 or 0 in X.shape or y.shape != X.shape[:-1]:
-        raise ValueError(f"X and y must be (..., n, d) and (..., n), got shapes {tuple(X.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"X and y must be (..., n, d) and (..., n), got shapes {tuple(X.shape)} and "
+            f"{tuple(y.shape)}"
+        )
     X, y, root = X.double(), y.double(), 2 * check_real("mu", mu, 0.0, above=True) ** 0.5
     if not torch.isfinite(X).all():
         raise ValueError("X must be finite numbers, got infinite or undefined ones")
@@ -143,6 +163,11 @@ def logistic_newton(X: Tensor, y: Tensor, mu: float, steps: int | None = None) -
         found.append(w)
     if steps is not None:
         return torch.stack(found)
-    left = f"{int(unsolved.sum())} of {unsolved.numel()} logistic problems, the largest {float(decrement.max()):.1e}"
+    left = (
+        f"{int(unsolved.sum())} of {unsolved.numel()} logistic problems, the largest "
+        f"{float(decrement.max()):.1e}"
+    )
     why = "mu is too small or X too large"
-    raise RuntimeError(f"the Newton decrement is above {DECREMENT} after {LONGEST} steps in {left}: {why}")
+    raise RuntimeError(
+        f"the Newton decrement is above {DECREMENT} after {LONGEST} steps in {left}: {why}"
+    )

@@ -1,4 +1,5 @@
-"""Regression on features: labels linear in a fixed random MLP of x (Ahn et al., arXiv 2310.01082)."""
+"""Regression on features: labels linear in a fixed random MLP of x (Ahn et al., arXiv
+2310.01082)."""
 
 from __future__ import annotations
 
@@ -19,9 +20,10 @@ from lintf.tasks.batches import Prompts
 
 @dataclass(frozen=True)
 class NonlinearRegression(Task):
-    """Prompts y = w.f(x) with x ~ N(0, I_d), w ~ N(0, I_d) drawn anew in each, and one f for all prompts: an MLP with a
-    ReLU layer of `hidden` units and d outputs, whose weights and biases are uniform within +-1 / sqrt(fan-in), drawn
-    from `mlp_seed`. Raises ValueError for a field out of its range."""
+    """Prompts y = w.f(x) with x ~ N(0, I_d), w ~ N(0, I_d) drawn anew in each, and one f for all
+    prompts: an MLP with a ReLU layer of `hidden` units and d outputs, whose weights and biases are
+    uniform within +-1 / sqrt(fan-in), drawn from `mlp_seed`. Raises ValueError for a field out of
+    its range."""
 
     per_seed_fields: ClassVar[tuple[str, ...]] = ("mlp_seed",)
 
@@ -54,7 +56,9 @@ class NonlinearRegression(Task):
         z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
         X, w = z[:, : sum(sizes)].split(sizes, 1)
         X = X.unflatten(1, (d, N + 1))  # (E, d, N+1, B)
-        f = torch.stack([task.features(x.flatten(1)) for task, x in zip(tasks, X, strict=True)]).view_as(X)
+        f = torch.stack(
+            [task.features(x.flatten(1)) for task, x in zip(tasks, X, strict=True)]
+        ).view_as(X)
         y = (w.unsqueeze(2) * f).sum(1)  # (E, N+1, B)
         labels = torch.cat((y[:, :N], torch.zeros_like(y[:, N:])), 1).unsqueeze(1)
         # The batch stays the last axis in memory, where the model wants it.
@@ -63,16 +67,21 @@ class NonlinearRegression(Task):
 
 def mlp(params: dict[str, Tensor], x: Tensor) -> Tensor:
     """W2 relu(W1 x + b1) + b2 for x (..., d, n)."""
-    x = torch.cat((x, torch.ones_like(x[..., :1, :])), -2)  # the bias as one more column: a pass over memory less
+    # The bias as one more column: a pass over memory less.
+    x = torch.cat((x, torch.ones_like(x[..., :1, :])), -2)
     hidden = (torch.cat((params["W1"], params["b1"].unsqueeze(-1)), -1) @ x).relu_()
     return params["W2"] @ hidden + params["b2"].unsqueeze(-1)
 
 
-def random_mlp(d: int, hidden: int, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
+def random_mlp(
+    d: int, hidden: int, generator: torch.Generator, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Uniform within +-1 / sqrt(fan-in), PyTorch's default for linear layers."""
 
     def uniform(*shape: int, fan_in: int) -> Tensor:
-        return (2 * torch.rand(shape, generator=generator, dtype=dtype, device="cpu") - 1) / fan_in**0.5
+        return (
+            2 * torch.rand(shape, generator=generator, dtype=dtype, device="cpu") - 1
+        ) / fan_in**0.5
 
     first = {"W1": uniform(hidden, d, fan_in=d), "b1": uniform(hidden, fan_in=d)}
     return first | {"W2": uniform(d, hidden, fan_in=hidden), "b2": uniform(d, fan_in=hidden)}
@@ -80,7 +89,7 @@ def random_mlp(d: int, hidden: int, generator: torch.Generator, dtype: torch.dty
 
 @lru_cache(maxsize=64)
 def _target(task: NonlinearRegression) -> dict[str, Tensor]:
-    """The MLP behind the labels. Its generator's seed is counted from the end, so that hardly any training has the same
-    one, which would give related numbers."""
+    """The MLP behind the labels. Its generator's seed is counted from the end, so that hardly any
+    training has the same one, which would give related numbers."""
     generator = torch.Generator().manual_seed(2**32 - 1 - task.mlp_seed)
     return random_mlp(task.d, task.hidden, generator, torch.float64)

@@ -1,9 +1,9 @@
 """Random numbers for the prompts: a library's bits, turned into normal and chi variates.
 
-The transform is our own so that a seed means the same prompts for ever: NumPy guarantees the words of its bit
-generators, torch does not guarantee those of `randn` across releases, and every stored run is verified against them.
-It has a compiled form too (draw.cpp), which starts from the same 32-bit words and differs in rounding only; the
-functions here are the definition, in PyTorch.
+The transform is our own so that a seed means the same prompts for ever: NumPy guarantees the words
+of its bit generators, torch does not guarantee those of `randn` across releases, and every stored
+run is verified against them. It has a compiled form too (draw.cpp), which starts from the same
+32-bit words and differs in rounding only; the functions here are the definition, in PyTorch.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ FEW = 10  # below so many degrees of freedom chi^2 is summed up from squares
 
 
 def rng(generator: torch.Generator) -> np.random.SFC64:
-    """NumPy's SFC64, seeded by the next 63 bits of a torch generator: its words come four times faster."""
+    """NumPy's SFC64, seeded by the next 63 bits of a torch generator: its words come four times
+    faster."""
     if generator.device.type != "cpu":
         raise ValueError(f"generator must be a CPU torch.Generator, got one on {generator.device}")
-    return np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator, dtype=torch.int64, device="cpu")))
+    return np.random.SFC64(
+        int(torch.randint(2**63 - 1, (), generator=generator, dtype=torch.int64, device="cpu"))
+    )
 
 
 def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
@@ -43,8 +46,8 @@ def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
 
 
 def below(bits: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
-    """int64 uniform in 0 .. bound - 1 for a positive bound up to 2^31, from 32-bit words: floor(word * bound / 2^32).
-    Two values differ in probability by 2^-32 at most."""
+    """int64 uniform in 0 .. bound - 1 for a positive bound up to 2^31, from 32-bit words:
+    floor(word * bound / 2^32). Two values differ in probability by 2^-32 at most."""
     out = bits.astype(np.uint64)
     out *= np.asarray(bound, dtype=np.uint64)
     out >>= np.uint64(32)
@@ -52,15 +55,20 @@ def below(bits: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
 
 
 def normals(bits: np.ndarray, dtype: torch.dtype, d: int) -> Tensor:
-    """N(0, 1) variates of the shape of the words: Box and Muller's transform of every two rows. In either dtype they
-    carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0 with the other. The compiled code for
-    dimension d serves; the variates do not depend on d. Raises ValueError for words that are not uint32
-    (..., an even number of rows, B)."""
+    """N(0, 1) variates of the shape of the words: Box and Muller's transform of every two rows. In
+    either dtype they carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0 with the
+    other. The compiled code for dimension d serves; the variates do not depend on d. Raises
+    ValueError for words that are not uint32 (..., an even number of rows, B)."""
     bits = kernel.check_words(bits)
     if dtype == torch.float32 and not kernel.unavailable(d, dtype):
         return kernel.normals(bits, d)
     real = np.float64 if dtype == torch.float64 else np.float32
-    u = torch.from_numpy(bits[..., ::2, :].astype(real)).mul_(2**-32).add_(2**-33).clamp_(max=1 - 2**-24)
+    u = (
+        torch.from_numpy(bits[..., ::2, :].astype(real))
+        .mul_(2**-32)
+        .add_(2**-33)
+        .clamp_(max=1 - 2**-24)
+    )
     turns = torch.from_numpy(bits.view(np.int32)[..., 1::2, :].astype(real))
     angle = turns.mul_(2 * math.pi * 2**-32)  # in [-pi, pi]
     radius = u.log_().mul_(-2).sqrt_()
@@ -73,9 +81,9 @@ def rows_of_chi(k: int) -> int:
 
 
 def chi(z: Tensor, degrees: Sequence[int]) -> Tensor:
-    """(..., m, B): chi variates with these m degrees of freedom, none larger than the one before, from normals
-    (..., rows, B), for each its rows_of_chi(k): the root of their sum of squares or, from one normal, F^-1(Phi(z)) by
-    the polynomial `chi_coefficients`."""
+    """(..., m, B): chi variates with these m degrees of freedom, none larger than the one before,
+    from normals (..., rows, B), for each its rows_of_chi(k): the root of their sum of squares or,
+    from one normal, F^-1(Phi(z)) by the polynomial `chi_coefficients`."""
     many = [k for k in degrees if k >= FEW]
     t, *few = z.split([len(many), *degrees[len(many) :]], -2)
     found = [part.square().sum(-2, keepdim=True).sqrt() for part in few]
@@ -97,9 +105,10 @@ def _coefficients(degrees: tuple[int, ...]) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def chi_coefficients(k: int) -> np.ndarray:
-    """Coefficients in (z / REACH)^j, j = 0 .. DEGREE, of z -> F^-1(Phi(z)), F the chi distribution's function for
-    k >= 10 degrees of freedom: the monotone map that takes a normal variate to a chi variate. It is smooth, and
-    nearly linear; interpolated at Chebyshev's points the error stays below 3e-8, float32's rounding."""
+    """Coefficients in (z / REACH)^j, j = 0 .. DEGREE, of z -> F^-1(Phi(z)), F the chi
+    distribution's function for k >= 10 degrees of freedom: the monotone map that takes a normal
+    variate to a chi variate. It is smooth, and nearly linear; interpolated at Chebyshev's points
+    the error stays below 3e-8, float32's rounding."""
     points = np.cos(np.pi * (np.arange(4 * DEGREE) + 0.5) / (4 * DEGREE))
     z = REACH * points
     below = special.gammaincinv(k / 2, special.ndtr(z))

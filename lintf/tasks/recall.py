@@ -1,5 +1,5 @@
-"""Sentences for in-context recall (Nguyen and Nguyen-Tang, arXiv 2505.15009): each ends in a trigger token that it had
-before, and the next token is the one that followed there, or noise."""
+"""Sentences for in-context recall (Nguyen and Nguyen-Tang, arXiv 2505.15009): each ends in a
+trigger token that it had before, and the next token is the one that followed there, or noise."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from lintf.tasks.batches import Sentences
 
 @dataclass(frozen=True)
 class Recall(Task):
-    """The law of the sentences. Of `vocab` tokens the first `n_trigger` are triggers, the next `n_output` are outputs,
-    and the last one is the noise token tau. A sentence is H tokens, uniform over those that are neither trigger nor
-    tau; then a trigger q and an output y, uniform, are put at two neighbouring places before the last, uniform too, and
-    q again at the end. What comes next is y.
+    """The law of the sentences. Of `vocab` tokens the first `n_trigger` are triggers, the next
+    `n_output` are outputs, and the last one is the noise token tau. A sentence is H tokens, uniform
+    over those that are neither trigger nor tau; then a trigger q and an output y, uniform, are put
+    at two neighbouring places before the last, uniform too, and q again at the end. What comes next
+    is y.
 
-    With noise (alpha > 0) q is always token 0, and (q, tau) is put at two other places; what comes next is tau with
-    probability alpha, else y. Noise sentences cannot tell the two apart, so that no predictor has a smaller expected
-    cross-entropy than `bayes_risk`.
+    With noise (alpha > 0) q is always token 0, and (q, tau) is put at two other places; what comes
+    next is tau with probability alpha, else y. Noise sentences cannot tell the two apart, so that
+    no predictor has a smaller expected cross-entropy than `bayes_risk`.
 
-    unseen: y is uniform over the tokens that are neither trigger, output nor tau, for a test out of distribution.
-    Raises ValueError for a field out of its range.
+    unseen: y is uniform over the tokens that are neither trigger, output nor tau, for a test out of
+    distribution. Raises ValueError for a field out of its range.
     """
 
     representations: ClassVar[tuple[str, ...]] = ("sentences",)
@@ -44,7 +45,8 @@ class Recall(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_int("vocab", self.vocab, self.n_trigger + self.n_output + 2)  # tau, and one unseen
-        check_int("H", self.H, 6 if self.alpha else 3)  # room for the bigrams, wherever the first is
+        # Room for the bigrams, wherever the first is.
+        check_int("H", self.H, 6 if self.alpha else 3)
 
     @property
     def d(self) -> int:
@@ -61,7 +63,11 @@ class Recall(Task):
 
     @staticmethod
     def draw_ensemble(
-        tasks: Sequence[Recall], B: int, rngs: Sequence[np.random.SFC64], representation: str, dtype: torch.dtype
+        tasks: Sequence[Recall],
+        B: int,
+        rngs: Sequence[np.random.SFC64],
+        representation: str,
+        dtype: torch.dtype,
     ) -> Sentences:
         """From one row of random words for each sentence."""
         task = tasks[0]
@@ -78,7 +84,8 @@ class Recall(Task):
         z[e, b, place], z[e, b, place + 1], z[..., -1] = q, y, q
         following = y
         if noisy:
-            before = np.maximum(place - 1, 0)  # the places that are left: so many below, and from place + 2 on
+            # The places that are left: so many below, and from place + 2 on.
+            before = np.maximum(place - 1, 0)
             other = randoms.below(tail[..., 3], before + np.maximum(places - place - 2, 0))
             other = np.where(other < before, other, other - before + place + 2)
             z[e, b, other], z[e, b, other + 1] = q, task.vocab - 1
@@ -94,6 +101,6 @@ def check_alpha(alpha: object) -> float:
 
 
 def cross_entropy(alpha: float, believed: float) -> float:
-    """-alpha log b - (1 - alpha) log(1 - b) in nats, for b = believed: the expected loss of who predicts noise with
-    probability b where it comes with probability alpha."""
+    """-alpha log b - (1 - alpha) log(1 - b) in nats, for b = believed: the expected loss of who
+    predicts noise with probability b where it comes with probability alpha."""
     return sum(-p * math.log(b) for p, b in ((alpha, believed), (1 - alpha, 1 - believed)) if p > 0)

@@ -1,6 +1,8 @@
-"""The first paper's rotated prompts: x = U D g and w = U D^-1 g' for standard normal g, g' (arXiv 2306.00297).
+"""The first paper's rotated prompts: x = U D g and w = U D^-1 g' for standard normal g, g' (arXiv
+2306.00297).
 
-So Cov x = Sigma = U D^2 U^T and Cov w = Sigma^-1, and in the whitened coordinates g the prompts are isotropic.
+So Cov x = Sigma = U D^2 U^T and Cov w = Sigma^-1, and in the whitened coordinates g the prompts are
+isotropic.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ SCALES = (1.0, 1.0, 0.5, 0.25, 1.0)  # the paper's D
 
 
 def rotation(seed: int, scales: Sequence[float] = SCALES) -> Tensor:
-    """U D in float64: U the left singular vectors of a d x d matrix of U(-1, 1), D = diag(scales), standard deviations
-    along the axes. One U for each seed; d is the number of scales, all > 0."""
+    """U D in float64: U the left singular vectors of a d x d matrix of U(-1, 1), D = diag(scales),
+    standard deviations along the axes. One U for each seed; d is the number of scales, all > 0."""
     if not len(scales):
         raise ValueError(f"scales must have at least one number, got {scales!r}")
     scales = [check_real(f"scales[{i}]", scale, 0.0, above=True) for i, scale in enumerate(scales)]
@@ -33,24 +35,27 @@ def rotation(seed: int, scales: Sequence[float] = SCALES) -> Tensor:
 
 
 def rotated_task(seed: int, N: int = 20, scales: Sequence[float] = SCALES) -> LinearRegression:
-    """The law of the rotated prompts. Sigma is rounded to ten digits, so that a seed names one configuration
-    whatever library computed it."""
+    """The law of the rotated prompts. Sigma is rounded to ten digits, so that a seed names one
+    configuration whatever library computed it."""
     UD = rotation(seed, scales)
     Sigma = UD @ UD.mT
-    Sigma, Sigma_w = (((S + S.mT) / 2).round(decimals=10).tolist() for S in (Sigma, torch.linalg.inv(Sigma)))
+    Sigma, Sigma_w = (
+        ((S + S.mT) / 2).round(decimals=10).tolist() for S in (Sigma, torch.linalg.inv(Sigma))
+    )
     return LinearRegression(N=N, d=len(scales), Sigma=Sigma, Sigma_w=Sigma_w)
 
 
 def whitened(Q: Tensor, UD: Tensor) -> Tensor:
-    """(UD)^T Q (UD), the matrix Q (E, ..., d, d) as it acts on whitened covariates, for UD (E, d, d)."""
+    """(UD)^T Q (UD), the matrix Q (E, ..., d, d) as it acts on whitened covariates, for UD (E, d,
+    d)."""
     UD = UD.to(Q).view(-1, *[1] * (Q.dim() - 3), *UD.shape[-2:])
     return UD.mT @ Q @ UD
 
 
 @dataclass(frozen=True, eq=False)
 class Rotated:
-    """The rotated laws of several seeds side by side, with N examples in a prompt. Raises ValueError for what none of
-    the laws, or of their seeds, can be."""
+    """The rotated laws of several seeds side by side, with N examples in a prompt. Raises
+    ValueError for what none of the laws, or of their seeds, can be."""
 
     seeds: Sequence[int]
     N: int = 20
@@ -76,6 +81,7 @@ class Rotated:
         return torch.linalg.inv(self.UD @ self.UD.mT)
 
     def sample(self, B: int, seed: int, dtype: torch.dtype = torch.float32) -> Gram:
-        """B prompts of each law, each from a generator with this seed, which is not that of a training."""
+        """B prompts of each law, each from a generator with this seed, which is not that of a
+        training."""
         generators = [torch.Generator().manual_seed(seed) for _ in self.seeds]
         return sample_ensemble([self.task(s) for s in self.seeds], B, generators, dtype=dtype)

@@ -1,4 +1,5 @@
-"""Where an interrupted training stood: one file in runs/.partial, replaced as a whole, gone when the run is stored."""
+"""Where an interrupted training stood: one file in runs/.partial, replaced as a whole, gone when
+the run is stored."""
 
 from __future__ import annotations
 
@@ -11,23 +12,27 @@ from torch import Tensor
 
 from lintf.training import store, versions
 
-# A training that goes on with other code, or another torch, would be neither the one's nor the other's.
-CODE = {"lintf": versions.sources(), "torch": torch.__version__}  # of what is imported, whatever is edited later
+# A training that goes on with other code, or another torch, would be neither the one's nor the
+# other's.
+# Of what is imported, whatever is edited later.
+CODE = {"lintf": versions.sources(), "torch": torch.__version__}
 
 
 class Checkpoint:
-    """The checkpoint of one set of runs, given by their configurations. Other processes may train the same runs: they
-    share it, and whoever is first takes it away. Other code has another file for the same runs, so that it can go on
-    where it stood: `others`.
+    """The checkpoint of one set of runs, given by their configurations. Other processes may train
+    the same runs: they share it, and whoever is first takes it away. Other code has another file
+    for the same runs, so that it can go on where it stood: `others`.
 
-    `load` raises StoreError for a damaged file. Where it cannot be written, `save` says so once, and tries again the
-    next time.
+    `load` raises StoreError for a damaged file. Where it cannot be written, `save` says so once,
+    and tries again the next time.
     """
 
     def __init__(self, configs: list[dict]) -> None:
         self.config = {"members": configs, "code": CODE}
         self.members = store.key({"members": configs})
-        self.path = store.folder() / ".partial" / f"{self.members}-{store.key(self.config)}{store.SUFFIX}"
+        self.path = (
+            store.folder() / ".partial" / f"{self.members}-{store.key(self.config)}{store.SUFFIX}"
+        )
         self.warned = False
 
     def save(self, tensors: dict[str, Tensor], meta: dict) -> None:
@@ -39,14 +44,18 @@ class Checkpoint:
     def warn(self, error: OSError, stacklevel: int = 3) -> None:
         """Say once, where `fit` was called, that a file is not kept."""
         if not self.warned:
-            warnings.warn(f"{error}; fit goes on without this file, and returns its result", stacklevel=stacklevel)
+            warnings.warn(
+                f"{error}; fit goes on without this file, and returns its result",
+                stacklevel=stacklevel,
+            )
         self.warned = True
 
     def load(self) -> store.Record | None:
         return store.find(self.path)
 
     def exists(self) -> bool:
-        return os.path.exists(self.path)  # False where the folder cannot be looked into; Path.exists raises
+        # False where the folder cannot be looked into; Path.exists raises.
+        return os.path.exists(self.path)
 
     def others(self) -> list[Path]:
         """Checkpoints of the same runs that other code wrote."""

@@ -14,15 +14,21 @@ from lintf.training.run import Run
 
 
 class Batches:
-    """Of members that differ in seed and task only. `before` is the state of the generators before the last draw: a
-    training that resumes with generators in that state draws the same once more."""
+    """Of members that differ in seed and task only. `before` is the state of the generators before
+    the last draw: a training that resumes with generators in that state draws the same once
+    more."""
 
-    def __init__(self, runs: list[Run], generators: Sequence[torch.Generator], device: torch.device) -> None:
+    def __init__(
+        self, runs: list[Run], generators: Sequence[torch.Generator], device: torch.device
+    ) -> None:
         self.model, self.training = runs[0].model, runs[0].training
         self.tasks, self.generators, self.device = [m.task for m in runs], generators, device
+        # The first thing drawn.
         self.train_set = (
-            None if self.training.train_set_size is None else self._draw(self.training.train_set_size, 0)
-        )  # the first thing drawn
+            None
+            if self.training.train_set_size is None
+            else self._draw(self.training.train_set_size, 0)
+        )
         self.batch: Batch | None = None
         self.order: torch.Tensor | None = None  # (E, train_set_size)
 
@@ -37,7 +43,10 @@ class Batches:
         k = step % (self.training.train_set_size // B)
         if self.order is None or k == 0:
             self.before = self._states()
-            orders = [torch.randperm(self.training.train_set_size, generator=g, device="cpu") for g in self.generators]
+            orders = [
+                torch.randperm(self.training.train_set_size, generator=g, device="cpu")
+                for g in self.generators
+            ]
             self.order = torch.stack(orders)
         return self.train_set.take(self.order[:, k * B : (k + 1) * B])
 
@@ -46,5 +55,7 @@ class Batches:
 
     def _draw(self, B: int, step: int) -> Batch:
         tasks = [self.training.task_at(task, step) for task in self.tasks]
-        batch = sample_ensemble(tasks, B, self.generators, self.model.representation, DTYPES[self.training.dtype])
+        batch = sample_ensemble(
+            tasks, B, self.generators, self.model.representation, DTYPES[self.training.dtype]
+        )
         return (integrate(tasks, batch) if self.training.integrate else batch).to(self.device)

@@ -1,4 +1,5 @@
-"""fit(): the one training loop of the project. All seeds are trained at once, along a leading ensemble axis."""
+"""fit(): the one training loop of the project. All seeds are trained at once, along a leading
+ensemble axis."""
 
 from __future__ import annotations
 
@@ -41,14 +42,18 @@ def fit(
 ) -> History:
     """Train one model per seed, or load it from runs/ where that very configuration is stored.
 
-    task: the law of the prompts, or a function from the seed to it. Seed s draws its parameters and then its prompts
-    from its own generator, so it gives the same trajectory alone and among others. device: "auto" is the GPU if there
-    is one. With `stored=False` nothing is looked up or saved. Interrupted runs resume from their last checkpoint.
-    Raises ValueError for wrong input, Diverged for a non-finite loss, StoreError for a damaged file in runs/. A run
-    that diverged is stored too, as far as it got, and raises Diverged again when it is asked for.
+    task: the law of the prompts, or a function from the seed to it. Seed s draws its parameters and
+    then its prompts from its own generator, so it gives the same trajectory alone and among others.
+    device: "auto" is the GPU if there is one. With `stored=False` nothing is looked up or saved.
+    Interrupted runs resume from their last checkpoint. Raises ValueError for wrong input, Diverged
+    for a non-finite loss, StoreError for a damaged file in runs/. A run that diverged is stored
+    too, as far as it got, and raises Diverged again when it is asked for.
     """
     if isinstance(task, type):
-        raise ValueError(f"task must be a law of prompts or a function from the seed to one, got the class {task!r}")
+        raise ValueError(
+            "task must be a law of prompts or a function from the seed to one, got the class "
+            f"{task!r}"
+        )
     seeds, where, runs = check_seeds(seeds), check_device(device), {}
     for s in seeds:
         run = Run(model, task(s) if callable(task) else task, training, s)
@@ -78,12 +83,15 @@ def fit(
             if checkpoint:
                 _keep(checkpoint, [(runs[error.seed], _diverged(runs[error.seed], error))])
             raise
-        new = [(m, record) for m, record in zip(trainees, trained, strict=True) if m.seed not in found]
+        new = [
+            (m, record) for m, record in zip(trainees, trained, strict=True) if m.seed not in found
+        ]
         if checkpoint:
             _keep(checkpoint, new)
         found |= {m.seed: record for m, record in new}
     elif stored:
-        _keep(together, [])  # what is left of a second process that trained the same runs, and was killed
+        # What is left of a second process that trained the same runs, and was killed.
+        _keep(together, [])
     return history_of([found[s] for s in seeds], seeds, model)
 
 
@@ -106,7 +114,9 @@ def _keep(checkpoint: Checkpoint, done: list[tuple[Run, store.Record]]) -> None:
         checkpoint.remove()
 
 
-def _train(runs: list[Run], device: torch.device, checkpoint: Checkpoint | None, progress: bool) -> list[store.Record]:
+def _train(
+    runs: list[Run], device: torch.device, checkpoint: Checkpoint | None, progress: bool
+) -> list[store.Record]:
     """Train members that differ in seed and task only, side by side."""
     model, training = runs[0].model, runs[0].training
     seeds = [m.seed for m in runs]
@@ -120,18 +130,22 @@ def _train(runs: list[Run], device: torch.device, checkpoint: Checkpoint | None,
             print(f"an interrupted training goes on at step {first} of {training.max_iters}")
     elif checkpoint and (others := checkpoint.others()):
         said = "another version of lintf or torch wrote this checkpoint. The training begins anew"
-        warnings.warn(f"{others[0]}: {said}, and the file stays until the runs are stored", stacklevel=3)
+        warnings.warn(
+            f"{others[0]}: {said}, and the file stays until the runs are stored", stacklevel=3
+        )
     start = last_save = last_shown = time.perf_counter()
 
     def records() -> list[store.Record]:
         steps = torch.tensor(recorded[: len(state.losses)], dtype=torch.int64, device="cpu")
         stacked = state.recorded() | state.final_params()
         meta = how | {
-            "seconds": round(spent + time.perf_counter() - start, 3),  # wall time of all members trained together
+            # Wall time of all members trained together.
+            "seconds": round(spent + time.perf_counter() - start, 3),
             "members": len(runs),
             "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
         }
-        if any(part["how"] != how for part in before):  # not bit for bit what this process would have made alone
+        # Not bit for bit what this process would have made alone.
+        if any(part["how"] != how for part in before):
             meta["before"] = before
         return [
             store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
@@ -139,24 +153,34 @@ def _train(runs: list[Run], device: torch.device, checkpoint: Checkpoint | None,
         ]
 
     title = f"{model.label}, {training.alg} ({how['path']})"
-    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # with the loss in 80 columns
-    with tqdm(total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=layout) as bar:
+    # With the loss in 80 columns.
+    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    with tqdm(
+        total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=layout
+    ) as bar:
         for step in range(first, training.max_iters + 1):
             batch = batches.at(step)
             now = time.perf_counter()
             if checkpoint and step > first and now - last_save > CHECKPOINT_SECONDS:
                 tensors = state.tensors() | {"generators": batches.before}
                 parts = [*before, {"until": step, "how": how}]
-                checkpoint.save(tensors, {"step": step, "seconds": spent + now - start, "parts": parts})
+                checkpoint.save(
+                    tensors, {"step": step, "seconds": spent + now - start, "parts": parts}
+                )
                 last_save = now
-            with torch.set_grad_enabled(training.alg != "lbfgs"):  # it evaluates the loss again itself
+            # It evaluates the loss again itself.
+            with torch.set_grad_enabled(training.alg != "lbfgs"):
                 loss = loss_of(training.model_at(model, step), state.params, batch)  # (E,)
             values = loss.tolist()
             if step == recorded[len(state.losses)]:
                 state.record(loss)
             if not all(map(math.isfinite, values)):
-                seed = next(s for s, value in zip(seeds, values, strict=True) if not math.isfinite(value))
-                raise Diverged(step, seed, training.rate(step), history_of(records(), tuple(seeds), model))
+                seed = next(
+                    s for s, value in zip(seeds, values, strict=True) if not math.isfinite(value)
+                )
+                raise Diverged(
+                    step, seed, training.rate(step), history_of(records(), tuple(seeds), model)
+                )
             if step == training.max_iters:
                 break
             state.update(step, loss, batch)
@@ -172,7 +196,11 @@ def _path(model: Model, p: Tensor) -> str:
     """Which code the training goes through, for parameters such as p."""
     if model.representation != "gram":
         return "token space" if isinstance(model, LinearTransformer) else "plain PyTorch"
-    return "plain PyTorch" if kernel.unavailable(model.d, p.dtype, p.device.type) else "compiled kernel"
+    return (
+        "plain PyTorch"
+        if kernel.unavailable(model.d, p.dtype, p.device.type)
+        else "compiled kernel"
+    )
 
 
 def _how(model: Model, p: Tensor) -> dict:
@@ -181,7 +209,11 @@ def _how(model: Model, p: Tensor) -> dict:
         "device": str(p.device) if p.device.type == "cpu" else torch.cuda.get_device_name(p.device),
         "path": _path(model, p),
         "threads": torch.get_num_threads(),
-        "versions": {"lintf": lintf.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "lintf": lintf.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
 
 
@@ -199,5 +231,7 @@ def check_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if len(here) > 1 else "cpu")
     if name not in here and not (name == "cuda" and len(here) > 1):
-        raise ValueError(f"device must be 'auto' or one that is here ({', '.join(here)}), got {name!r}")
+        raise ValueError(
+            f"device must be 'auto' or one that is here ({', '.join(here)}), got {name!r}"
+        )
     return torch.device(name)

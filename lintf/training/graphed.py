@@ -1,7 +1,8 @@
-"""The loss and gradient of a training step as one CUDA graph: on a GPU, hundreds of small kernels become one launch.
+"""The loss and gradient of a training step as one CUDA graph: on a GPU, hundreds of small kernels
+become one launch.
 
-The graph holds no more than that. Clipping, the optimiser and the learning rate stay outside, so that a step is the
-same with and without it, up to the order in which a GPU adds.
+The graph holds no more than that. Clipping, the optimiser and the learning rate stay outside, so
+that a step is the same with and without it, up to the order in which a GPU adds.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from lintf.models.base import Model, Params
 from lintf.tasks.batches import Batch
 
 Loss = Callable[[Model, Params, Batch], Tensor]  # (E,)
-AFTER = 10  # so often a step must have been the same before it is captured; it has warmed up by then
-TOLERANCE = 1e-3  # of the largest entry, for the first replay: far above rounding, far below a batch that is not read
+AFTER = (
+    10  # so often a step must have been the same before it is captured; it has warmed up by then
+)
+# of the largest entry, for the first replay: far above rounding, far below a batch that is not read
+TOLERANCE = 1e-3
 
 
 def loss_on(device: torch.device, alg: str) -> Loss:
-    """How a training gets its losses. L-BFGS evaluates each member by itself, any number of times."""
+    """How a training gets its losses. L-BFGS evaluates each member by itself, any number of
+    times."""
     return Graphed(capture) if device.type == "cuda" and alg != "lbfgs" else eager
 
 
@@ -31,8 +36,9 @@ def eager(model: Model, params: Params, batch: Batch) -> Tensor:
 
 
 def capture(loss: Callable[..., Tensor], samples: Sequence[Tensor]) -> Callable[..., Tensor]:
-    """The same function as a graph for tensors like these, with its backward pass. Tensors at the samples' own
-    addresses are read where they are, others are copied there. Raises RuntimeError where that cannot be done."""
+    """The same function as a graph for tensors like these, with its backward pass. Tensors at the
+    samples' own addresses are read where they are, others are copied there. Raises RuntimeError
+    where that cannot be done."""
     with torch.cuda.device(samples[0].device):
         stream = torch.cuda.current_stream()
         try:
@@ -42,9 +48,9 @@ def capture(loss: Callable[..., Tensor], samples: Sequence[Tensor]) -> Callable[
 
 
 class Graphed:
-    """Losses of one training's steps, captured once a step has been the same `AFTER` times, and anew after a curriculum
-    has changed it. Where a step cannot be captured, or its first replay is not what the step gives, it says so once and
-    goes on without."""
+    """Losses of one training's steps, captured once a step has been the same `AFTER` times, and
+    anew after a curriculum has changed it. Where a step cannot be captured, or its first replay is
+    not what the step gives, it says so once and goes on without."""
 
     def __init__(self, capture: Callable[..., Callable[..., Tensor]]) -> None:
         self.capture, self.works = capture, True
@@ -65,7 +71,10 @@ class Graphed:
             except RuntimeError as error:
                 self.works = False
                 said = str(error).partition("\n")[0]
-                warnings.warn(f"no CUDA graph of the training step, which runs without one ({said})", stacklevel=4)
+                warnings.warn(
+                    f"no CUDA graph of the training step, which runs without one ({said})",
+                    stacklevel=4,
+                )
         if self.graph is None:
             return model.loss(params, batch)
         return self.graph(*params.values(), *tensors.values())
@@ -75,9 +84,12 @@ class Graphed:
     ) -> Callable[..., Tensor]:
         def loss(*given: Tensor) -> Tensor:
             own = dict(zip(params, given, strict=False))
-            return model.loss(own, replace(batch, **dict(zip(tensors, given[len(own) :], strict=True))))
+            return model.loss(
+                own, replace(batch, **dict(zip(tensors, given[len(own) :], strict=True)))
+            )
 
-        leaves = [p.detach().requires_grad_() for p in params.values()]  # the same memory, without a past in autograd
+        # The same memory, without a past in autograd.
+        leaves = [p.detach().requires_grad_() for p in params.values()]
         graph = self.capture(loss, [*leaves, *map(torch.zeros_like, tensors.values())])
         right = _with_gradients(model.loss(params, batch), params)
         found = _with_gradients(graph(*params.values(), *tensors.values()), params)
@@ -87,11 +99,15 @@ class Graphed:
 
 
 def _with_gradients(loss: Tensor, params: Params) -> list[Tensor | None]:
-    return [loss.detach(), *torch.autograd.grad(loss.sum(), list(params.values()), allow_unused=True)]
+    return [
+        loss.detach(),
+        *torch.autograd.grad(loss.sum(), list(params.values()), allow_unused=True),
+    ]
 
 
 def _alike(found: Tensor | None, right: Tensor | None) -> bool:
     if found is None or right is None:
         return found is right
-    a, b = found.nan_to_num(), right.nan_to_num()  # a loss that is not finite is for the training to find
+    # A loss that is not finite is for the training to find.
+    a, b = (found.nan_to_num(), right.nan_to_num())
     return bool(((a - b).abs() <= TOLERANCE * b.abs().max()).all())

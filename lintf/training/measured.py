@@ -1,5 +1,6 @@
-"""Results that take long to compute, and depend on nothing but their arguments, kept in runs/measured/ as runs are kept
-in runs/: such as what a trained model scores on fixed prompts. `verify` computes them again."""
+"""Results that take long to compute, and depend on nothing but their arguments, kept in
+runs/measured/ as runs are kept in runs/: such as what a trained model scores on fixed prompts.
+`verify` computes them again."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ Measure = Callable[..., dict[str, Tensor]]
 
 
 def measured(measure: Measure, **arguments: object) -> dict[str, Tensor]:
-    """What measure(**arguments) returns, computed once. The measure is a function of this package that returns named
-    tensors; the arguments are tasks, models, trainings, and Python's plain values. Where the result cannot be stored,
-    that is said, and it is returned all the same. Raises StoreError for a damaged file."""
+    """What measure(**arguments) returns, computed once. The measure is a function of this package
+    that returns named tensors; the arguments are tasks, models, trainings, and Python's plain
+    values. Where the result cannot be stored, that is said, and it is returned all the same. Raises
+    StoreError for a damaged file."""
     config = {"measure": f"{measure.__module__}:{measure.__qualname__}"}
     config["arguments"] = {name: _plain(value) for name, value in arguments.items()}
     path = folder() / store.path_of(measure.__name__, config).name
@@ -31,7 +33,9 @@ def measured(measure: Measure, **arguments: object) -> dict[str, Tensor]:
     start = time.perf_counter()
     tensors = measure(**arguments)
     try:
-        store.save(path, store.Record(config, tensors, {"seconds": round(time.perf_counter() - start, 3)}))
+        store.save(
+            path, store.Record(config, tensors, {"seconds": round(time.perf_counter() - start, 3)})
+        )
     except OSError as error:
         warnings.warn(f"{error}; the result is not kept", stacklevel=2)
     return tensors
@@ -47,8 +51,8 @@ def results() -> Iterator[Path]:
 
 
 def again(record: store.Record, **shorter: object) -> dict[str, Tensor]:
-    """A stored result, computed anew, with other arguments where some are given. Raises ValueError where its measure or
-    a class of its arguments is not here."""
+    """A stored result, computed anew, with other arguments where some are given. Raises ValueError
+    where its measure or a class of its arguments is not here."""
     module, _, name = record.config["measure"].partition(":")
     try:
         measure = getattr(importlib.import_module(module), name)
@@ -59,10 +63,14 @@ def again(record: store.Record, **shorter: object) -> dict[str, Tensor]:
 
 
 def largest_gap(found: dict[str, Tensor], kept: dict[str, Tensor]) -> float:
-    """Over all tensors: the Euclidean distance over the norm of what is kept; infinite for other names or shapes."""
+    """Over all tensors: the Euclidean distance over the norm of what is kept; infinite for other
+    names or shapes."""
     if found.keys() != kept.keys() or any(found[n].shape != t.shape for n, t in kept.items()):
         return math.inf
-    gaps = [float((found[n] - t).double().norm() / t.double().norm().clamp_min(1e-300)) for n, t in kept.items()]
+    gaps = [
+        float((found[n] - t).double().norm() / t.double().norm().clamp_min(1e-300))
+        for n, t in kept.items()
+    ]
     return max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0.0)
 
 

@@ -1,8 +1,8 @@
-"""What shows how far something has come: the bar of a training, which is tqdm's, as a widget in a notebook and as text
-elsewhere; and the screen of a page that runs.
+"""What shows how far something has come: the bar of a training, which is tqdm's, as a widget in a
+notebook and as text elsewhere; and the screen of a page that runs.
 
-`python -m lintf run` sets LINTF_PROGRESS=text for the notebook that it runs, so that its trainings can be followed in
-the terminal.
+`python -m lintf run` sets LINTF_PROGRESS=text for the notebook that it runs, so that its trainings
+can be followed in the terminal.
 """
 
 from __future__ import annotations
@@ -46,19 +46,25 @@ def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
 
 
 class Count:
-    """How many of some things are done and have failed: a bar in a terminal, which goes by how much work each is, and
-    elsewhere a line where nothing else has been said for a while."""
+    """How many of some things are done and have failed: a bar in a terminal, which goes by how much
+    work each is, and elsewhere a line where nothing else has been said for a while."""
 
     def __init__(self, things: str, number: int, work: float | None = None) -> None:
         self.things, self.number, self.done, self.failed = things, number, 0, 0
         layout = "{desc} |{bar}| {elapsed}<{remaining}"
-        options = {"total": number if work is None else work, "desc": self.said, "bar_format": layout}
+        options = {
+            "total": number if work is None else work,
+            "desc": self.said,
+            "bar_format": layout,
+        }
         self.bar = tqdm(**options, file=sys.stderr, disable=not sys.stderr.isatty())
         self.begun = self.last = time.monotonic()
 
     @property
     def said(self) -> str:
-        return f"{self.done} of {self.number} {self.things}" + f", {self.failed} failed" * (self.failed > 0)
+        return f"{self.done} of {self.number} {self.things}" + f", {self.failed} failed" * (
+            self.failed > 0
+        )
 
     def add(self, ok: bool, line: str, work: float = 1) -> None:
         """One more is done, which a line tells of."""
@@ -69,13 +75,16 @@ class Count:
         self.bar.update(work)
 
     def still(self) -> None:
-        """Let the bar's clock go on, or say how far it is unless something else has spoken lately."""
+        """Let the bar's clock go on, or say how far it is unless something else has spoken
+        lately."""
         now = time.monotonic()
         if not self.bar.disable:
             self.bar.refresh()
         elif now - self.last >= SILENCE:
             self.last = now
-            print(f"{self.said} after {(now - self.begun) / 60:.0f} min", file=sys.stderr, flush=True)
+            print(
+                f"{self.said} after {(now - self.begun) / 60:.0f} min", file=sys.stderr, flush=True
+            )
 
     def __enter__(self) -> Count:
         self.clock = every(1.0, self.still)
@@ -88,8 +97,8 @@ class Count:
 
 
 class Screen(io.TextIOBase):
-    """stderr for the progress bars of two processes: in a terminal each overwrites the other, elsewhere each state is a
-    line of its own."""
+    """stderr for the progress bars of two processes: in a terminal each overwrites the other,
+    elsewhere each state is a line of its own."""
 
     def __init__(self, page: str) -> None:
         self.page, self.cell, self.last = page, 0, time.monotonic()
@@ -101,7 +110,9 @@ class Screen(io.TextIOBase):
         if self.live:
             sys.stderr.write(text.replace("\r", "\r\x1b[K"))
         else:
-            sys.stderr.writelines(f"{line.rstrip()}\n" for line in re.split(r"[\r\n]", text) if line.strip())
+            sys.stderr.writelines(
+                f"{line.rstrip()}\n" for line in re.split(r"[\r\n]", text) if line.strip()
+            )
         sys.stderr.flush()
         return len(text)
 
@@ -113,4 +124,6 @@ class Screen(io.TextIOBase):
         """Say what is at work, unless something else has spoken lately."""
         now = time.monotonic()
         if self.cell and now - self.last >= SILENCE:
-            self.write(f"\r{self.page}: In [{self.cell}] at work for {(now - self.began) / 60:.0f} min")
+            self.write(
+                f"\r{self.page}: In [{self.cell}] at work for {(now - self.began) / 60:.0f} min"
+            )

@@ -29,10 +29,12 @@ from lintf.training.config import TrainConfig
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped)
 TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
-KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}  # by their names in stored configurations
+# By their names in stored configurations.
+KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
 NAMED = KINDS | {"Training": TrainConfig}
 
-# Fields that stored configurations know by another name, kind by kind: the keys of stored runs depend on these.
+# Fields that stored configurations know by another name, kind by kind: the keys of stored runs
+# depend on these.
 STORED_FIELDS = {
     "Training": {"clip_by": "clip_per", "history_size": "history", "train_set_size": "pool"},
     "Looped": {"supervised_loops": "T"},
@@ -51,12 +53,17 @@ class Run:
     seed: int
 
     def __post_init__(self) -> None:
-        set_fields(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))  # torch uses 32 bits of a seed
+        # Torch uses 32 bits of a seed.
+        set_fields(self, seed=check_int("each of seeds", self.seed, 0, 2**32 - 1))
         for name, kind in (("model", Model), ("task", Task)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         for name, *_ in self.training.curriculum:
-            numbers = [field.name for field in fields(self.task) if type(getattr(self.task, field.name)) is int]
+            numbers = [
+                field.name
+                for field in fields(self.task)
+                if type(getattr(self.task, field.name)) is int
+            ]
             check_choice("curriculum", name, (*numbers, *self.model.curriculum_fields))
         self.training.model_at(self.model, 0)  # raises where the model cannot start so small
         self.model.check_fit(self.task)
@@ -67,12 +74,18 @@ class Run:
     def config(self) -> dict:
         training = described(self.training)
         del training["kind"]
-        return {"model": described(self.model), "task": described(self.task), "training": training, "seed": self.seed}
+        return {
+            "model": described(self.model),
+            "task": described(self.task),
+            "training": training,
+            "seed": self.seed,
+        }
 
     @property
     def path(self) -> Path:
         t = self.training
-        label = f"{self.model.label}-{self.task.label}-{t.alg}-lr{t.lr:g}-B{t.B}-T{t.max_iters}-seed{self.seed}"
+        how = f"{t.alg}-lr{t.lr:g}-B{t.B}-T{t.max_iters}"
+        label = f"{self.model.label}-{self.task.label}-{how}-seed{self.seed}"
         return store.path_of(label, self.config)
 
     @staticmethod
@@ -84,7 +97,8 @@ class Run:
 
 
 def described(part: Checked) -> dict:
-    """A model, a task or a training as it stands in a configuration: its kind, and its fields by their stored names."""
+    """A model, a task or a training as it stands in a configuration: its kind, and its fields by
+    their stored names."""
     kind, found = kind_of(type(part)), {}
     for name, value in part.config.items():
         values = STORED_VALUES.get(kind, {}).get(name)
@@ -105,8 +119,8 @@ def built(given: dict) -> Checked:
 
 
 def kind_of(cls: type) -> str:
-    """The name of a model's or task's class in a configuration. One from outside of this package is named with its
-    module, and with a digest of its code: another definition is another kind."""
+    """The name of a model's or task's class in a configuration. One from outside of this package is
+    named with its module, and with a digest of its code: another definition is another kind."""
     for name, own in NAMED.items():
         if own is cls:
             return name
@@ -114,7 +128,8 @@ def kind_of(cls: type) -> str:
 
 
 def class_of(kind: str) -> type:
-    """The inverse of `kind_of`. Raises ValueError, naming the class, where it is not here or has another definition."""
+    """The inverse of `kind_of`. Raises ValueError, naming the class, where it is not here or has
+    another definition."""
     if kind in NAMED:
         return NAMED[kind]
     module, _, rest = kind.partition(":")
@@ -131,14 +146,20 @@ def class_of(kind: str) -> type:
 
 
 def _code(cls: type) -> str:
-    """Eight hex digits that change with the methods of a class, and of those that it inherits from outside of lintf."""
+    """Eight hex digits that change with the methods of a class, and of those that it inherits from
+    outside of lintf."""
     sources = []
     for owner in cls.__mro__:
         if owner is object or owner.__module__.partition(".")[0] == "lintf":
             continue
         for attribute in vars(owner).values():
-            method = attribute.fget if isinstance(attribute, property) else getattr(attribute, "__func__", attribute)
+            method = (
+                attribute.fget
+                if isinstance(attribute, property)
+                else getattr(attribute, "__func__", attribute)
+            )
             method = inspect.unwrap(method) if callable(method) else method
-            if isinstance(method, FunctionType) and method.__code__.co_filename != "<string>":  # as dataclasses write
+            # As dataclasses write.
+            if isinstance(method, FunctionType) and method.__code__.co_filename != "<string>":
                 sources.append(textwrap.dedent(inspect.getsource(method)))
     return hashlib.sha256("".join(sources).encode()).hexdigest()[:8]

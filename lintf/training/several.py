@@ -30,8 +30,11 @@ def fit_many(
     seeds: Sequence[int] | Mapping[K, Sequence[int]],
     device: str = "auto",
 ) -> dict[K, History]:
-    """`fit` for each experiment, with the same seeds or with its own. What has to be trained shows its progress."""
-    each = {key: check_seeds(seeds[key] if isinstance(seeds, Mapping) else seeds) for key in experiments}
+    """`fit` for each experiment, with the same seeds or with its own. What has to be trained shows
+    its progress."""
+    each = {
+        key: check_seeds(seeds[key] if isinstance(seeds, Mapping) else seeds) for key in experiments
+    }
     stored = {key: is_stored(experiment, each[key]) for key, experiment in experiments.items()}
     runs = {}
     for key, experiment in experiments.items():
@@ -43,10 +46,12 @@ def fit_many(
 def fit_each_seed(
     experiments: Mapping[K, Experiment], seeds: Sequence[int], device: str = "auto"
 ) -> dict[K, list[History | None]]:
-    """For each experiment and seed the training by itself, None where it diverged: unlike `fit_many`, it goes on with
-    the others."""
+    """For each experiment and seed the training by itself, None where it diverged: unlike
+    `fit_many`, it goes on with the others."""
     seeds = check_seeds(seeds)
-    stored = [is_stored(experiment, [seed]) for experiment in experiments.values() for seed in seeds]
+    stored = [
+        is_stored(experiment, [seed]) for experiment in experiments.values() for seed in seeds
+    ]
     runs = {
         key: [_unless_it_diverges(experiment, seed, device) for seed in seeds]
         for key, experiment in experiments.items()

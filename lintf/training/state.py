@@ -1,4 +1,5 @@
-"""All that a training step changes: parameters, optimisers, generators, and what was recorded of them."""
+"""All that a training step changes: parameters, optimisers, generators, and what was recorded of
+them."""
 
 from __future__ import annotations
 
@@ -18,19 +19,24 @@ NUMBERS = {"n_iter": int, "func_evals": int, "prev_loss": float}
 
 
 class TrainState:
-    """Of members that differ in seed and task only. Parameters are stacked (E, ...). Adam and SGD work entry by entry,
-    so one optimiser serves all members; L-BFGS has one for each, on its part of the stack."""
+    """Of members that differ in seed and task only. Parameters are stacked (E, ...). Adam and SGD
+    work entry by entry, so one optimiser serves all members; L-BFGS has one for each, on its part
+    of the stack."""
 
     def __init__(self, runs: list[Run], device: torch.device) -> None:
         self.model, self.training = runs[0].model, runs[0].training
         self.tasks = [m.task for m in runs]
         self.generators = [torch.Generator().manual_seed(m.seed) for m in runs]
         drawn = [self.model.init(g, DTYPES[self.training.dtype]) for g in self.generators]
-        self.params = {n: torch.stack([p[n] for p in drawn]).to(device).requires_grad_() for n in drawn[0]}
+        self.params = {
+            n: torch.stack([p[n] for p in drawn]).to(device).requires_grad_() for n in drawn[0]
+        }
         self.leaves = [self.params]
         if self.training.alg == "lbfgs":
             parts = range(len(runs))
-            self.leaves = [{n: p.detach()[e].requires_grad_() for n, p in self.params.items()} for e in parts]
+            self.leaves = [
+                {n: p.detach()[e].requires_grad_() for n, p in self.params.items()} for e in parts
+            ]
         self.optimizers = [_optimizer(self.training, leaves) for leaves in self.leaves]
         self.losses: list[Tensor] = []  # (E,) each
         self.snapshots: dict[str, list[Tensor]] = {}  # of its parameters and metrics, (E, ...) each
@@ -70,7 +76,8 @@ class TrainState:
             self.snapshots.setdefault(name, []).append(p.detach().cpu().clone())
 
     def _metrics(self) -> Params:
-        """The model's metrics, (E, ...) each: of every member on its own task, where they differ."""
+        """The model's metrics, (E, ...) each: of every member on its own task, where they
+        differ."""
         if all(task == self.tasks[0] for task in self.tasks):
             return self.model.metrics(self.params, self.tasks[0])
         parts = []
@@ -80,29 +87,37 @@ class TrainState:
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def recorded(self) -> dict[str, Tensor]:
-        return {"loss": torch.stack(self.losses, 1)} | {n: torch.stack(v, 1) for n, v in self.snapshots.items()}
+        return {"loss": torch.stack(self.losses, 1)} | {
+            n: torch.stack(v, 1) for n, v in self.snapshots.items()
+        }
 
     def final_params(self) -> dict[str, Tensor]:
-        """The parameters as they are now, under names for a record, if the model wants them saved."""
+        """The parameters as they are now, under names for a record, if the model wants them
+        saved."""
         if not self.model.save_final_params:
             return {}
         return {f"{FINAL}{name}": p.detach().cpu().clone() for name, p in self.params.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint; all but the generators, whose states of before the last draw are needed."""
+        """For a checkpoint; all but the generators, whose states of before the last draw are
+        needed."""
         out = {f"params.{n}": p for n, p in self.params.items()}
         for k, optimizer in enumerate(self.optimizers):
             for i, slots in optimizer.state_dict()["state"].items():
                 for name, value in slots.items():
                     if name in LISTS:
-                        value = torch.stack(value) if value else torch.empty(0, dtype=torch.float32, device="cpu")
+                        value = (
+                            torch.stack(value)
+                            if value
+                            else torch.empty(0, dtype=torch.float32, device="cpu")
+                        )
                     if name != "al" and value is not None:  # L-BFGS's scratch space
                         out[f"optimizer.{k}.{i}.{name}"] = _as_tensor(value)
         return out | {f"recorded.{n}": t for n, t in self.recorded().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Each tensor gets memory of its own, as in an uninterrupted run: on some processors the last bit of a dot
-        product depends on where its operands start."""
+        """Each tensor gets memory of its own, as in an uninterrupted run: on some processors the
+        last bit of a dot product depends on where its operands start."""
         states = [optimizer.state_dict() for optimizer in self.optimizers]
         for name, t in tensors.items():
             kind, _, rest = name.partition(".")
@@ -110,7 +125,11 @@ class TrainState:
                 self.params[rest].data.copy_(t)
             elif kind == "optimizer":
                 k, i, slot = rest.split(".", 2)
-                value = list(map(torch.clone, t.unbind())) if slot in LISTS else NUMBERS.get(slot, torch.clone)(t)
+                value = (
+                    list(map(torch.clone, t.unbind()))
+                    if slot in LISTS
+                    else NUMBERS.get(slot, torch.clone)(t)
+                )
                 states[int(k)]["state"].setdefault(int(i), {})[slot] = value
             elif rest == "loss":
                 self.losses = list(t.unbind(1))
@@ -123,12 +142,16 @@ class TrainState:
 
 
 def clip_gradients(grads: list[Tensor], limit: float, by: str) -> None:
-    """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of each
-    matrix (and vector)."""
+    """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of
+    each matrix (and vector)."""
     if by == "matrix":
-        norms = [torch.linalg.vector_norm(g, dim=tuple(range(1, g.dim()))[-2:], keepdim=True) for g in grads]
+        norms = [
+            torch.linalg.vector_norm(g, dim=tuple(range(1, g.dim()))[-2:], keepdim=True)
+            for g in grads
+        ]
     else:
-        squares = sum(g.flatten(1).double().square().sum(1) for g in grads)  # float32 would depend on who is beside
+        # Float32 would depend on who is beside.
+        squares = sum(g.flatten(1).double().square().sum(1) for g in grads)
         norms = [squares.sqrt().to(g.dtype).view(-1, *[1] * (g.dim() - 1)) for g in grads]
     for g, norm in zip(grads, norms, strict=True):
         g.mul_((limit / norm).clamp(max=1))  # a zero norm gives min(inf, 1)
@@ -138,7 +161,8 @@ def normalize_gradients(grads: list[Tensor]) -> None:
     """Scale each gradient (E, ...) to Euclidean length 1 per member; 0 stays 0."""
     for g in grads:
         rows = g.flatten(1)
-        rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)  # no square underflows
+        # No square underflows.
+        rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
         norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         g.copy_((rows / norm.clamp_min(torch.finfo(g.dtype).tiny)).view_as(g))
 
@@ -156,4 +180,6 @@ def _as_tensor(value: Tensor | int | float) -> Tensor:
     """Python's numbers keep all their digits."""
     if isinstance(value, Tensor):
         return value
-    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64, device="cpu")
+    return torch.tensor(
+        value, dtype=torch.float64 if isinstance(value, float) else torch.int64, device="cpu"
+    )

@@ -1,8 +1,10 @@
-"""runs/: finished training runs as safetensors files, one per configuration and seed. Nothing is ever unpickled.
+"""runs/: finished training runs as safetensors files, one per configuration and seed. Nothing is
+ever unpickled.
 
-A file is named after its configuration: a readable part and the first 12 hex digits of the configuration's SHA-256. Its
-header holds, as JSON, the configuration, what is worth knowing about how the run was made, and a digest of everything
-in the file; a file whose digest does not fit is refused by name.
+A file is named after its configuration: a readable part and the first 12 hex digits of the
+configuration's SHA-256. Its header holds, as JSON, the configuration, what is worth knowing about
+how the run was made, and a digest of everything in the file; a file whose digest does not fit is
+refused by name.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from torch import Tensor
 
 T = TypeVar("T")
 SUFFIX = ".safetensors"
-LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # with which fsync says that the bytes are not on the disk
+# With which fsync says that the bytes are not on the disk.
+LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 PATIENCE = (0.01, 0.03, 0.1, 0.3)  # seconds
-ABANDONED = 3600.0  # seconds: no save takes so long, so a temporary file as old as this is a killed process's
+# seconds: no save takes so long, so a temporary file as old as this is a killed process's
+ABANDONED = 3600.0
 
 
 class StoreError(RuntimeError):
@@ -45,7 +49,8 @@ class Record:
 
 
 def folder() -> Path:
-    """$LINTF_RUNS if set, else runs/ of the checkout that the package stands in, else runs/ of the current folder."""
+    """$LINTF_RUNS if set, else runs/ of the checkout that the package stands in, else runs/ of the
+    current folder."""
     checkout = Path(__file__).resolve().parents[2]
     here = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
     return Path(os.environ.get("LINTF_RUNS") or here / "runs")
@@ -64,8 +69,8 @@ def path_of(label: str, config: dict) -> Path:
 
 
 def save(path: Path, record: Record) -> None:
-    """Write aside, then move: a reader sees the old file, or the new one, never a part. Raises OSError, naming the
-    file."""
+    """Write aside, then move: a reader sees the old file, or the new one, never a part. Raises
+    OSError, naming the file."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in record.tensors.items()}
     record = Record(json.loads(canonical(record.config)), tensors, record.meta)
     header = {"config": record.config, "meta": record.meta, "digest": _digest(record)}
@@ -85,8 +90,8 @@ def save(path: Path, record: Record) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """A new file with these bytes, on the disk. Where the disk does not confirm that, as network and cloud drives may
-    not, they are read back. Raises OSError where they are not there."""
+    """A new file with these bytes, on the disk. Where the disk does not confirm that, as network
+    and cloud drives may not, they are read back. Raises OSError where they are not there."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -101,8 +106,9 @@ def write(path: Path, data: bytes) -> None:
 
 
 def patiently(step: Callable[[], T]) -> T:
-    """What the step returns. Windows, and network drives, refuse to open, to replace or to remove a file that somebody
-    else has open, which is over in a moment: the step is tried again a few times."""
+    """What the step returns. Windows, and network drives, refuse to open, to replace or to remove a
+    file that somebody else has open, which is over in a moment: the step is tried again a few
+    times."""
     for seconds in PATIENCE:
         try:
             return step()
@@ -112,10 +118,13 @@ def patiently(step: Callable[[], T]) -> T:
 
 
 def load(path: Path) -> Record:
-    """Raises StoreError for a file that is damaged, edited or not ours, FileNotFoundError if there is none."""
+    """Raises StoreError for a file that is damaged, edited or not ours, FileNotFoundError if there
+    is none."""
     try:
-        data = patiently(path.read_bytes)  # once: what is checked is what is used, whatever happens to the file
-        tensors = dict(sorted(parse(data).items()))  # by name: safetensors has them in another order each time
+        # Once: what is checked is what is used, whatever happens to the file.
+        data = patiently(path.read_bytes)
+        # By name: safetensors has them in another order each time.
+        tensors = dict(sorted(parse(data).items()))
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["lintf"])
         record = Record(header["config"], tensors, header["meta"])
@@ -123,16 +132,24 @@ def load(path: Path) -> Record:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(path) from error
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise StoreError(f"{path}: not a readable lintf run ({error}). Delete the file or restore it.") from error
+        raise StoreError(
+            f"{path}: not a readable lintf run ({error}). Delete the file or restore it."
+        ) from error
     if not intact:
-        raise StoreError(f"{path}: its contents do not fit its digest. Delete the file or restore it.")
+        raise StoreError(
+            f"{path}: its contents do not fit its digest. Delete the file or restore it."
+        )
     if path.name.removesuffix(SUFFIX)[-12:] != key(record.config):
-        raise StoreError(f"{path}: its name does not fit the configuration inside. Delete the file or restore it.")
+        raise StoreError(
+            f"{path}: its name does not fit the configuration inside. Delete the file or "
+            "restore it."
+        )
     return record
 
 
 def find(path: Path) -> Record | None:
-    """`load`, or None if there is no such file: another process may store it or take it away at any time."""
+    """`load`, or None if there is no such file: another process may store it or take it away at any
+    time."""
     try:
         return load(path)
     except FileNotFoundError:
@@ -145,7 +162,8 @@ def runs() -> Iterator[Path]:
 
 
 def sweep(place: Path) -> None:
-    """Remove what killed processes left half-written. A younger file may be one that another process is writing."""
+    """Remove what killed processes left half-written. A younger file may be one that another
+    process is writing."""
     with suppress(OSError):  # a folder that cannot be listed
         for path in place.glob(f".*{SUFFIX}.*"):
             with suppress(OSError):  # gone already, or another user's: it does no harm

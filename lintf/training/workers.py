@@ -25,8 +25,8 @@ def cores() -> int:
 
 
 def verify_all(paths: Sequence[Path], jobs: int) -> Generator[Outcome]:
-    """What `verify` says of each run, in the order of the paths. A single job needs no other process. Where a process
-    dies, the run that it had has failed, and another process goes on."""
+    """What `verify` says of each run, in the order of the paths. A single job needs no other
+    process. Where a process dies, the run that it had has failed, and another process goes on."""
     if min(jobs, len(paths)) <= 1:
         yield from map(verify, paths)
         return
@@ -67,14 +67,16 @@ def _give(connection: Connection, paths: Sequence[Path], todo: list[int]) -> int
 
 
 def _started() -> tuple[BaseProcess, Connection]:
-    """A process that verifies, and the way to it. Each has a way of its own: a lock or a queue that all share stays
-    locked for ever when the process that holds it is killed."""
-    # Not fork: a forked process may hang in PyTorch's OpenMP. The import of torch that this costs takes a second or so.
+    """A process that verifies, and the way to it. Each has a way of its own: a lock or a queue that
+    all share stays locked for ever when the process that holds it is killed."""
+    # Not fork: a forked process may hang in PyTorch's OpenMP. The import of torch that this costs
+    # takes a second or so.
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=True)
     process.start()
-    there.close()  # so that the process has the only other end, and its death is the end of what comes from it
+    # so that the process has the only other end, and its death is the end of what comes from it
+    there.close()
     return process, here
 
 

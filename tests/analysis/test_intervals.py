@@ -1,4 +1,5 @@
-"""Means and tails with their intervals, against scipy and explicit formulas, and how often they cover the truth.
+"""Means and tails with their intervals, against scipy and explicit formulas, and how often they
+cover the truth.
 
 Simulated shares may miss their expectation by 4 standard errors; seeds are fixed.
 """
@@ -12,7 +13,16 @@ import pytest
 import torch
 from scipy import stats
 
-from lintf.analysis.intervals import Estimate, bootstrap, by_group, kurtosis, mean, published, slope, tail_index
+from lintf.analysis.intervals import (
+    Estimate,
+    bootstrap,
+    by_group,
+    kurtosis,
+    mean,
+    published,
+    slope,
+    tail_index,
+)
 
 F64 = torch.float64
 
@@ -23,7 +33,9 @@ def normal(*shape, seed=0):
 
 def pareto(alpha, *shape, seed=0):
     """P(v > t) = t^-alpha for t >= 1."""
-    return (1 - torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)) ** (-1 / alpha)
+    return (1 - torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)) ** (
+        -1 / alpha
+    )
 
 
 def assert_covers(estimates, truth, expected=0.95):
@@ -32,7 +44,9 @@ def assert_covers(estimates, truth, expected=0.95):
 
 
 def assert_close(estimate, value, low, high, rel=1e-9):
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((value, low, high), rel=rel)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (value, low, high), rel=rel
+    )
 
 
 def refused(call, *said):
@@ -75,8 +89,9 @@ def test_a_mean_goes_with_shift_and_scale():
 
 
 def test_a_bootstrapped_mean_has_nearly_the_interval_of_student():
-    """The percentile interval of a mean of n normal values is sqrt((n - 1) / n) z / t as long: 0.978 for n = 60. Its
-    ends are quantiles of 4000 draws, known to 2 percent of the half length (4 standard errors are 9 percent)."""
+    """The percentile interval of a mean of n normal values is sqrt((n - 1) / n) z / t as long:
+    0.978 for n = 60. Its ends are quantiles of 4000 draws, known to 2 percent of the half length (4
+    standard errors are 9 percent)."""
     v = 3 + 2 * normal(60)
     found, student = bootstrap(v, float, resamples=4000), mean(v)
     assert found.value == pytest.approx(student.value, rel=1e-12)
@@ -87,15 +102,17 @@ def test_a_bootstrapped_mean_has_nearly_the_interval_of_student():
 
 
 def test_a_bootstrap_covers_a_slope():
-    """Groups of 3 points each on a line of slope 2, with noise. The interval of 40 groups covers a little less
-    than 95 percent; of 200 intervals 4 standard errors are 6 percent."""
+    """Groups of 3 points each on a line of slope 2, with noise. The interval of 40 groups covers a
+    little less than 95 percent; of 200 intervals 4 standard errors are 6 percent."""
     x = np.arange(3.0)
     lines = 2 * torch.from_numpy(x) + normal(200, 40, 3)
     found = [bootstrap(v, lambda y: np.polyfit(x, y, 1)[0], resamples=300) for v in lines]
     assert 0.87 <= np.mean([e.low <= 2 <= e.high for e in found]) <= 1
 
 
-@pytest.mark.parametrize("v", [torch.ones(1), torch.tensor([1.0, torch.nan]), torch.tensor([1.0, torch.inf])])
+@pytest.mark.parametrize(
+    "v", [torch.ones(1), torch.tensor([1.0, torch.nan]), torch.tensor([1.0, torch.inf])]
+)
 def test_a_bootstrap_needs_two_finite_values(v):
     refused(lambda: bootstrap(v, float), "values")
 
@@ -125,13 +142,18 @@ def test_kurtosis_by_hand():
         assert estimate.low <= estimate.high
 
 
-# Of the standardised law: moments 4, 6 and 8. The sample's kurtosis of a symmetric law has n times the variance
-# m8 - 4 m4 m6 - m4^2 + 4 m4^3.
+# Of the standardised law: moments 4, 6 and 8. The sample's kurtosis of a symmetric law has n times
+# the variance m8 - 4 m4 m6 - m4^2 + 4 m4^3.
 @pytest.mark.parametrize(
     ("draw", "m4", "m6", "m8"),
     [
         (lambda n: normal(n), 3, 15, 105),
-        (lambda n: torch.rand(n, generator=torch.Generator().manual_seed(0), dtype=F64), 9 / 5, 27 / 7, 9),
+        (
+            lambda n: torch.rand(n, generator=torch.Generator().manual_seed(0), dtype=F64),
+            9 / 5,
+            27 / 7,
+            9,
+        ),
     ],
     ids=["normal", "uniform"],
 )
@@ -141,7 +163,8 @@ def test_kurtosis_of_known_laws(draw, m4, m6, m8):
     estimate = kurtosis(draw(n), resamples=1000)
     assert abs(estimate.value - (m4 - 3)) <= 4 * error
     assert estimate.low <= estimate.value <= estimate.high
-    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * error, rel=0.15)  # 1000 resamples give 5%
+    # 1000 resamples give 5%.
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * error, rel=0.15)
 
 
 def test_kurtosis_knows_no_scale_and_gives_the_same_twice():
@@ -162,7 +185,9 @@ def test_tail_index_by_hand():
     alpha = 3 / (math.log(4) + math.log(2) + math.log(8))
     half = 1.96 * alpha / math.sqrt(3)
     assert_close(tail_index(v, 0.25), alpha, alpha - half, alpha + half, rel=1e-6)
-    assert_close(tail_index(v.flip(0).requires_grad_(), 0.25), alpha, alpha - half, alpha + half, rel=1e-6)
+    assert_close(
+        tail_index(v.flip(0).requires_grad_(), 0.25), alpha, alpha - half, alpha + half, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.9])
@@ -176,7 +201,8 @@ def test_tail_index_of_an_exact_power_law(alpha, share):
 
 @pytest.mark.parametrize("k", [10, 200])
 def test_how_often_the_index_is_covered(k):
-    """k alpha over the estimate is Gamma(k) distributed: an interval on either side, exactly, for any k."""
+    """k alpha over the estimate is Gamma(k) distributed: an interval on either side, exactly, for
+    any k."""
     half = 1.96 / math.sqrt(k)
     exact = stats.gamma.cdf(k * (1 + half), k) - stats.gamma.cdf(k * (1 - half), k)
     assert exact == pytest.approx(0.95, abs=0.01)
@@ -238,8 +264,18 @@ def test_overlaps():
     def interval(low, high):
         return Estimate((low + high) / 2, low, high)
 
-    for other, expected in (((2, 3), True), ((0, 9), True), ((1.5, 1.6), True), ((2.1, 3), False), ((-2, 0.9), False)):
-        assert interval(1, 2).overlaps(interval(*other)) == interval(*other).overlaps(interval(1, 2)) == expected
+    for other, expected in (
+        ((2, 3), True),
+        ((0, 9), True),
+        ((1.5, 1.6), True),
+        ((2.1, 3), False),
+        ((-2, 0.9), False),
+    ):
+        assert (
+            interval(1, 2).overlaps(interval(*other))
+            == interval(*other).overlaps(interval(1, 2))
+            == expected
+        )
 
 
 def test_an_estimate_reads_well():
@@ -253,7 +289,9 @@ def test_values_that_have_no_interval(estimate, least):
     with_nan[3], with_inf[3] = math.nan, math.inf
     for wrong in (v[: least - 1], v[:0], v[0], v.view(20, 10), torch.ones(50), with_nan, with_inf):
         refused(
-            lambda wrong=wrong: estimate(wrong), f"at least {least} finite numbers, not all equal", tuple(wrong.shape)
+            lambda wrong=wrong: estimate(wrong),
+            f"at least {least} finite numbers, not all equal",
+            tuple(wrong.shape),
         )
 
 
@@ -262,27 +300,47 @@ def test_bad_input():
     for n in (1, 0, 2.0, True, None):
         refused(lambda n=n: published(1.0, 0.1, n), f"n must be an integer >= 2, got {n!r}")
     for std in (-0.1, math.nan, math.inf, "1"):
-        refused(lambda std=std: published(1.0, std, 3), f"std must be a finite number >= 0, got {std!r}")
+        refused(
+            lambda std=std: published(1.0, std, 3), f"std must be a finite number >= 0, got {std!r}"
+        )
     for value in (math.nan, math.inf, "1"):
-        refused(lambda value=value: published(value, 0.1, 3), f"mean must be a finite number, got {value!r}")
+        refused(
+            lambda value=value: published(value, 0.1, 3),
+            f"mean must be a finite number, got {value!r}",
+        )
     for resamples in (0, 1.5, None):
-        refused(lambda r=resamples: kurtosis(v, r), f"resamples must be an integer >= 1, got {resamples!r}")
+        refused(
+            lambda r=resamples: kurtosis(v, r),
+            f"resamples must be an integer >= 1, got {resamples!r}",
+        )
     for share in (0, -0.1, 1, 1.5, 0.019, math.nan, math.inf, "0.5", None):
         refused(lambda share=share: tail_index(v, share), "share must", repr(share))
 
 
 def test_series_that_have_no_slope():
     x = normal(200)
-    refused(lambda: slope(x, x[:-1], block=50), "x and y must have the same length, got 200 and 199")
+    refused(
+        lambda: slope(x, x[:-1], block=50), "x and y must have the same length, got 200 and 199"
+    )
     for a, b in ((x[:199], x[:199]), (x, torch.ones(200)), (x, x * math.nan)):
         refused(lambda a=a, b=b: slope(a, b), "at least 200 finite numbers, not all equal")
     for wrong in (0, -1, 1.5, None):
         for name in ("block", "thin", "resamples"):
-            refused(lambda kw={name: wrong}: slope(x, x, **kw), f"{name} must be an integer", f"got {wrong!r}")
+            refused(
+                lambda kw={name: wrong}: slope(x, x, **kw),
+                f"{name} must be an integer",
+                f"got {wrong!r}",
+            )
 
 
 def test_tails_that_have_no_index():
-    for v in (pareto(2.0, 100) - 40, -pareto(2.0, 100), torch.cat((torch.zeros(99), torch.ones(1)))):
-        refused(lambda v=v: tail_index(v, 0.1), "share must leave at least 2 of 100 values", "positive")
+    for v in (
+        pareto(2.0, 100) - 40,
+        -pareto(2.0, 100),
+        torch.cat((torch.zeros(99), torch.ones(1))),
+    ):
+        refused(
+            lambda v=v: tail_index(v, 0.1), "share must leave at least 2 of 100 values", "positive"
+        )
     cut = pareto(2.0, 100).clamp(max=1.1)  # more than the tail are equal
     refused(lambda: tail_index(cut, 0.1), "tail")

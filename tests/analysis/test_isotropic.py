@@ -1,5 +1,6 @@
-"""Multiples of the identity: the Wishart spectrum against exact moments and against draws, the residual against the
-model, the optimum against closed forms, gradient descent and another search."""
+"""Multiples of the identity: the Wishart spectrum against exact moments and against draws, the
+residual against the model, the optimum against closed forms, gradient descent and another
+search."""
 
 from __future__ import annotations
 
@@ -31,7 +32,20 @@ from lintf.tasks.batches import Prompts
 from lintf.tasks.integrate import integrate
 from lintf.tasks.linear import LinearRegression
 
-SHAPES = [(20, 5), (5, 20), (6, 4), (4, 7), (5, 5), (4, 4), (2, 3), (3, 2), (9, 1), (1, 9), (1, 1), (8, 9)]
+SHAPES = [
+    (20, 5),
+    (5, 20),
+    (6, 4),
+    (4, 7),
+    (5, 5),
+    (4, 4),
+    (2, 3),
+    (3, 2),
+    (9, 1),
+    (1, 9),
+    (1, 1),
+    (8, 9),
+]
 shapes = pytest.mark.parametrize(("N", "d"), SHAPES)
 
 
@@ -66,16 +80,20 @@ def loops(labels, pairs):
 
 @cache
 def wick(k):
-    """E tr (X^T X)^k = sum of N^i d^j over the pairings of X_{i1 j1} X_{i1 j2} X_{i2 j2} X_{i2 j3} ... X_{ik j1}:
-    each leaves i sums over examples and j over dimensions."""
+    """E tr (X^T X)^k = sum of N^i d^j over the pairings of X_{i1 j1} X_{i1 j2} X_{i2 j2} X_{i2 j3}
+    ... X_{ik j1}: each leaves i sums over examples and j over dimensions."""
     rows, columns = [p // 2 for p in range(2 * k)], [(p + 1) // 2 % k for p in range(2 * k)]
-    return Counter((loops(rows, pairs), loops(columns, pairs)) for pairs in pairings(list(range(2 * k))))
+    return Counter(
+        (loops(rows, pairs), loops(columns, pairs)) for pairs in pairings(list(range(2 * k)))
+    )
 
 
 def test_the_exact_moments_are_the_known_ones():
     for n, m in itertools.product(range(1, 5), repeat=2):
         known = n * m, n * m * (n + m + 1), n * m * (n**2 + m**2 + 3 * n * m + 3 * n + 3 * m + 4)
-        assert known == tuple(sum(c * n**i * m**j for (i, j), c in wick(k).items()) for k in (1, 2, 3))
+        assert known == tuple(
+            sum(c * n**i * m**j for (i, j), c in wick(k).items()) for k in (1, 2, 3)
+        )
 
 
 @shapes
@@ -84,7 +102,8 @@ def test_moments_of_the_spectrum_are_exact(N, d):
     assert t.shape == weights.shape
     for k in range(6):
         exact = sum(count * N**i * d**j for (i, j), count in wick(k).items()) if k else d
-        assert d * (weights @ (t * N) ** k) == pytest.approx(exact, rel=2e-11)  # rounding grows with min(N, d)
+        # Rounding grows with min(N, d).
+        assert d * (weights @ (t * N) ** k) == pytest.approx(exact, rel=2e-11)
 
 
 @shapes
@@ -98,12 +117,18 @@ def test_weights_are_a_probability(N, d):
 
 @shapes
 def test_the_spectrum_is_that_of_drawn_matrices(N, d):
-    """Also for functions that are no polynomials: means over the d eigenvalues of one matrix are independent."""
+    """Also for functions that are no polynomials: means over the d eigenvalues of one matrix are
+    independent."""
     t, weights = spectrum(N, d)
     X = np.random.default_rng(N + 100 * d).normal(size=(10_000, N, d))
     drawn = np.linalg.eigvalsh(X.swapaxes(1, 2) @ X / N)
     size = max(N, d) / N  # of the eigenvalues
-    for g in (lambda u: np.exp(-3 * u), lambda u: np.cos(4 * u), lambda u: u / (0.3 + u), lambda u: np.sqrt(0.1 + u)):
+    for g in (
+        lambda u: np.exp(-3 * u),
+        lambda u: np.cos(4 * u),
+        lambda u: u / (0.3 + u),
+        lambda u: np.sqrt(0.1 + u),
+    ):
         means = g(drawn / size).mean(1)
         error = means.std() / math.sqrt(len(means))
         assert abs(weights @ g(t / size) - means.mean()) < 5.5 * error
@@ -111,7 +136,8 @@ def test_the_spectrum_is_that_of_drawn_matrices(N, d):
 
 @pytest.mark.parametrize(("N", "d"), [(1, 1), (2, 1), (7, 1), (40, 1), (1, 2), (1, 9)])
 def test_one_eigenvalue_is_chi_square(N, d):
-    """Its characteristic function is (1 - 2iz)^(-m/2), m degrees of freedom; and for N = 1 the other d - 1 are 0."""
+    """Its characteristic function is (1 - 2iz)^(-m/2), m degrees of freedom; and for N = 1 the
+    other d - 1 are 0."""
     t, weights = spectrum(N, d)
     for z in (-0.6, 0.1, 0.4):
         expected = ((1 - 2j * z) ** (-max(N, d) / 2) + d - 1) / d
@@ -119,7 +145,8 @@ def test_one_eigenvalue_is_chi_square(N, d):
 
 
 @pytest.mark.parametrize(
-    ("N", "d"), [(13, 12), (15, 15), (20, 20), (25, 25), (30, 20), (12, 40), (250, 5), (5, 400), (1000, 3)]
+    ("N", "d"),
+    [(13, 12), (15, 15), (20, 20), (25, 25), (30, 20), (12, 40), (250, 5), (5, 400), (1000, 3)],
 )
 def test_large_sizes_are_right_or_refused(N, d):
     try:
@@ -137,8 +164,9 @@ def test_large_sizes_are_right_or_refused(N, d):
 @pytest.mark.parametrize("k", [10, 41, 80])
 @pytest.mark.parametrize(("N", "d"), [(1, 1), (7, 1), (1, 4), (2, 2), (20, 2), (2, 9)])
 def test_high_moments_are_exact(N, d, k):
-    """The square of four layers' residual has degree 80. One eigenvalue is chi square. Two are s (1 ± r) / 2 with s chi
-    square of n m degrees of freedom and r^2 ~ Beta(1, (m - 1) / 2), by their joint density."""
+    """The square of four layers' residual has degree 80. One eigenvalue is chi square. Two are s (1
+    ± r) / 2 with s chi square of n m degrees of freedom and r^2 ~ Beta(1, (m - 1) / 2), by their
+    joint density."""
     n, m = sorted((N, d))
     j = np.arange(k // 2 + 1)
     angle = 1.0
@@ -159,7 +187,9 @@ def given(N, d, B, seed=0):
     """Prompts written out in numpy: X (B, N, d), w and x (B, d); as tokens and as statistics."""
     rng = np.random.default_rng(seed)
     X, w, x = rng.normal(size=(B, N, d)), rng.normal(size=(B, d)), rng.normal(size=(B, d))
-    rows = np.concatenate([np.dstack([X, X @ w[..., None]]), np.dstack([x[:, None], np.zeros((B, 1, 1))])], 1)
+    rows = np.concatenate(
+        [np.dstack([X, X @ w[..., None]]), np.dstack([x[:, None], np.zeros((B, 1, 1))])], 1
+    )
     tokens = Prompts(torch.tensor(rows), torch.tensor((x * w).sum(1)))
     return X, w, x, tokens
 
@@ -196,7 +226,8 @@ def test_the_residual_is_a_polynomial_of_its_degree(L):
     assert differences[0] != 0
 
 
-LAYERS = {1: ((0.7,), ()), 2: ((0.5, 1.2), (0.6,)), 3: ((0.3, 0.6, 1.1), (0.5, 0.4))}  # light tails at N = 20
+# Light tails at N = 20.
+LAYERS = {1: ((0.7,), ()), 2: ((0.5, 1.2), (0.6,)), 3: ((0.3, 0.6, 1.1), (0.5, 0.4))}
 
 
 @pytest.mark.parametrize("L", [1, 2, 3])
@@ -209,11 +240,15 @@ def test_population_loss_is_the_mean_over_prompts(N, d, L):
     exact = population_loss(a, b, N, d)
     params = isotropic_weights(a, b, torch.eye(d, dtype=torch.float64))
     task = LinearRegression(N, d)
-    prompts = task.sample(20_000 if d == 5 else 2000, torch.Generator().manual_seed(L), dtype=torch.float64)
+    prompts = task.sample(
+        20_000 if d == 5 else 2000, torch.Generator().manual_seed(L), dtype=torch.float64
+    )
     mean, error = squares(model.predict(params, prompts) - prompts.y)
     assert abs(mean - exact) < 5.5 * error
     assert error < 0.1 * exact
-    batch = task.sample(500 if d == 5 else 60, torch.Generator().manual_seed(10 + L), dtype=torch.float64)
+    batch = task.sample(
+        500 if d == 5 else 60, torch.Generator().manual_seed(10 + L), dtype=torch.float64
+    )
     points = integrate([task], batch)
     losses = (model.predict(params, points) - points.y).square().view(-1, d * d).mean(1).numpy()
     assert abs(losses.mean() - exact) < 5.5 * losses.std() / math.sqrt(len(losses))
@@ -266,7 +301,9 @@ def test_few_nodes_that_are_exact_for_polynomials(count, N, d):
         assert few @ p(own) == pytest.approx(weights @ p(z), abs=1e-13)
     if count == 41:
         a, b = isotropic.optimum(4, N, d).a, isotropic.optimum(4, N, d).b
-        assert d * few @ residual(a, b, nodes) ** 2 == pytest.approx(population_loss(a, b, N, d), rel=1e-9)
+        assert d * few @ residual(a, b, nodes) ** 2 == pytest.approx(
+            population_loss(a, b, N, d), rel=1e-9
+        )
 
 
 # ---- the optimum
@@ -282,9 +319,12 @@ def test_one_layer_has_a_closed_form(N, d):
     torch.testing.assert_close(Q, one_layer_optimum(LinearRegression(N, d)), rtol=1e-7, atol=1e-12)
 
 
-@pytest.mark.parametrize(("L", "N", "d"), [(1, 20, 5), (2, 20, 5), (3, 20, 5), (4, 20, 5), (2, 3, 8), (3, 7, 3)])
+@pytest.mark.parametrize(
+    ("L", "N", "d"), [(1, 20, 5), (2, 20, 5), (3, 20, 5), (4, 20, 5), (2, 3, 8), (3, 7, 3)]
+)
 def test_at_the_optimum_the_gradient_is_zero(L, N, d):
-    """Relative to the loss and to the parameters; and no direction leads down, by differences of the gradient."""
+    """Relative to the loss and to the parameters; and no direction leads down, by differences of
+    the gradient."""
     best, (t, weights), h = optimum(L, N, d), spectrum(N, d), 1e-5
     theta = np.log([*best.a, *best.b])
 
@@ -293,7 +333,9 @@ def test_at_the_optimum_the_gradient_is_zero(L, N, d):
         return g * np.exp(theta) / loss  # of log loss by log parameters
 
     assert np.abs(gradient(theta)).max() < 1e-5
-    hessian = np.array([(gradient(theta + h * e) - gradient(theta - h * e)) / (2 * h) for e in np.eye(2 * L - 1)])
+    hessian = np.array(
+        [(gradient(theta + h * e) - gradient(theta - h * e)) / (2 * h) for e in np.eye(2 * L - 1)]
+    )
     assert np.linalg.eigvalsh(hessian).min() > 1e-3
     assert best.loss == population_loss(best.a, best.b, N, d)
 
@@ -323,13 +365,19 @@ def test_another_search_finds_nothing_better(L):
         if attempt % 2:
             starts *= rng.choice([-1, 1], starts.shape)
         start = min(starts, key=log_loss)
-        found.append(minimize(log_loss, start, method="Nelder-Mead", options={"maxiter": 1000, "fatol": 1e-6}).fun)
+        found.append(
+            minimize(
+                log_loss, start, method="Nelder-Mead", options={"maxiter": 1000, "fatol": 1e-6}
+            ).fun
+        )
     best = math.log(optimum(L, 20, 5).loss / 5)
     assert min(found) > best - 1e-3
     assert min(found) < best + 0.2  # it is a search
 
 
-@pytest.mark.parametrize(("L", "N", "d"), [(2, 20, 5), (3, 20, 5), (4, 20, 5), (2, 6, 4), (4, 6, 4), (3, 5, 8)])
+@pytest.mark.parametrize(
+    ("L", "N", "d"), [(2, 20, 5), (3, 20, 5), (4, 20, 5), (2, 6, 4), (4, 6, 4), (3, 5, 8)]
+)
 def test_another_search_finds_no_better_tied_layers(L, N, d):
     """Differential evolution over all a and b within reach, without gradients."""
     ours = tied_optimum(L, N, d)
@@ -339,7 +387,9 @@ def test_another_search_finds_no_better_tied_layers(L, N, d):
         a, b = theta
         return math.log(population_loss([a] * L, [b] * (L - 1), N, d))
 
-    other = differential_evolution(log_loss, [(0.0, 6.0), (-2.0, 2.0)], rng=0, popsize=40, tol=1e-10, polish=True)
+    other = differential_evolution(
+        log_loss, [(0.0, 6.0), (-2.0, 2.0)], rng=0, popsize=40, tol=1e-10, polish=True
+    )
     assert math.log(ours.loss) <= other.fun + 1e-9
     assert math.log(ours.loss) == pytest.approx(log_loss((ours.a[0], ours.b[0])), abs=1e-12)
 
@@ -352,7 +402,9 @@ def test_tied_layers_lie_between_gradient_descent_and_free_ones(L, N, d):
     assert tied_optimum(L, N, d, rare=1e-4).loss <= population_loss(tied.a, tied.b, N, d, rare=1e-4)
 
 
-@pytest.mark.parametrize(("steps", "N", "d"), [(1, 20, 5), (2, 20, 5), (3, 6, 7), (5, 20, 5), (4, 9, 1)])
+@pytest.mark.parametrize(
+    ("steps", "N", "d"), [(1, 20, 5), (2, 20, 5), (3, 6, 7), (5, 20, 5), (4, 9, 1)]
+)
 def test_best_gradient_descent_against_a_grid(steps, N, d):
     best = best_gradient_descent(steps, N, d)
     assert best.b == (0.0,) * (steps - 1)
@@ -371,7 +423,8 @@ def test_best_gradient_descent_against_a_grid(steps, N, d):
 @pytest.mark.parametrize("degree", [1, 2, 4, 13, 40])
 @pytest.mark.parametrize(("N", "d"), [(20, 5), (3, 7), (6, 1)])
 def test_the_best_polynomial_is_orthogonal_to_all_changes(N, d, degree):
-    """E r^2 is smallest among polynomials with value 1 at 0 where E r t q = 0 for every q of lower degree."""
+    """E r^2 is smallest among polynomials with value 1 at 0 where E r t q = 0 for every q of lower
+    degree."""
     best, (t, weights) = best_polynomial(degree, N, d), spectrum(N, d)
     assert len(best.a) == degree
     assert best.b == (0.0,) * (degree - 1)
@@ -390,7 +443,9 @@ def test_the_best_polynomial_against_least_squares(degree):
     t, weights = spectrum(20, 5)
     powers, root = t[:, None] ** np.arange(1, degree + 1), np.sqrt(weights)
     c = np.linalg.lstsq(powers * root[:, None], -root, rcond=None)[0]
-    assert best_polynomial(degree, 20, 5).loss == pytest.approx(5 * (weights @ (1 + powers @ c) ** 2), rel=1e-9)
+    assert best_polynomial(degree, 20, 5).loss == pytest.approx(
+        5 * (weights @ (1 + powers @ c) ** 2), rel=1e-9
+    )
 
 
 def test_the_best_polynomial_bounds_what_the_layers_can_do():
@@ -408,7 +463,8 @@ def test_the_best_polynomial_bounds_what_the_layers_can_do():
 
 @pytest.mark.parametrize("degree", [1, 2, 4, 13])
 def test_chebyshev_has_the_smallest_maximum(degree):
-    """Value 1 at 0, and degree + 1 extrema of one size and alternating sign; any other polynomial is larger."""
+    """Value 1 at 0, and degree + 1 extrema of one size and alternating sign; any other polynomial
+    is larger."""
     low, high, rng = 0.4, 2.3, np.random.default_rng(degree)
     assert chebyshev(degree, low, high, np.array([0.0])) == pytest.approx(1, rel=1e-12)
     extrema = (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * np.arange(degree + 1) / degree)
@@ -429,7 +485,8 @@ def test_chebyshev_has_the_smallest_maximum(degree):
 
 @pytest.mark.parametrize(("N", "d"), [(20, 5), (7, 4), (3, 5), (6, 1)])
 def test_density_is_that_of_the_eigenvalues(N, d):
-    """Against a histogram of drawn ones, within 5 standard errors; in one dimension against chi^2."""
+    """Against a histogram of drawn ones, within 5 standard errors; in one dimension against
+    chi^2."""
     t, rho = isotropic.density(N, d)
     X = np.random.default_rng(0).normal(size=(20_000, N, d))
     drawn = np.linalg.eigvalsh(X.transpose(0, 2, 1) @ X / N)[:, -min(N, d) :].ravel()
@@ -437,7 +494,8 @@ def test_density_is_that_of_the_eigenvalues(N, d):
     for low, high in itertools.pairwise(edges):
         fine = np.linspace(low, high, 2001)
         share = np.trapezoid(np.interp(fine, t, rho), fine) * d / min(N, d)
-        error = (0.3 * 0.7 * min(N, d) / len(drawn)) ** 0.5  # eigenvalues of one matrix are not independent
+        # Eigenvalues of one matrix are not independent.
+        error = (0.3 * 0.7 * min(N, d) / len(drawn)) ** 0.5
         assert abs(((drawn > low) & (drawn < high)).mean() - share) < 5 * error + 1e-3
     if d == 1:
         np.testing.assert_allclose(rho, N * stats.chi2.pdf(N * t, N), rtol=1e-8, atol=1e-100)
@@ -460,11 +518,17 @@ def test_rare_eigenvalues_are_left_out():
 
 
 def test_the_loss_on_prompts_that_are_met():
-    """At multiples with a heavy tail, a mean over drawn prompts is that without the rarest, not the expectation."""
+    """At multiples with a heavy tail, a mean over drawn prompts is that without the rarest, not the
+    expectation."""
     a, b = (0.378, 2.397, 9.564), (0.905, 0.565)
-    prompts = LinearRegression(N=20, d=5).sample(400_000, torch.Generator().manual_seed(0), dtype=torch.float64)
+    prompts = LinearRegression(N=20, d=5).sample(
+        400_000, torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     model = LinearTransformer(d=5, n_layer=3)
-    errors = (model.predict(isotropic_weights(a, b, torch.eye(5, dtype=torch.float64)), prompts) - prompts.y).square()
+    errors = (
+        model.predict(isotropic_weights(a, b, torch.eye(5, dtype=torch.float64)), prompts)
+        - prompts.y
+    ).square()
     met = isotropic.population_loss(a, b, 20, 5, rare=1 / 400_000)
     assert abs(float(errors.mean()) - met) < 5 * float(errors.std()) / 400_000**0.5
     assert isotropic.population_loss(a, b, 20, 5) > 30 * met
@@ -491,6 +555,9 @@ def test_the_local_optimum_downhill():
     assert np.abs(theta / start - 1).max() < 0.05
     for i in range(5):
         step = 1e-5 * theta[i] * np.eye(5)[i]
-        up, down = (math.log(isotropic.population_loss(v[:3], v[3:], 20, 5)) for v in (theta + step, theta - step))
+        up, down = (
+            math.log(isotropic.population_loss(v[:3], v[3:], 20, 5))
+            for v in (theta + step, theta - step)
+        )
         assert abs(up - down) / 2e-5 < 1e-5
     assert found.loss > 1.1 * isotropic.optimum(3, 20, 5).loss

@@ -1,4 +1,5 @@
-"""Derivatives, curvature and gradient noise against explicit Hessians, finite differences and loops in token space."""
+"""Derivatives, curvature and gradient noise against explicit Hessians, finite differences and loops
+in token space."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
 
 # PyTorch's own forward mode says this when it is first used.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+)
 BACKENDS = ("kernel", "plain")
 EPS = torch.finfo(torch.float64).eps
 ROUNDING = 1000 * EPS  # relative to the largest entry
@@ -47,14 +50,22 @@ def generator(seed=0):
 
 def moderate(model, N, lead=(), seed=0):
     """Parameters (*lead, shape) with which a layer changes its input by a factor of about 1.5."""
-    scale, g = math.sqrt(0.5 / (model.n_head * model.d * math.sqrt(1 + model.d / N))), generator(seed)
-    return {n: scale * torch.randn(*lead, *s, generator=g, dtype=torch.float64) for n, s in model.shapes.items()}
+    scale, g = (
+        math.sqrt(0.5 / (model.n_head * model.d * math.sqrt(1 + model.d / N))),
+        generator(seed),
+    )
+    return {
+        n: scale * torch.randn(*lead, *s, generator=g, dtype=torch.float64)
+        for n, s in model.shapes.items()
+    }
 
 
 def setting(L=4, H=2, N=7, d=3, B=23, lead=(), free_P=True, noise_std=0.3):
     """Model, parameters (*lead, shape), directions alike, prompts that all members share."""
     model = LinearTransformer(d, L, H, free_P=free_P)
-    tokens = LinearRegression(N, d, noise_std=noise_std).sample(B, generator(1), "tokens", torch.float64)
+    tokens = LinearRegression(N, d, noise_std=noise_std).sample(
+        B, generator(1), "tokens", torch.float64
+    )
     return model, moderate(model, N, lead), moderate(model, N, lead, seed=2), tokens
 
 
@@ -72,7 +83,9 @@ def nonlinear():
 def own_prompts(lead, N=7, d=3, B=23):
     """Tokens (*lead, B, ...)."""
     generators = [generator(seed) for seed in range(math.prod(lead))]
-    tokens = sample_ensemble([LinearRegression(N, d)] * len(generators), B, generators, "tokens", torch.float64)
+    tokens = sample_ensemble(
+        [LinearRegression(N, d)] * len(generators), B, generators, "tokens", torch.float64
+    )
     return Prompts(tokens.Z.reshape(*lead, B, N + 1, d + 1), tokens.y.reshape(*lead, B))
 
 
@@ -90,7 +103,9 @@ def loss_of(model, params, prompts):
 
     def loss(vector):
         parts = vector.split([p.numel() for p in params.values()])
-        given = {name: part.view(params[name].shape) for name, part in zip(params, parts, strict=True)}
+        given = {
+            name: part.view(params[name].shape) for name, part in zip(params, parts, strict=True)
+        }
         return (model.predict(given, prompts) - prompts.y).square().mean()
 
     return loss
@@ -115,13 +130,20 @@ def assert_near(ours, theirs):
 
 def bits(*results):
     """All of them are the same."""
-    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+    assert all(
+        torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True)
+    )
 
 
 # ---- the Hessian's diagonal
 
 
-SIZES = [{"L": L, "H": H, "free_P": free_P} for L in (1, 2, 3, 4) for H in (1, 2) for free_P in (True, False)]
+SIZES = [
+    {"L": L, "H": H, "free_P": free_P}
+    for L in (1, 2, 3, 4)
+    for H in (1, 2)
+    for free_P in (True, False)
+]
 # Beyond d = 6 the compiled loops are other ones.
 DIMENSIONS = [{"L": 3, "H": 1 if d > 5 else 2, "d": d, "noise_std": 0.0} for d in range(1, 8)]
 
@@ -135,7 +157,9 @@ def test_the_diagonal_is_the_explicit_hessians(size):
         ours = hessian_diagonal(model, params, tokens.gram(), backend)
         assert_near(ours, expected)
         L, kinds = model.n_layer, len(params)  # entries of the last P, and no others, are exactly 0
-        assert (ours.view(kinds, L, -1) == 0).all(-1).nonzero().tolist() == [[0, L - 1]] * model.free_P
+        assert (ours.view(kinds, L, -1) == 0).all(-1).nonzero().tolist() == [
+            [0, L - 1]
+        ] * model.free_P
 
 
 @pytest.mark.parametrize("free_P", [True, False])
@@ -160,7 +184,8 @@ def test_the_diagonal_of_every_member(lead):
             assert torch.equal(together[e], hessian_diagonal(model, its, tokens.gram(), backend))
 
 
-@pytest.mark.parametrize("B", [1, 8, 15, 17, 1023, 1024, 1025, 2500])  # 8 or 16 fill a register, 1024 a chunk
+# 8 or 16 fill a register, 1024 a chunk.
+@pytest.mark.parametrize("B", [1, 8, 15, 17, 1023, 1024, 1025, 2500])
 def test_any_batch_in_both_precisions(B, monkeypatch):
     monkeypatch.setattr(linear_series, "TOGETHER", 2**12)  # 256 prompts
     model, params, directions, tokens = setting(L=3, H=1, d=2, B=B)
@@ -168,10 +193,16 @@ def test_any_batch_in_both_precisions(B, monkeypatch):
     low = [{n: p.float() for n, p in t.items()} for t in (params, directions)]
     low.append(Gram(*(t.float() for t in (gram.S, gram.s, gram.x, gram.y)), gram.N))
     for backend in BACKENDS:
-        ours, lower = measures(model, params, directions, gram, backend), measures(model, *low, backend)
+        ours, lower = (
+            measures(model, params, directions, gram, backend),
+            measures(model, *low, backend),
+        )
         assert {part.dtype for part in lower} == {torch.float32}
-        sizes = H.diagonal().abs().max(), loss, v.abs() @ g.abs(), v.abs() @ H.abs() @ v.abs()  # of what is summed up
-        for high, less, theirs, size in zip(ours, lower, (H.diagonal(), loss, v @ g, v @ H @ v), sizes, strict=True):
+        # Of what is summed up.
+        sizes = (H.diagonal().abs().max(), loss, v.abs() @ g.abs(), v.abs() @ H.abs() @ v.abs())
+        for high, less, theirs, size in zip(
+            ours, lower, (H.diagonal(), loss, v @ g, v @ H @ v), sizes, strict=True
+        ):
             assert_near(high, theirs)
             assert ((less - theirs).abs() <= 100 * torch.finfo(torch.float32).eps * size).all()
 
@@ -179,7 +210,8 @@ def test_any_batch_in_both_precisions(B, monkeypatch):
 @pytest.mark.parametrize("order", ["PQ", "QP"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_entries_are_the_parameters_in_their_order(backend, order):
-    """Entry by entry against second differences, whose error with 2h is four times that with h, up to rounding."""
+    """Entry by entry against second differences, whose error with 2h is four times that with h, up
+    to rounding."""
     model, params, _, tokens = setting(L=3, H=2, d=2)
     params, h = {name: params[name] for name in order}, 1e-3
     ours = hessian_diagonal(model, params, tokens.gram(), backend)
@@ -187,7 +219,9 @@ def test_the_entries_are_the_parameters_in_their_order(backend, order):
     units = dict(zip(order, halves, strict=True))
 
     def differences(h):
-        low, mid, high = (model.loss({n: p + t * units[n] for n, p in params.items()}, tokens) for t in (-h, 0, h))
+        low, mid, high = (
+            model.loss({n: p + t * units[n] for n, p in params.items()}, tokens) for t in (-h, 0, h)
+        )
         return (high - 2 * mid + low) / h**2, 100 * EPS * mid / h**2
 
     (near, rounding), (far, _) = differences(h), differences(2 * h)
@@ -207,7 +241,12 @@ def test_condition_numbers():
     for e in product(range(2), range(5)):
         entries = sorted(abs(v) for v in diagonal[e].tolist())
         assert ours[e].item() == entries[7] / entries[3]
-    for entries, expected in (([-8, 3, -1], 8 / 3), ([-5], 1), ([0, -6], math.inf), ([1, math.nan, 2], math.nan)):
+    for entries, expected in (
+        ([-8, 3, -1], 8 / 3),
+        ([-5], 1),
+        ([0, -6], math.inf),
+        ([1, math.nan, 2], math.nan),
+    ):
         ours = condition_number(torch.tensor(entries, dtype=torch.float64)).item()
         assert ours == pytest.approx(expected, rel=EPS, nan_ok=True)
 
@@ -218,7 +257,8 @@ def test_condition_numbers():
 @pytest.mark.parametrize("L", [1, 2, 3, 4])
 @pytest.mark.parametrize("free_P", [True, False])
 def test_lines_that_move_one_matrix(free_P, L):
-    """Members with points of their own, whose lines move each layer's P, each layer's Q, all of them, nothing."""
+    """Members with points of their own, whose lines move each layer's P, each layer's Q, all of
+    them, nothing."""
     lead = (2, L + 1) if free_P else (1, L + 2)
     model, params, directions, tokens = setting(L, lead=lead, free_P=free_P)
     moved = torch.eye(math.prod(lead), (1 + free_P) * L, dtype=torch.float64)
@@ -229,12 +269,18 @@ def test_lines_that_move_one_matrix(free_P, L):
     found = [directional_derivatives(model, params, directions, *way) for way in ways]
     lines = members(directions, lead)
     expected = [explicit(model, point, tokens) for point in members(params, lead).values()]
-    expected = [(loss, v @ g, v @ H @ v) for (loss, g, H), v in zip(expected, map(flat, lines.values()), strict=True)]
+    expected = [
+        (loss, v @ g, v @ H @ v)
+        for (loss, g, H), v in zip(expected, map(flat, lines.values()), strict=True)
+    ]
     for parts in found:
         for ours, theirs in zip(parts, zip(*expected, strict=True), strict=True):
             assert_near(ours, torch.stack(theirs).view(lead))
         for part in parts[1:]:  # exactly: the last P does not count
-            assert (part == 0).flatten().nonzero().flatten().tolist() == [*[L - 1] * free_P, math.prod(lead) - 1]
+            assert (part == 0).flatten().nonzero().flatten().tolist() == [
+                *[L - 1] * free_P,
+                math.prod(lead) - 1,
+            ]
     assert_near(found[0][0], model.loss(params, tokens.gram()))
     g = gradient(model, params, tokens.gram())
     assert_near(found[0][1], sum((g[n] * v).flatten(-4).sum(-1) for n, v in directions.items()))
@@ -244,8 +290,12 @@ def test_lines_that_move_one_matrix(free_P, L):
 def test_four_times_the_direction(backend):
     """Slope times 4 and curvature times 16, without any rounding."""
     model, params, directions, tokens = setting()
-    loss, slope, curvature = directional_derivatives(model, params, directions, tokens.gram(), backend)
-    far = directional_derivatives(model, params, {n: -4 * v for n, v in directions.items()}, tokens.gram(), backend)
+    loss, slope, curvature = directional_derivatives(
+        model, params, directions, tokens.gram(), backend
+    )
+    far = directional_derivatives(
+        model, params, {n: -4 * v for n, v in directions.items()}, tokens.gram(), backend
+    )
     bits((loss, -4 * slope, 16 * curvature), far)
 
 
@@ -254,9 +304,17 @@ def test_what_is_not_compiled_is_had_all_the_same():
     model, params, directions, tokens = setting(L=2, H=1, N=5, d=33, B=4)
     with pytest.raises(RuntimeError, match="d = 33 > 32"):
         directional_derivatives(model, params, directions, tokens.gram(), "kernel")
-    bits(*(directional_derivatives(model, params, directions, tokens.gram(), backend) for backend in ("auto", "plain")))
+    bits(
+        *(
+            directional_derivatives(model, params, directions, tokens.gram(), backend)
+            for backend in ("auto", "plain")
+        )
+    )
     theirs = directional_derivatives(model, params, directions, tokens)
-    assert_near(torch.stack(directional_derivatives(model, params, directions, tokens.gram())), torch.stack(theirs))
+    assert_near(
+        torch.stack(directional_derivatives(model, params, directions, tokens.gram())),
+        torch.stack(theirs),
+    )
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -265,10 +323,15 @@ def test_compiled_lines_of_members_with_prompts_of_their_own(own):
     model, params, _, tokens = setting(L=3, lead=(2, 5))
     tokens = own_prompts((2, 5)) if own else tokens
     gram, points = tokens.gram(), members(params, (2, 5))
-    exact = {e: explicit(model, p, Prompts(tokens.Z[e], tokens.y[e]) if own else tokens) for e, p in points.items()}
+    exact = {
+        e: explicit(model, p, Prompts(tokens.Z[e], tokens.y[e]) if own else tokens)
+        for e, p in points.items()
+    }
     for lead in ((2, 5, 4), (4,)):
         lines = moderate(model, 7, lead, seed=3)
-        found = kernel.lines(*params.values(), *lines.values(), gram.S, gram.s, gram.x, gram.y, gram.N)
+        found = kernel.lines(
+            *params.values(), *lines.values(), gram.S, gram.s, gram.x, gram.y, gram.N
+        )
         assert found.shape == (2, 5, 4, 3)
         for e, (loss, g, H) in exact.items():
             for k in range(4):
@@ -280,15 +343,22 @@ def test_compiled_lines_of_members_with_prompts_of_their_own(own):
 def test_other_models(case):
     """Two members, the parameters of each being the direction of the other."""
     model, *pair, tokens = case()
-    params, lines = ({n: torch.stack([p[n] for p in order]) for n in pair[0]} for order in (pair, pair[::-1]))
-    found = [hessian_diagonal(model, params, tokens), *directional_derivatives(model, params, lines, tokens)]
+    params, lines = (
+        {n: torch.stack([p[n] for p in order]) for n in pair[0]} for order in (pair, pair[::-1])
+    )
+    found = [
+        hessian_diagonal(model, params, tokens),
+        *directional_derivatives(model, params, lines, tokens),
+    ]
     slopes = gradient(model, params, tokens)
     for e, v in enumerate(map(flat, pair[::-1])):
         loss, g, H = explicit(model, pair[e], tokens)
         for ours, theirs in zip(found, (H.diagonal(), loss, v @ g, v @ H @ v), strict=True):
             assert_near(ours[e], theirs)
         assert_near(flat({n: t[e] for n, t in slopes.items()}), g)
-    still = directional_derivatives(model, params, {n: torch.zeros_like(v) for n, v in lines.items()}, tokens)
+    still = directional_derivatives(
+        model, params, {n: torch.zeros_like(v) for n, v in lines.items()}, tokens
+    )
     assert torch.stack(still[1:]).tolist() == [[0, 0], [0, 0]]
 
 
@@ -298,11 +368,18 @@ def test_smoothness_along_the_steps_of_a_training(case, monkeypatch):
     monkeypatch.setattr(landscape, "DIRECTIONS", 2)  # the last part has one
     model, params, directions, tokens = case()
     if case is nonlinear:
-        params = {n: torch.stack([p + 0.1 * k * directions[n] for k in range(6)]) for n, p in params.items()}
+        params = {
+            n: torch.stack([p + 0.1 * k * directions[n] for k in range(6)])
+            for n, p in params.items()
+        }
     for p in params.values():
         p[4] = p[3]
     points = [*members(params, (6,)).values()]
-    ways = [(tokens, "auto")] if case is nonlinear else [(tokens.gram(), "kernel"), (tokens.gram(), "plain")]
+    ways = (
+        [(tokens, "auto")]
+        if case is nonlinear
+        else [(tokens.gram(), "kernel"), (tokens.gram(), "plain")]
+    )
     for way in ways:
         curvature, norm = directional_smoothness(model, params, *way)
         assert curvature.isnan().tolist() == [k == 3 for k in range(5)]
@@ -318,10 +395,15 @@ def test_smoothness_along_the_steps_of_a_training(case, monkeypatch):
 
 
 def assert_refused(model, params, directions, prompts, reason):
-    for call in (hessian_diagonal, lambda *args: directional_derivatives(*args[:2], directions, *args[2:])):
+    for call in (
+        hessian_diagonal,
+        lambda *args: directional_derivatives(*args[:2], directions, *args[2:]),
+    ):
         with pytest.raises(RuntimeError, match=f"kernel cannot be used: {reason}"):
             call(model, params, prompts, "kernel")
-        with pytest.raises(ValueError, match=r"backend must be one of .* got 'kernl' \(did you mean 'kernel'\?\)"):
+        with pytest.raises(
+            ValueError, match=r"backend must be one of .* got 'kernl' \(did you mean 'kernel'\?\)"
+        ):
             call(model, params, prompts, "kernl")
 
 
@@ -358,10 +440,19 @@ def test_the_bits_do_not_depend_on_threads_or_strides():
     model, params, directions, tokens = setting(L=3, B=2500, lead=(2,))
     gram = tokens.gram()
     results = with_threads(lambda: measures(model, params, directions, gram, "kernel"))
-    strided = Gram(*(t.mT.contiguous().mT for t in (gram.S, gram.s, gram.x)), torch.stack([gram.y] * 2, -1)[:, 1], 7)
-    apart, lines = ({n: p.mT.contiguous().mT.requires_grad_() for n, p in t.items()} for t in (params, directions))
+    strided = Gram(
+        *(t.mT.contiguous().mT for t in (gram.S, gram.s, gram.x)),
+        torch.stack([gram.y] * 2, -1)[:, 1],
+        7,
+    )
+    apart, lines = (
+        {n: p.mT.contiguous().mT.requires_grad_() for n, p in t.items()}
+        for t in (params, directions)
+    )
     bits(*results, measures(model, apart, lines, strided, "kernel"))
-    assert not any(t.requires_grad for b in BACKENDS for t in measures(model, apart, lines, strided, b))
+    assert not any(
+        t.requires_grad for b in BACKENDS for t in measures(model, apart, lines, strided, b)
+    )
 
 
 # ---- gradients and their noise
@@ -379,14 +470,21 @@ def test_gradients_of_members(of_params, of_prompts):
         found = gradient(model, params, prompts)
         assert found["P"].shape == found["Q"].shape == (*lead, 3, 2, 3, 3)
         for e, its in members(found, lead).items():
-            assert_near(flat(its), jacobian(loss_of(model, wide[e], Prompts(Z[e], y[e])), flat(wide[e])))
+            assert_near(
+                flat(its), jacobian(loss_of(model, wide[e], Prompts(Z[e], y[e])), flat(wide[e]))
+            )
 
 
-TASKS = {setting: LinearRegression(7, 3, noise_std=0.3), nonlinear: NonlinearRegression(7, 3, hidden=5)}
+TASKS = {
+    setting: LinearRegression(7, 3, noise_std=0.3),
+    nonlinear: NonlinearRegression(7, 3, hidden=5),
+}
 
 
 @pytest.mark.parametrize("case", TASKS)
-@pytest.mark.parametrize(("B", "draws"), [(11, (4, 2)), (25, (2, 2, 1)), (50, (1, 1)), (60, (1, 1))])
+@pytest.mark.parametrize(
+    ("B", "draws"), [(11, (4, 2)), (25, (2, 2, 1)), (50, (1, 1)), (60, (1, 1))]
+)
 def test_the_noise_is_that_of_a_loop(monkeypatch, case, B, draws):
     """Draws of 50 prompts at most, or of one batch."""
     monkeypatch.setattr(landscape, "CHUNK", 50)
@@ -399,11 +497,15 @@ def test_the_noise_is_that_of_a_loop(monkeypatch, case, B, draws):
             if model.representation == "tokens":
                 its = Prompts(drawn.Z[0, some], drawn.y[0, some])
             else:
-                its = Gram(*(t[0][..., some] for t in (drawn.S, drawn.s, drawn.x, drawn.y)), drawn.N)
+                its = Gram(
+                    *(t[0][..., some] for t in (drawn.S, drawn.s, drawn.x, drawn.y)), drawn.N
+                )
             yield jacobian(loss_of(model, params, its), flat(params))
 
     mean = sum(size / 120 * next(gradients(size, 1)) for size in (50, 50, 20))
-    assert_near(ours, torch.stack([g_B - mean for batches in draws for g_B in gradients(B, batches)]))
+    assert_near(
+        ours, torch.stack([g_B - mean for batches in draws for g_B in gradients(B, batches)])
+    )
     assert torch.equal(own.get_state(), g.get_state())
 
 
@@ -451,8 +553,9 @@ FITS, FEWER, WIDER = (4, 2, 3, 3), (3, 2, 3, 3), (4, 2, 5, 5)
 @pytest.mark.parametrize(
     "shapes",
     [
-        {"Q": FITS}, {"P": FITS, "R": FITS}, {"P": FITS, "Q": FITS, "R": FITS}, {"P": FEWER, "Q": FEWER},
-        {"P": WIDER, "Q": WIDER}, {"P": FITS, "Q": (7, *FITS)}, {"P": (), "Q": ()}, {"P": (3, 3), "Q": FITS},
+        {"Q": FITS}, {"P": FITS, "R": FITS}, {"P": FITS, "Q": FITS, "R": FITS},
+        {"P": FEWER, "Q": FEWER}, {"P": WIDER, "Q": WIDER}, {"P": FITS, "Q": (7, *FITS)},
+        {"P": (), "Q": ()}, {"P": (3, 3), "Q": FITS},
     ],
     ids=str,
 )  # fmt: skip
@@ -466,12 +569,16 @@ def test_parameters_of_other_names_or_shapes(shapes):
         assert str(shapes) in str(error.value)
 
 
-@pytest.mark.parametrize("shapes", [{"P": FITS}, {"P": FITS, "Q": FEWER}, {"P": FITS, "Q": (5, *FITS)}], ids=str)
+@pytest.mark.parametrize(
+    "shapes", [{"P": FITS}, {"P": FITS, "Q": FEWER}, {"P": FITS, "Q": (5, *FITS)}], ids=str
+)
 def test_directions_have_the_parameters_shapes(shapes):
     model, params, _, tokens = setting()
     wrong = {n: torch.zeros(shape, dtype=torch.float64) for n, shape in shapes.items()}
     for prompts in (tokens, tokens.gram()):
-        with pytest.raises(ValueError, match="directions must have the parameters' shapes") as error:
+        with pytest.raises(
+            ValueError, match="directions must have the parameters' shapes"
+        ) as error:
             directional_derivatives(model, params, wrong, prompts)
         assert str(shapes) in str(error.value)
 
@@ -481,7 +588,12 @@ def test_directions_have_the_parameters_shapes(shapes):
 def test_counts_of_the_noise(name, value):
     model, params, *_ = setting()
     with pytest.raises(ValueError, match=f"^{name} must be an integer >= 1, got {value}$"):
-        gradient_noise(model, params, TASKS[setting], **{"B": 3, "n": 2, "generator": generator()} | {name: value})
+        gradient_noise(
+            model,
+            params,
+            TASKS[setting],
+            **{"B": 3, "n": 2, "generator": generator()} | {name: value},
+        )
 
 
 @pytest.mark.parametrize("attention", ["relu", "softmax"])
@@ -506,19 +618,30 @@ def test_the_noise_is_of_one_member(n):
 def test_directions_may_come_in_another_order(backend):
     model, params, directions, tokens = setting()
     turned = {n: directions[n] for n in ("Q", "P")}
-    bits(*(directional_derivatives(model, params, v, tokens.gram(), backend) for v in (directions, turned)))
+    bits(
+        *(
+            directional_derivatives(model, params, v, tokens.gram(), backend)
+            for v in (directions, turned)
+        )
+    )
 
 
 @pytest.mark.parametrize("other", ["d", "dtype", "members"])
 def test_prompts_that_do_not_fit_are_named(other):
     model, params, directions, tokens = setting()
-    wrong = {"d": setting(d=5)[3], "dtype": Prompts(tokens.Z.float(), tokens.y.float()), "members": own_prompts((2,))}
+    wrong = {
+        "d": setting(d=5)[3],
+        "dtype": Prompts(tokens.Z.float(), tokens.y.float()),
+        "members": own_prompts((2,)),
+    }
     for backend in BACKENDS:
         for call in (
             lambda *a: hessian_diagonal(model, params, *a),
             lambda *a: directional_derivatives(model, params, directions, *a),
         ):
-            with pytest.raises(ValueError, match={"d": "d = 5", "dtype": "dtype", "members": "leading axes"}[other]):
+            with pytest.raises(
+                ValueError, match={"d": "d = 5", "dtype": "dtype", "members": "leading axes"}[other]
+            ):
                 call(wrong[other].gram(), backend)
 
 
@@ -540,10 +663,16 @@ def test_snapshots_have_one_leading_axis():
 LOOPED = Looped(d=2, width=4, n_head=2, loops=2, supervised_loops=2, positions=9)
 OTHERS = {
     "encoder": (Encoder(d=2, width=4, norm=True), ConditionedRegression(4, 2)),
-    "encoder of labels": (Encoder(d=2, width=4, attention="softmax", mlp=True, readout="w"), LogisticRegression(4, 2)),
+    "encoder of labels": (
+        Encoder(d=2, width=4, attention="softmax", mlp=True, readout="w"),
+        LogisticRegression(4, 2),
+    ),
     "looped": (LOOPED, LinearRegression(4, 2)),
     "looped LSTM": (replace(LOOPED, cell="lstm"), LinearRegression(4, 2)),
-    "recall": (RecallTransformer("reparam", vocab=6, n_trigger=2), Recall(H=6, vocab=6, n_trigger=2, n_output=1)),
+    "recall": (
+        RecallTransformer("reparam", vocab=6, n_trigger=2),
+        Recall(H=6, vocab=6, n_trigger=2, n_output=1),
+    ),
     "recall, matrices": (
         RecallTransformer("origin", "softmax", vocab=5, n_trigger=1),
         Recall(H=6, vocab=5, n_trigger=1, n_output=1),
@@ -557,7 +686,10 @@ def test_every_other_model(name):
     model, task = OTHERS[name]
     g, prompts = generator(), fixed_prompts(task, 1, 5, model.representation, torch.float64)
     params, directions = (
-        {n: 0.5 * torch.randn(2, *shape, generator=g, dtype=torch.float64) for n, shape in model.shapes.items()}
+        {
+            n: 0.5 * torch.randn(2, *shape, generator=g, dtype=torch.float64)
+            for n, shape in model.shapes.items()
+        }
         for _ in range(2)
     )
     found, diagonal = gradient(model, params, prompts), hessian_diagonal(model, params, prompts)
@@ -570,13 +702,16 @@ def test_every_other_model(name):
         def loss(flat):
             parts = flat.split([p[0].numel() for p in params.values()])
             return model.loss(
-                {n: q.view(p.shape[1:]) for (n, p), q in zip(params.items(), parts, strict=True)}, prompts
+                {n: q.view(p.shape[1:]) for (n, p), q in zip(params.items(), parts, strict=True)},
+                prompts,
             )
 
         with sdpa_kernel(SDPBackend.MATH):
             first, second = jacobian(loss, leaves), hessian(loss, leaves)
         exact = {"rtol": 0, "atol": ROUNDING * float(second.abs().max() * v.square().sum())}
-        torch.testing.assert_close(torch.cat([p[e].flatten() for p in found.values()]), first, **exact)
+        torch.testing.assert_close(
+            torch.cat([p[e].flatten() for p in found.values()]), first, **exact
+        )
         torch.testing.assert_close(diagonal[e], second.diagonal(), **exact)
         torch.testing.assert_close(slope[e], first @ v, **exact)
         torch.testing.assert_close(curvature[e], v @ second @ v, **exact)
@@ -586,6 +721,11 @@ def test_a_gradient_that_stops_has_no_second_derivative():
     model = replace(LOOPED, supervised_loops=1)
     prompts = fixed_prompts(LinearRegression(4, 2), 1, 5, "tokens", torch.float64)
     params = model.init(generator(), torch.float64)
-    for measure in (hessian_diagonal, lambda *args: directional_derivatives(args[0], args[1], *args[1:])):
-        with pytest.raises(ValueError, match="supervised_loops must be loops = 2 for second derivatives, got 1"):
+    for measure in (
+        hessian_diagonal,
+        lambda *args: directional_derivatives(args[0], args[1], *args[1:]),
+    ):
+        with pytest.raises(
+            ValueError, match="supervised_loops must be loops = 2 for second derivatives, got 1"
+        ):
             measure(model, params, prompts)

@@ -1,7 +1,8 @@
-"""The linearity score against least squares solved in other ways, its invariances and its chance level, and hidden
-states against models run by hand.
+"""The linearity score against least squares solved in other ways, its invariances and its chance
+level, and hidden states against models run by hand.
 
-Simulated scores may miss their law by 4 standard errors; seeds are fixed. Models of Hugging Face are tiny random ones.
+Simulated scores may miss their law by 4 standard errors; seeds are fixed. Models of Hugging Face
+are tiny random ones.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from lintf.tasks.linear import LinearRegression
 
 F64 = torch.float64
 needs_models = pytest.mark.skipif(
-    any(importlib.util.find_spec(p) is None for p in ("transformers", linearity.PACKAGE)), reason="lintf[models]"
+    any(importlib.util.find_spec(p) is None for p in ("transformers", linearity.PACKAGE)),
+    reason="lintf[models]",
 )
 
 
@@ -49,7 +51,9 @@ def normal(*shape, seed=0, dtype=F64):
 def related(n=41, dim=5, width=3, seed=0):
     """Layers that are partly related, with means."""
     x = normal(n, dim, seed=seed) @ normal(dim, dim, seed=seed + 1) + 2
-    return x, (x @ normal(dim, width, seed=seed + 2)).tanh() + 0.3 * normal(n, width, seed=seed + 3) - 1
+    return x, (x @ normal(dim, width, seed=seed + 2)).tanh() + 0.3 * normal(
+        n, width, seed=seed + 3
+    ) - 1
 
 
 def refused(call, *said):
@@ -104,11 +108,18 @@ def test_what_is_orthogonal_has_score_zero():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 6), st.floats(-50, 50), st.floats(0.01, 100))
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.floats(-50, 50),
+    st.floats(0.01, 100),
+)
 def test_invariances(seed, dim, width, shift, factor):
     """X -> X M + a, Y -> c Y R + b."""
     x, y = related(dim + 12, dim, width, seed)
-    M = torch.eye(dim, dtype=F64) + 0.5 * torch.linalg.qr(normal(dim, dim, seed=seed + 4))[0]  # singular values >= 1/2
+    # Singular values >= 1/2.
+    M = torch.eye(dim, dtype=F64) + 0.5 * torch.linalg.qr(normal(dim, dim, seed=seed + 4))[0]
     R = torch.linalg.qr(normal(width, width, seed=seed + 5))[0]
     expected = score(x, y)
     assert 0 <= expected <= 1 + 1e-12
@@ -124,7 +135,9 @@ def test_rank(dtype):
     x, y = related(60, 4, 3)
     x = x.to(dtype)
     expected = score(x, y)
-    more = torch.cat((x, x[:, :1], 0 * x, 0 * x[:, :1] + 1e3, (x @ x.new_tensor(normal(4, 5).tolist())) / 3), 1)
+    more = torch.cat(
+        (x, x[:, :1], 0 * x, 0 * x[:, :1] + 1e3, (x @ x.new_tensor(normal(4, 5).tolist())) / 3), 1
+    )
     assert more.shape[1] == 15
     assert score(more, y) == pytest.approx(expected, abs=100 * torch.finfo(dtype).eps)
     counted = np.linalg.matrix_rank((more - more.mean(0)).double().numpy(), tol=1e-4)
@@ -195,7 +208,9 @@ def test_chance_is_the_law_of_scores_of_noise():
     assert law.value == pytest.approx(dim / (n - 1))
     assert abs(np.mean(drawn) - law.value) <= 4 * np.std(drawn) / math.sqrt(times)
     a, b = dim * width / 2, (n - 1 - dim) * width / 2
-    assert np.std(drawn) == pytest.approx(math.sqrt(a * b / (a + b) ** 2 / (a + b + 1)), rel=4 / math.sqrt(2 * times))
+    assert np.std(drawn) == pytest.approx(
+        math.sqrt(a * b / (a + b) ** 2 / (a + b + 1)), rel=4 / math.sqrt(2 * times)
+    )
     assert stats.kstest(drawn, stats.beta(a, b).cdf).pvalue > 0.001
     inside = np.mean([law.low <= s <= law.high for s in drawn])
     assert abs(inside - 0.95) <= 4 * math.sqrt(0.95 * 0.05 / times)
@@ -216,22 +231,30 @@ def test_held_out_by_loop():
         test = np.isin(np.arange(60) // 4, np.arange(k, 15, 3))
         X, Y = x.numpy(), y.numpy()
         one = np.ones((60, 1))
-        A = np.linalg.lstsq(np.hstack((X, one))[~test], Y[~test], rcond=None)[0]  # with an intercept
+        # With an intercept.
+        A = np.linalg.lstsq(np.hstack((X, one))[~test], Y[~test], rcond=None)[0]
         ours[test] = np.square(np.hstack((X, one))[test] @ A - Y[test]).sum(1)
-        np.testing.assert_allclose(e.size[test], np.square(Y[test] - Y[~test].mean(0)).sum(1), rtol=1e-12)
+        np.testing.assert_allclose(
+            e.size[test], np.square(Y[test] - Y[~test].mean(0)).sum(1), rtol=1e-12
+        )
     np.testing.assert_allclose(e.error, ours, rtol=1e-9)
     assert e.score < score(x, y)
 
 
 def test_held_out_noise_is_below_zero():
-    """A map of noise adds |A|^2: -dim / (n - dim - 2) for n tokens behind it, less the error of the mean."""
+    """A map of noise adds |A|^2: -dim / (n - dim - 2) for n tokens behind it, less the error of the
+    mean."""
     n, dim, width, folds = 400, 20, 30, 4
     found = [
-        held_out(normal(n, dim, seed=s), normal(n, width, seed=100 + s), torch.arange(n), folds).score
+        held_out(
+            normal(n, dim, seed=s), normal(n, width, seed=100 + s), torch.arange(n), folds
+        ).score
         for s in range(20)
     ]
     m = n * (folds - 1) / folds
-    assert np.mean(found) == pytest.approx(-dim / (m - dim - 2), abs=4 * np.std(found) / math.sqrt(20) + 1e-3)
+    assert np.mean(found) == pytest.approx(
+        -dim / (m - dim - 2), abs=4 * np.std(found) / math.sqrt(20) + 1e-3
+    )
 
 
 @pytest.mark.parametrize("n_twins", [0, 2])
@@ -240,7 +263,9 @@ def test_the_map_is_that_of_least_squares(n_twins):
     x, y = related()
     x = torch.cat((x, x[:, :n_twins]), 1)
     X, Y = (t.numpy() - t.numpy().mean(0) for t in (x, y))
-    np.testing.assert_allclose(linear_map(x, y), np.linalg.lstsq(X, Y, rcond=1e-10)[0], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(
+        linear_map(x, y), np.linalg.lstsq(X, Y, rcond=1e-10)[0], rtol=1e-8, atol=1e-12
+    )
     assert linear_map(x, y).shape == (5 + n_twins, 3)
 
 
@@ -251,7 +276,8 @@ def test_held_out_of_a_linear_map():
 
 
 def test_interval():
-    """Against a bootstrap in a loop, and against the standard error of a mean where all sizes are 1."""
+    """Against a bootstrap in a loop, and against the standard error of a mean where all sizes are
+    1."""
     x, y = related(n=200)
     e, groups = explained(x, y), torch.arange(200) // 10
     found = e.interval(groups)
@@ -263,7 +289,9 @@ def test_interval():
     width = high - low
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * width)
     assert found.value == e.score
-    plain = linearity.Explained(normal(4000).abs(), torch.ones(4000, dtype=F64)).interval(torch.arange(4000))
+    plain = linearity.Explained(normal(4000).abs(), torch.ones(4000, dtype=F64)).interval(
+        torch.arange(4000)
+    )
     error = float(normal(4000).abs().std()) / math.sqrt(4000)
     assert plain.high - plain.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
@@ -283,7 +311,9 @@ def test_profiles():
 # ---- what is refused
 
 
-@pytest.mark.parametrize("call", [score, explained, linear_map, lambda x, y: held_out(x, y, torch.arange(len(x)), 2)])
+@pytest.mark.parametrize(
+    "call", [score, explained, linear_map, lambda x, y: held_out(x, y, torch.arange(len(x)), 2)]
+)
 def test_bad_activations(call):
     x, y = related()
     for wrong, said in (
@@ -294,7 +324,9 @@ def test_bad_activations(call):
     ):
         refused(lambda wrong=wrong: call(wrong, y), "x must be a float32 or float64 tensor", said)
         if wrong.dim() == 2:
-            refused(lambda wrong=wrong: call(x, wrong), "y must be a float32 or float64 tensor", said)
+            refused(
+                lambda wrong=wrong: call(x, wrong), "y must be a float32 or float64 tensor", said
+            )
     refused(lambda: call(x, y[:-1]), "same tokens", "(41, 5)", "(40, 3)")
     for value in (math.nan, math.inf):
         bad = x.clone()
@@ -309,8 +341,16 @@ def test_bad_activations(call):
 
 def test_too_few_tokens():
     x, y = related(n=6)
-    refused(lambda: score(x, y), "x must have more than dim + 1 tokens", "1 by construction", "n = 6", "dim = 5")
-    refused(lambda: score(x[:5], y[:5], False), "x must have more than dim tokens", "n = 5", "dim = 5")
+    refused(
+        lambda: score(x, y),
+        "x must have more than dim + 1 tokens",
+        "1 by construction",
+        "n = 6",
+        "dim = 5",
+    )
+    refused(
+        lambda: score(x[:5], y[:5], False), "x must have more than dim tokens", "n = 5", "dim = 5"
+    )
     assert 1 - score(x, y, False) > 1e-6
     assert 1 - score(*related(n=7)) > 1e-6
     refused(lambda: scores([related(n=50)[0], torch.ones(50, 3)]), "layers[1] must vary")
@@ -326,12 +366,23 @@ def test_bad_numbers():
     for k in (-1, 2, 1.0, None, True):
         refused(lambda k=k: scores_at_lag(table, k), f"k must be an integer from 0 to 1, got {k!r}")
     for folds in (1, 0, 2.0, None):
-        refused(lambda f=folds: held_out(x, y, torch.arange(41), f), f"folds must be an integer >= 2, got {folds!r}")
+        refused(
+            lambda f=folds: held_out(x, y, torch.arange(41), f),
+            f"folds must be an integer >= 2, got {folds!r}",
+        )
     refused(lambda: held_out(x, y, torch.arange(41) % 3, 4), "groups", "at least 4 values", "3")
     refused(lambda: held_out(x, y, torch.arange(40), 4), "groups", "(41,)", "(40,)")
     refused(lambda: explained(x, y).interval(torch.zeros(41)), "groups", "at least 2 values")
-    refused(lambda: explained(x, y).interval(torch.arange(41), 0), "resamples must be an integer >= 1, got 0")
-    for n, dim, width, name in ((5, 4, 1, "n"), (9, 0, 1, "dim"), (9, 2, 0, "width"), (9.0, 2, 1, "n")):
+    refused(
+        lambda: explained(x, y).interval(torch.arange(41), 0),
+        "resamples must be an integer >= 1, got 0",
+    )
+    for n, dim, width, name in (
+        (5, 4, 1, "n"),
+        (9, 0, 1, "dim"),
+        (9, 2, 0, "width"),
+        (9.0, 2, 1, "n"),
+    ):
         refused(lambda n=n, d=dim, w=width: null_score(n, d, w), f"{name} must be an integer")
 
 
@@ -361,7 +412,9 @@ def test_prompt_states_by_loop(H, lead):
 
 def test_a_layer_is_linear_within_a_prompt_only():
     model = LinearTransformer(d=3, n_layer=2)
-    prompts = LinearRegression(N=12, d=3).sample(50, torch.Generator().manual_seed(0), "tokens", F64)
+    prompts = LinearRegression(N=12, d=3).sample(
+        50, torch.Generator().manual_seed(0), "tokens", F64
+    )
     Z = prompt_states(model, {n: normal(2, 1, 3, 3, seed=i) for i, n in enumerate("PQ")}, prompts)
     for b in range(50):
         assert score(Z[0, b], Z[2, b]) == pytest.approx(1, abs=1e-12)
@@ -376,18 +429,28 @@ def test_without_P_covariates_stay():
     tied = replace(model, tied=True)
     Q = normal(1, 1, 3, 3)
     assert torch.equal(
-        prompt_states(tied, {"Q": Q}, prompts), prompt_states(model, {"Q": Q.repeat(2, 1, 1, 1)}, prompts)
+        prompt_states(tied, {"Q": Q}, prompts),
+        prompt_states(model, {"Q": Q.repeat(2, 1, 1, 1)}, prompts),
     )
-    refused(lambda: prompt_states(LinearTransformer(attention="relu"), {}, prompts), "attention", "'relu'")
+    refused(
+        lambda: prompt_states(LinearTransformer(attention="relu"), {}, prompts),
+        "attention",
+        "'relu'",
+    )
 
 
 # ---- models of Hugging Face
 
-TEXTS = ["the old monk saw a star", "a small planet", "errors fight each other and the mean is best"]
+TEXTS = [
+    "the old monk saw a star",
+    "a small planet",
+    "errors fight each other and the mean is best",
+]
 
 
 def tiny(folder, kind):
-    """A random model of a few numbers, with a tokenizer for TEXTS, saved as the hub would have it."""
+    """A random model of a few numbers, with a tokenizer for TEXTS, saved as the hub would have
+    it."""
     tokenizers = pytest.importorskip("tokenizers")
     transformers = pytest.importorskip("transformers")
     names = {"bert": ("[CLS]", "[SEP]"), "gpt2": (), "opt": ("</s>",)}[kind]
@@ -400,7 +463,9 @@ def tiny(folder, kind):
         single=single, special_tokens=[(name, vocabulary[name]) for name in names]
     )
     pad = {"pad_token": "<end>"} if kind == "bert" else {}
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", eos_token="<end>", **pad)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", eos_token="<end>", **pad
+    )
     n, common = (
         len(vocabulary),
         {"vocab_size": len(vocabulary), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1},
@@ -414,7 +479,9 @@ def tiny(folder, kind):
             max_position_embeddings=20,
             **common,
         ),
-        "gpt2": lambda: transformers.GPT2Config(n_embd=8, n_layer=3, n_head=2, n_positions=20, **common),
+        "gpt2": lambda: transformers.GPT2Config(
+            n_embd=8, n_layer=3, n_head=2, n_positions=20, **common
+        ),
         "opt": lambda: transformers.OPTConfig(
             hidden_size=8,
             word_embed_proj_dim=8,
@@ -428,7 +495,9 @@ def tiny(folder, kind):
     assert n == config.vocab_size
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = transformers.AutoModel.from_config(config, dtype=torch.float16 if kind == "opt" else torch.float32)
+        model = transformers.AutoModel.from_config(
+            config, dtype=torch.float16 if kind == "opt" else torch.float32
+        )
     with linearity._quiet():
         model.save_pretrained(folder)
         fast.save_pretrained(folder)
@@ -455,7 +524,9 @@ def test_hidden_states_one_text_at_a_time(kind, tmp_path, monkeypatch, capfd):
         front = {"bert": 1, "gpt2": 0, "opt": 1}[kind]
         for layer, z in enumerate(alone):
             expected = z[0, front : front + len(text.split())]
-            torch.testing.assert_close(states.layers[layer][states.paragraph == i], expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                states.layers[layer][states.paragraph == i], expected, rtol=1e-4, atol=1e-5
+            )
 
 
 def test_unknown_words_count(tmp_path):
@@ -475,7 +546,11 @@ def test_random_weights_come_from_their_seed(tmp_path):
 
 def test_transformers_is_left_as_it_was(tmp_path):
     logging = pytest.importorskip("transformers").utils.logging
-    folder, level, bars = tiny(tmp_path, "gpt2"), logging.get_verbosity(), logging.is_progress_bar_enabled()
+    folder, level, bars = (
+        tiny(tmp_path, "gpt2"),
+        logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+    )
     hidden_states(folder, TEXTS)
     refused(lambda: hidden_states(folder, ["the " * 21]), "at most 20 tokens", "21")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (level, bars)
@@ -483,10 +558,15 @@ def test_transformers_is_left_as_it_was(tmp_path):
 
 def test_texts_that_are_none():
     for wrong in ([], "one text", ["a", ""], ["a", " \n"], [None], None):
-        refused(lambda wrong=wrong: hidden_states(MINILM, wrong), "paragraphs must be a list of texts", repr(wrong))
+        refused(
+            lambda wrong=wrong: hidden_states(MINILM, wrong),
+            "paragraphs must be a list of texts",
+            repr(wrong),
+        )
     for seed in (-1, 0.5, True):
         refused(
-            lambda seed=seed: hidden_states(MINILM, ["a"], seed), f"random_seed must be an integer >= 0, got {seed!r}"
+            lambda seed=seed: hidden_states(MINILM, ["a"], seed),
+            f"random_seed must be an integer >= 0, got {seed!r}",
         )
 
 
@@ -501,14 +581,21 @@ def test_a_model_that_is_not_there(name, monkeypatch):
         raise ConnectionError
 
     monkeypatch.setattr(hub.HfApi, "model_info", no_network)
-    refused(lambda: hidden_states(name, TEXTS), "model_name must be", MINILM, f"got {name!r} (ConnectionError)")
+    refused(
+        lambda: hidden_states(name, TEXTS),
+        "model_name must be",
+        MINILM,
+        f"got {name!r} (ConnectionError)",
+    )
     assert asked == [(name, linearity.TIMEOUT)]
 
 
 def test_without_transformers(monkeypatch):
     for module in ("transformers", "transformers.utils"):
         monkeypatch.setitem(__import__("sys").modules, module, None)
-    with pytest.raises(ImportError, match=r"need the package transformers: pip install 'lintf\[models\]'"):
+    with pytest.raises(
+        ImportError, match=r"need the package transformers: pip install 'lintf\[models\]'"
+    ):
         hidden_states(MINILM, TEXTS)
 
 
@@ -516,13 +603,21 @@ def test_an_encoder_with_a_decoder(monkeypatch):
     pytest.importorskip("transformers")
     model = SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=True))
     monkeypatch.setattr(linearity, "_load", lambda name, seed: (None, model))
-    refused(lambda: hidden_states("t5-small", TEXTS), "model_name", "encoder with a decoder", "'t5-small'")
+    refused(
+        lambda: hidden_states("t5-small", TEXTS),
+        "model_name",
+        "encoder with a decoder",
+        "'t5-small'",
+    )
 
 
 @needs_models
 def test_minilm_from_its_package():
-    """Its width and depth; a word means something else in another sentence, and first in the embedding does not."""
-    states = hidden_states(MINILM, ["he sat on the bank of the river", "the bank lent money to him"])
+    """Its width and depth; a word means something else in another sentence, and first in the
+    embedding does not."""
+    states = hidden_states(
+        MINILM, ["he sat on the bank of the river", "the bank lent money to him"]
+    )
     assert states.layers.shape == (7, 14, 384)
     a, b = states.words.index("bank"), 9
     assert states.words[b] == "bank"

@@ -1,5 +1,6 @@
-"""Newton's iteration, steepest descent and logistic regression against numpy, scipy and autograd; the layers that do
-Newton's iteration against their definition, token by token, and against the iteration."""
+"""Newton's iteration, steepest descent and logistic regression against numpy, scipy and autograd;
+the layers that do Newton's iteration against their definition, token by token, and against the
+iteration."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def close(ours, expected, tolerance):
 
 def matrices(B=4, d=3, seed=0):
     """Any square matrices, of condition numbers below some tens."""
-    return torch.eye(d, dtype=F64) + 0.4 * torch.randn(B, d, d, generator=generator(seed), dtype=F64)
+    return torch.eye(d, dtype=F64) + 0.4 * torch.randn(
+        B, d, d, generator=generator(seed), dtype=F64
+    )
 
 
 # ---- the inverse
@@ -66,19 +69,25 @@ def test_the_start_is_the_papers():
     J = NewtonIteration(0).inverses(A)[0]
     for ours, M in zip(J.numpy(), A.numpy(), strict=True):
         eigenvalues = np.linalg.eigvalsh(M @ M.T)
-        np.testing.assert_allclose(ours, M.T / (eigenvalues[0] + eigenvalues[-1]), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(
+            ours, M.T / (eigenvalues[0] + eigenvalues[-1]), rtol=1e-12, atol=1e-15
+        )
 
 
 @pytest.mark.parametrize(("steps", "order"), [(20, 2), (14, 3), (9, 6)])
 def test_the_limit_is_the_inverse(steps, order):
     A = matrices()
-    np.testing.assert_allclose(NewtonIteration(steps, order).inverses(A)[-1], np.linalg.inv(A.numpy()), atol=1e-12)
+    np.testing.assert_allclose(
+        NewtonIteration(steps, order).inverses(A)[-1], np.linalg.inv(A.numpy()), atol=1e-12
+    )
 
 
 def test_order_two_is_the_textbook_step():
     A = matrices()
     J = NewtonIteration(2).inverses(A)
-    torch.testing.assert_close(J[2], J[1] @ (2 * torch.eye(3, dtype=F64) - A @ J[1]), rtol=1e-13, atol=1e-14)
+    torch.testing.assert_close(
+        J[2], J[1] @ (2 * torch.eye(3, dtype=F64) - A @ J[1]), rtol=1e-13, atol=1e-14
+    )
 
 
 def test_a_zero_matrix_stays_zero():
@@ -155,7 +164,11 @@ def test_steepest_descent_against_a_loop(N, steps):
         w, row = np.zeros(3), [0.0]
         for _ in range(steps):
             g = sum((X[i] @ w - Y[i]) * X[i] for i in range(N))
-            w = w - (g @ g) / sum((X[i] @ g) ** 2 for i in range(N)) * g if (g**2).sum() > 1e-25 else w
+            w = (
+                w - (g @ g) / sum((X[i] @ g) ** 2 for i in range(N)) * g
+                if (g**2).sum() > 1e-25
+                else w
+            )
             row.append(w @ x)
         expected.append(row)
     method = SteepestDescent(steps)
@@ -171,8 +184,11 @@ def test_the_line_search_is_exact():
         w = np.zeros(3)
         for _ in range(3):
             g = X.T @ (X @ w - Y)
-            along = minimize_scalar(lambda eta: ((X @ (w - eta * g) - Y) ** 2).sum(), method="brent", tol=1e-12)  # noqa: B023
-            w = w - along.x * g
+
+            def error(eta: float, X=X, Y=Y, w=w, g=g) -> float:
+                return ((X @ (w - eta * g) - Y) ** 2).sum()
+
+            w = w - minimize_scalar(error, method="brent", tol=1e-12).x * g
         expected.append(w @ x)
     close(SteepestDescent(3).predict(tokens), expected, 1e-6)
 
@@ -207,11 +223,14 @@ def test_steepest_descent_stays_at_the_solution():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("N", [1, 2, 3])
 def test_steepest_descent_stays_at_the_minimum_where_S_has_no_inverse(N, dtype):
-    """With fewer examples than dimensions it ends at the solution of least norm, and rounding does not drive it off."""
+    """With fewer examples than dimensions it ends at the solution of least norm, and rounding does
+    not drive it off."""
     prompts = LinearRegression(N, 5).sample(300, torch.Generator().manual_seed(2), "tokens", dtype)
     path = SteepestDescent(3000).iterates(prompts)
     X, y = prompts.Z[:, :-1, :-1].double(), prompts.Z[:, :-1, -1].double()
-    least = ((torch.linalg.pinv(X) @ y.unsqueeze(2))[..., 0] * prompts.Z[:, -1, :-1].double()).sum(1)
+    least = ((torch.linalg.pinv(X) @ y.unsqueeze(2))[..., 0] * prompts.Z[:, -1, :-1].double()).sum(
+        1
+    )
     gaps = (path.double() - least).abs()
     # Rounding, times the condition number of X X^T, which has a heavy tail
     tolerance = {torch.float32: 2e-3, torch.float64: 1e-6}[dtype]
@@ -250,7 +269,8 @@ def test_logistic_against_scipy(mu, scale):
 def test_the_gradient_at_the_solution_is_zero():
     X, y = problems()
     g, _ = logistic_derivatives(logistic_newton(X, y, 0.01), X, y, 0.01)
-    assert float(g.abs().max()) < 1e-10  # |g|^2 <= lambda^2 times the largest eigenvalue of H, here below 1
+    # |g|^2 <= lambda^2 times the largest eigenvalue of H, here below 1.
+    assert float(g.abs().max()) < 1e-10
 
 
 def test_logistic_derivatives_against_autograd():
@@ -261,8 +281,12 @@ def test_logistic_derivatives_against_autograd():
     def loss(v):
         return logistic_loss(v, X[0], y[0], 0.3)
 
-    torch.testing.assert_close(g[0], torch.autograd.functional.jacobian(loss, w[0]), rtol=1e-13, atol=1e-15)
-    torch.testing.assert_close(H[0], torch.autograd.functional.hessian(loss, w[0]), rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(
+        g[0], torch.autograd.functional.jacobian(loss, w[0]), rtol=1e-13, atol=1e-15
+    )
+    torch.testing.assert_close(
+        H[0], torch.autograd.functional.hessian(loss, w[0]), rtol=1e-13, atol=1e-15
+    )
 
 
 def test_every_damped_step_descends():
@@ -291,7 +315,9 @@ def test_problems_do_not_see_each_other():
     X[3] *= 20  # takes longer
     together = logistic_newton(X, y, 0.01)
     for i in range(6):
-        torch.testing.assert_close(logistic_newton(X[i], y[i], 0.01), together[i], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(
+            logistic_newton(X[i], y[i], 0.01), together[i], rtol=1e-12, atol=1e-14
+        )
 
 
 def test_large_margins_do_not_overflow():
@@ -305,7 +331,9 @@ def test_large_margins_do_not_overflow():
 
 def test_a_problem_that_takes_too_long_is_an_error(monkeypatch):
     monkeypatch.setattr(logistic, "LONGEST", 3)
-    with pytest.raises(RuntimeError, match="after 3 steps in 4 of 4 logistic problems, the largest"):
+    with pytest.raises(
+        RuntimeError, match="after 3 steps in 4 of 4 logistic problems, the largest"
+    ):
         logistic_newton(*problems(), 1e-3)
 
 
@@ -327,7 +355,10 @@ def test_the_last_allowed_step_counts(monkeypatch):
 
 def test_linear_attention_token_by_token():
     T, D = 4, 5
-    Z, W, V = (torch.randn(*shape, generator=generator(1), dtype=F64) for shape in ((2, T, D), (D, D), (D, D)))
+    Z, W, V = (
+        torch.randn(*shape, generator=generator(1), dtype=F64)
+        for shape in ((2, T, D), (D, D), (D, D))
+    )
     ours = linear_attention(Z, W, V)
     for z, found in zip(Z, ours, strict=True):
         for n in range(T):
@@ -434,19 +465,43 @@ def test_layers_in_an_ensemble_and_in_float32(copy):
         (lambda: NewtonIteration(-1), "steps must be an integer >= 0, got -1"),
         (lambda: NewtonIteration(3, 1), "order must be an integer >= 2, got 1"),
         (lambda: NewtonIteration(3, alpha=0.0), "alpha must be a finite number > 0, got 0.0"),
-        (lambda: NewtonIteration(1).inverses(torch.ones(3, 4)), r"S must be \(..., d, d\), got shape \(3, 4\)"),
+        (
+            lambda: NewtonIteration(1).inverses(torch.ones(3, 4)),
+            r"S must be \(..., d, d\), got shape \(3, 4\)",
+        ),
         (lambda: SteepestDescent(1.5), "steps must be an integer >= 0, got 1.5"),
         (lambda: NewtonTransformer(0, 3, 0.1), "d must be an integer >= 1, got 0"),
         (lambda: NewtonTransformer(3, -2, 0.1), "steps must be an integer >= 0, got -2"),
         (lambda: NewtonTransformer(3, 2, -0.1), "alpha must be a finite number > 0, got -0.1"),
-        (lambda: NewtonTransformer(3, 2, 0.1).predict(prompts().gram()), "prompts must be tokens with d = 3, got Gram"),
+        (
+            lambda: NewtonTransformer(3, 2, 0.1).predict(prompts().gram()),
+            "prompts must be tokens with d = 3, got Gram",
+        ),
         (lambda: NewtonTransformer(2, 2, 0.1).predict(prompts()), "with d = 2, got Prompts, d = 3"),
-        (lambda: logistic_newton(torch.ones(5, 2), torch.zeros(5), 0.1), "y must be labels -1 or 1, got 0.0"),
-        (lambda: logistic_newton(torch.ones(5, 2), torch.ones(5), 0.0), "mu must be a finite number > 0, got 0.0"),
-        (lambda: logistic_newton(torch.ones(5, 2), torch.ones(5), 1.0, -1), "steps must be an integer >= 0, got -1"),
-        (lambda: logistic_newton(torch.ones(5, 2), torch.ones(4), 1.0), r"got shapes \(5, 2\) and \(4,\)"),
-        (lambda: logistic_newton(torch.ones(0, 2), torch.ones(0), 1.0), r"got shapes \(0, 2\) and \(0,\)"),
-        (lambda: logistic_newton(torch.full((5, 2), math.nan), torch.ones(5), 1.0), "X must be finite numbers"),
+        (
+            lambda: logistic_newton(torch.ones(5, 2), torch.zeros(5), 0.1),
+            "y must be labels -1 or 1, got 0.0",
+        ),
+        (
+            lambda: logistic_newton(torch.ones(5, 2), torch.ones(5), 0.0),
+            "mu must be a finite number > 0, got 0.0",
+        ),
+        (
+            lambda: logistic_newton(torch.ones(5, 2), torch.ones(5), 1.0, -1),
+            "steps must be an integer >= 0, got -1",
+        ),
+        (
+            lambda: logistic_newton(torch.ones(5, 2), torch.ones(4), 1.0),
+            r"got shapes \(5, 2\) and \(4,\)",
+        ),
+        (
+            lambda: logistic_newton(torch.ones(0, 2), torch.ones(0), 1.0),
+            r"got shapes \(0, 2\) and \(0,\)",
+        ),
+        (
+            lambda: logistic_newton(torch.full((5, 2), math.nan), torch.ones(5), 1.0),
+            "X must be finite numbers",
+        ),
     ],
 )
 def test_bad_input_is_refused(make, message):

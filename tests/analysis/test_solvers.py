@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from lintf.analysis.solvers import GradientDescent, LeastSquares, best_gradient_descent, best_of_grid, squared_error
+from lintf.analysis.solvers import (
+    GradientDescent,
+    LeastSquares,
+    best_gradient_descent,
+    best_of_grid,
+    squared_error,
+)
 from lintf.models.base import FittedModel
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.base import sample_ensemble
@@ -17,7 +23,9 @@ SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 
 
 def prompts(N, d=3, B=11, mode="normal", seed=0, dtype=torch.float64, **kwargs):
-    return LinearRegression(N, d, mode, **kwargs).sample(B, torch.Generator().manual_seed(seed), "tokens", dtype)
+    return LinearRegression(N, d, mode, **kwargs).sample(
+        B, torch.Generator().manual_seed(seed), "tokens", dtype
+    )
 
 
 def each(tokens):
@@ -32,7 +40,9 @@ def assert_predicts(predictor, tokens, expected, rtol=1e-10):
     for given in (tokens, tokens.gram()):
         ours = predictor.predict(given)
         assert ours.dtype == tokens.y.dtype
-        torch.testing.assert_close(ours, expected, rtol=rtol, atol=rtol * float(expected.abs().max()))
+        torch.testing.assert_close(
+            ours, expected, rtol=rtol, atol=rtol * float(expected.abs().max())
+        )
 
 
 @pytest.mark.parametrize("N", [1, 2, 5])
@@ -40,7 +50,11 @@ def assert_predicts(predictor, tokens, expected, rtol=1e-10):
 @pytest.mark.parametrize("steps", [0, 1, 4])
 def test_gradient_descent_against_a_loop(N, preconditioned, steps):
     tokens, eta = prompts(N, noise_std=0.3), 0.05
-    Pi = np.random.default_rng(0).normal(size=(3, 3)) + 2 * np.eye(3) if preconditioned else np.eye(3)
+    Pi = (
+        np.random.default_rng(0).normal(size=(3, 3)) + 2 * np.eye(3)
+        if preconditioned
+        else np.eye(3)
+    )
     expected = []
     for X, Y, x in each(tokens):
         w = np.zeros(3)
@@ -74,7 +88,8 @@ def test_ridge_against_augmented_least_squares(N, ridge):
 
 @pytest.mark.parametrize("N", [2, 3, 8])
 def test_least_squares_in_float32(N):
-    """From statistics whose own rounding is 1e-7: right to that times the prompt's squared condition number."""
+    """From statistics whose own rounding is 1e-7: right to that times the prompt's squared
+    condition number."""
     tokens = prompts(N, B=200, dtype=torch.float32, noise_std=0.1)
     ours = LeastSquares().predict(tokens.gram())
     assert ours.dtype == torch.float32
@@ -85,7 +100,10 @@ def test_least_squares_in_float32(N):
         condition = (values[0] / values[-1]) ** 2
         if condition < 1e4:
             checked += 1
-            assert abs(w @ x - prediction) < 20 * 6e-8 * condition * np.linalg.norm(w) * np.linalg.norm(x) + 1e-6
+            assert (
+                abs(w @ x - prediction)
+                < 20 * 6e-8 * condition * np.linalg.norm(w) * np.linalg.norm(x) + 1e-6
+            )
     assert checked > 100
 
 
@@ -108,7 +126,9 @@ def test_many_steps_of_gradient_descent_end_at_least_squares(N):
 
 def test_a_vanishing_ridge_is_least_squares_and_a_huge_one_predicts_0():
     tokens = prompts(2, noise_std=0.3)
-    torch.testing.assert_close(LeastSquares(1e-9).predict(tokens), LeastSquares().predict(tokens), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        LeastSquares(1e-9).predict(tokens), LeastSquares().predict(tokens), rtol=1e-4, atol=1e-6
+    )
     assert LeastSquares(1e9).predict(tokens).abs().max() < 1e-6
 
 
@@ -120,13 +140,19 @@ def test_squared_error_of_every_prompt():
         for given in (tokens, tokens.gram()):
             answers = predictor.predict(given).tolist()
             expected = [(a - y) ** 2 for a, y in zip(answers, tokens.y.tolist(), strict=True)]
-            torch.testing.assert_close(squared_error(predictor, given).tolist(), expected, rtol=1e-13, atol=0)
+            torch.testing.assert_close(
+                squared_error(predictor, given).tolist(), expected, rtol=1e-13, atol=0
+            )
 
 
-@pytest.mark.parametrize("predictor", [GradientDescent(3, 0.1), LeastSquares(), LeastSquares(0.5)], ids=repr)
+@pytest.mark.parametrize(
+    "predictor", [GradientDescent(3, 0.1), LeastSquares(), LeastSquares(0.5)], ids=repr
+)
 def test_leading_axes_are_ensemble_members(predictor):
     generators = [torch.Generator().manual_seed(s) for s in (1, 2)]
-    tokens = sample_ensemble([LinearRegression(5, 3, noise_std=0.2)] * 2, 7, generators, "tokens", torch.float64)
+    tokens = sample_ensemble(
+        [LinearRegression(5, 3, noise_std=0.2)] * 2, 7, generators, "tokens", torch.float64
+    )
     together = predictor.predict(tokens)
     assert together.shape == (2, 7)
     for e in range(2):
@@ -153,7 +179,8 @@ def test_a_preconditioner_for_each_member():
 
 @pytest.mark.parametrize("N", [2, 6])
 def test_predictors_see_all_examples(N):
-    """Leaving the last example out changes every prediction (the original code's baselines saw N - 1 of N)."""
+    """Leaving the last example out changes every prediction (the original code's baselines saw N -
+    1 of N)."""
     tokens = prompts(N, d=4, noise_std=0.3)
     fewer = Prompts(tokens.Z[:, [*range(N - 1), N]], tokens.y)
     for predictor in (GradientDescent(2, 0.1), LeastSquares(), LeastSquares(0.5)):
@@ -164,14 +191,19 @@ def correlated(B):
     """Prompts with covariance Sigma, in float64, and the preconditioner for it."""
     Sigma = torch.tensor([[2.0, 0.3, 0.0], [0.3, 1.0, 0.1], [0.0, 0.1, 0.2]], dtype=torch.float64)
     task = LinearRegression(7, 3, Sigma=Sigma.tolist(), noise_std=0.1)
-    return task.sample(B, torch.Generator().manual_seed(3), dtype=torch.float64), torch.linalg.inv(Sigma)
+    return task.sample(B, torch.Generator().manual_seed(3), dtype=torch.float64), torch.linalg.inv(
+        Sigma
+    )
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])
 def test_the_best_single_step_is_a_regression(preconditioned):
-    """One step predicts eta x^T Pi s: the best eta is the slope of y on x^T Pi s through the origin."""
+    """One step predicts eta x^T Pi s: the best eta is the slope of y on x^T Pi s through the
+    origin."""
     gram, Pi = correlated(301)
-    direction = (gram.x * ((Pi if preconditioned else torch.eye(3, dtype=torch.float64)) @ gram.s)).sum(0)
+    direction = (
+        gram.x * ((Pi if preconditioned else torch.eye(3, dtype=torch.float64)) @ gram.s)
+    ).sum(0)
     slope = float((direction * gram.y).sum() / direction.square().sum())
     best = best_gradient_descent(1, gram, Pi if preconditioned else None)
     assert best.eta == pytest.approx(slope, rel=1e-4)  # it is found to 1e-5 of the interval
@@ -191,7 +223,9 @@ def test_no_step_size_of_a_fine_grid_is_better(steps, preconditioned):
 
 
 def test_the_best_of_a_grid():
-    prompts = LinearRegression(N=6, d=3).sample(500, torch.Generator().manual_seed(0), dtype=torch.float64)
+    prompts = LinearRegression(N=6, d=3).sample(
+        500, torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     etas = [0.01, 0.5, 0.09, 0.2]
     losses = [float(squared_error(GradientDescent(2, eta), prompts).mean()) for eta in etas]
     assert best_of_grid(2, etas, prompts).eta == etas[losses.index(min(losses))]

@@ -1,5 +1,5 @@
-"""Closed forms against random prompts, where their gradient is zero within standard errors; hand-built weights and
-symmetric images of prompts against their definitions."""
+"""Closed forms against random prompts, where their gradient is zero within standard errors;
+hand-built weights and symmetric images of prompts against their definitions."""
 
 from __future__ import annotations
 
@@ -52,14 +52,16 @@ TASKS = {
 
 
 def gradients(Q, prompts):
-    """Of (prediction - y)^2 of every prompt (B, d, d): the prediction of one layer is -x^T Q s / N."""
+    """Of (prediction - y)^2 of every prompt (B, d, d): the prediction of one layer is -x^T Q s /
+    N."""
     error = -(prompts.x * (Q @ prompts.s)).sum(0) / prompts.N - prompts.y
     return -2 / prompts.N * torch.einsum("b,ib,jb->bij", error, prompts.x, prompts.s)
 
 
 def all_prompts(task):
-    """Prompts and weights (B,) whose averages are expectations of the gradient exactly, by Gauss-Hermite quadrature in
-    each normal variate: it has degree 4 in the examples' and degree 2 in the others'."""
+    """Prompts and weights (B,) whose averages are expectations of the gradient exactly, by
+    Gauss-Hermite quadrature in each normal variate: it has degree 4 in the examples' and degree 2
+    in the others'."""
     N, d = task.N, task.d
     three = torch.tensor([[-math.sqrt(3), 0.0, math.sqrt(3)], [1 / 6, 2 / 3, 1 / 6]], dtype=F64)
     two = torch.tensor([[-1.0, 1.0], [0.5, 0.5]], dtype=F64)
@@ -85,7 +87,9 @@ SMALL = {
     "both covariances and noise": LinearRegression(
         3, 2, Sigma=covariance(2, 1), Sigma_w=covariance(2, 2), noise_std=0.8
     ),
-    "both covariances, N < d": LinearRegression(2, 3, Sigma=covariance(3, 3), Sigma_w=covariance(3, 4)),
+    "both covariances, N < d": LinearRegression(
+        2, 3, Sigma=covariance(3, 3), Sigma_w=covariance(3, 4)
+    ),
     "Sigma and noise": LinearRegression(2, 2, Sigma=covariance(2, 5), noise_std=1.5),
     "Sigma_w": LinearRegression(1, 3, Sigma_w=covariance(3, 6)),
     "isotropic": LinearRegression(4, 1),
@@ -106,13 +110,21 @@ def test_the_exact_gradient_at_the_one_layer_optimum_is_zero(case):
 
 
 def test_what_the_closed_form_depends_on_is_seen():
-    """Sigma, Sigma_w, the noise and N: the optimum of a task without one of them is not this one's."""
+    """Sigma, Sigma_w, the noise and N: the optimum of a task without one of them is not this
+    one's."""
     task = SMALL["both covariances and noise"]
     (prompts, weights), Q = all_prompts(task), one_layer_optimum(task)
     Sigma, Sigma_w = (torch.tensor(S, dtype=F64) for S in (task.Sigma, task.Sigma_w))
     assert (Sigma @ Sigma_w - Sigma_w @ Sigma).norm() > 0.1
-    assert (Q - Q.mT).norm() < 1e-12  # Sigma_w (c Sigma Sigma_w + k)^-1 = (c Sigma + k Sigma_w^-1)^-1
-    for change in ({"Sigma": None}, {"Sigma_w": None}, {"noise_std": 0.0}, {"N": 8}, {"Sigma_w": task.Sigma}):
+    # Sigma_w (c Sigma Sigma_w + k)^-1 = (c Sigma + k Sigma_w^-1)^-1.
+    assert (Q - Q.mT).norm() < 1e-12
+    for change in (
+        {"Sigma": None},
+        {"Sigma_w": None},
+        {"noise_std": 0.0},
+        {"N": 8},
+        {"Sigma_w": task.Sigma},
+    ):
         other = one_layer_optimum(replace(task, **change))
         assert expected_gradient(other, prompts, weights).abs().max() > 0.01
 
@@ -121,8 +133,13 @@ def test_what_the_closed_form_depends_on_is_seen():
 def test_the_gradient_on_drawn_prompts_is_zero_within_standard_errors(case):
     task = TASKS[case]
     prompts, Q = task.sample(40_000, generator(7), dtype=F64), one_layer_optimum(task)
-    params = {"P": torch.zeros(1, 1, *Q.shape, dtype=F64), "Q": Q[None, None].clone().requires_grad_()}
-    (gradient,) = torch.autograd.grad(LinearTransformer(task.d, 1).loss(params, prompts), params["Q"])
+    params = {
+        "P": torch.zeros(1, 1, *Q.shape, dtype=F64),
+        "Q": Q[None, None].clone().requires_grad_(),
+    }
+    (gradient,) = torch.autograd.grad(
+        LinearTransformer(task.d, 1).loss(params, prompts), params["Q"]
+    )
     torch.testing.assert_close(gradients(Q, prompts).mean(0), gradient[0, 0], rtol=1e-9, atol=1e-12)
     for factor, zero in ((1.0, True), (0.7, False), (1.4, False)):
         each = gradients(factor * Q, prompts)
@@ -181,15 +198,22 @@ def test_isotropic_weights_for_preconditioners_of_several_members():
             assert torch.equal(together[n][e], isotropic_weights([0.5, 2.0], [0.25], Pi[e])[n])
 
 
-@pytest.mark.parametrize(("a", "b"), [([1.0], [0.5]), ([1.0, 2.0], []), ([], []), ([1.0, 2.0], [1.0, 1.0, 1.0])])
+@pytest.mark.parametrize(
+    ("a", "b"), [([1.0], [0.5]), ([1.0, 2.0], []), ([], []), ([1.0, 2.0], [1.0, 1.0, 1.0])]
+)
 def test_there_is_one_b_less(a, b):
-    with pytest.raises(ValueError, match=f"b must have one number less than a, got {len(b)} and {len(a)}"):
+    with pytest.raises(
+        ValueError, match=f"b must have one number less than a, got {len(b)} and {len(a)}"
+    ):
         isotropic_weights(a, b, torch.eye(2))
 
 
 def test_gradient_descent_is_the_case_without_b():
     Pi = matrix(3, 2)
-    ours, theirs = gradient_descent_weights(2, 0.03, 7, 3, Pi, F64), isotropic_weights([0.21, 0.21], [0.0], Pi)
+    ours, theirs = (
+        gradient_descent_weights(2, 0.03, 7, 3, Pi, F64),
+        isotropic_weights([0.21, 0.21], [0.0], Pi),
+    )
     for n in ("P", "Q"):
         torch.testing.assert_close(ours[n], theirs[n], rtol=1e-15, atol=0)
 
@@ -220,7 +244,9 @@ def test_mapped_twice_is_the_product():
 
 def test_mapped_keeps_members_apart():
     members = [tokens(6, 4, 9, seed).gram() for seed in (0, 1)]
-    stacked = Gram(*(torch.stack([getattr(m, k) for m in members]) for k in ("S", "s", "x", "y")), 6)
+    stacked = Gram(
+        *(torch.stack([getattr(m, k) for m in members]) for k in ("S", "s", "x", "y")), 6
+    )
     own = torch.stack([matrix(4, 3), matrix(4, 4)])
     for A in (own, own[:1].expand(2, 4, 4), own[0]):
         together = mapped(stacked, A)
@@ -243,15 +269,20 @@ def test_symmetrised_has_every_image_once(d, images):
     size = vectors.abs().sort(0).values
     assert torch.equal(size, gram.x.abs().sort(0).values[:, None].expand_as(size))
     for i in range(images):
-        A = torch.linalg.lstsq(gram.x.mT, vectors[:, i].mT).solution.mT  # the map, from seven queries
+        # The map, from seven queries.
+        A = torch.linalg.lstsq(gram.x.mT, vectors[:, i].mT).solution.mT
         torch.testing.assert_close(A.abs().sum(0), torch.ones(d, dtype=F64), rtol=1e-10, atol=0)
         assert torch.equal(A.round().abs().sum(1), torch.ones(d, dtype=F64))
-        image = Gram(*(getattr(ours, k).unflatten(-1, (images, 7))[..., i, :] for k in ("S", "s", "x", "y")), 5)
+        image = Gram(
+            *(getattr(ours, k).unflatten(-1, (images, 7))[..., i, :] for k in ("S", "s", "x", "y")),
+            5,
+        )
         assert_same(image, mapped(gram, A.round()))
 
 
 def test_symmetrised_prompts_are_their_own_images():
-    """As a set: any signed permutation of the axes only reorders them, so that averages stay as they are."""
+    """As a set: any signed permutation of the axes only reorders them, so that averages stay as
+    they are."""
     gram = symmetrised(tokens(5, 3, 2).gram())
     turn = torch.tensor([[0.0, -1, 0], [0, 0, 1], [1, 0, 0]], dtype=F64)
 
@@ -262,8 +293,8 @@ def test_symmetrised_prompts_are_their_own_images():
 
 
 def whitened_gradients(gram, A, L=3, seed=0):
-    """Of the loss at isotropic weights for covariates A g, with respect to the parameters that act on g:
-    P = A P' A^-1 and Q = A^-T Q' A^-1. Each (L, d, d)."""
+    """Of the loss at isotropic weights for covariates A g, with respect to the parameters that act
+    on g: P = A P' A^-1 and Q = A^-T Q' A^-1. Each (L, d, d)."""
     d, inverse = gram.d, torch.linalg.inv(A)
     a, b = (0.2 + torch.rand(size, generator=generator(seed), dtype=F64) for size in (L, L - 1))
     params = isotropic_weights(a.tolist(), b.tolist(), inverse.mT @ inverse)
@@ -290,7 +321,8 @@ def test_gradients_on_symmetrised_prompts_are_multiples_of_the_identity(d, white
 
 
 def test_the_loss_on_images_is_that_of_the_images_of_the_parameters():
-    """mapped prompts with (A P A^-1, A^-T Q A^-1) have the loss of the prompts with (P, Q), to all orders."""
+    """mapped prompts with (A P A^-1, A^-T Q A^-1) have the loss of the prompts with (P, Q), to all
+    orders."""
     gram, A = tokens(6, 4, 9).gram(), matrix(4, 3)
     inverse = torch.linalg.inv(A)
     P, Q = 0.3 * torch.randn(2, 3, 2, 4, 4, generator=generator(2), dtype=F64)

@@ -1,4 +1,5 @@
-"""A page that is run twice gives the same outputs, figures byte for byte. The built book holds the first run."""
+"""A page that is run twice gives the same outputs, figures byte for byte. The built book holds the
+first run."""
 
 from __future__ import annotations
 
@@ -21,13 +22,20 @@ pytestmark = pytest.mark.faults
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[tuple[str, str, str]]:
-    """(cell's source, kind, content) of all that a page shows, without times and widgets (their numbers are random)."""
+    """(cell's source, kind, content) of all that a page shows, without times and widgets (their
+    numbers are random)."""
     found = []
     for cell in notebook.cells:
         outs = cell.get("outputs", [])
-        printed = "".join(out.text for out in outs if out.output_type == "stream")  # it may come in any pieces
-        for data in ({"printed": printed}, *(out.data for out in outs if out.output_type != "stream")):
-            found += [(cell.source, kind, data[kind]) for kind in sorted(data) if "widget" not in kind]
+        # It may come in any pieces.
+        printed = "".join(out.text for out in outs if out.output_type == "stream")
+        for data in (
+            {"printed": printed},
+            *(out.data for out in outs if out.output_type != "stream"),
+        ):
+            found += [
+                (cell.source, kind, data[kind]) for kind in sorted(data) if "widget" not in kind
+            ]
     return [(source, kind, MEASURED.sub("", str(content))) for source, kind, content in found]
 
 
@@ -35,10 +43,13 @@ def outputs(notebook: nbformat.NotebookNode) -> list[tuple[str, str, str]]:
 def test_a_second_run_gives_the_same(page):
     (folder,) = CACHES.iterdir()  # of the last `make book`
     now = nbformat.read(page, as_version=4)
-    before = get_cache(folder).merge_match_into_notebook(now)[1]  # raises KeyError if the book has another page
+    # Raises KeyError if the book has another page.
+    before = get_cache(folder).merge_match_into_notebook(now)[1]
     with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
         nbclient.execute(now, cwd=str(page.parent), timeout=600)
     first, second = outputs(before), outputs(now)
     assert any(kind == "image/png" for _, kind, _ in first)
     assert [out[:2] for out in first] == [out[:2] for out in second]
-    assert [(a[0], a[1], a[2][:300], b[2][:300]) for a, b in zip(first, second, strict=True) if a != b] == []
+    assert [
+        (a[0], a[1], a[2][:300], b[2][:300]) for a, b in zip(first, second, strict=True) if a != b
+    ] == []

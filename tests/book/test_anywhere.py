@@ -1,4 +1,5 @@
-"""A page alone, as Colab gets it: its first cell fetches the project, installs what is missing, and the page runs."""
+"""A page alone, as Colab gets it: its first cell fetches the project, installs what is missing, and
+the page runs."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ pytestmark = pytest.mark.book
 def setup_of(page: Path) -> str:
     """The cell of a page that the book does not show."""
     cells = [cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
-    assert cells[0].metadata.get("tags") == ["remove-cell"], "the first code cell must make the page run in Colab"
+    assert cells[0].metadata.get("tags") == ["remove-cell"], (
+        "the first code cell must make the page run in Colab"
+    )
     return cells[0].source
 
 
@@ -41,7 +44,9 @@ def test_all_pages_begin_with_the_same_cell():
 def test_the_ranges_leave_a_hosted_machine_as_it_is():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in project["dependencies"]:
-        assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement), f"{requirement} could replace what is there"
+        assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement), (
+            f"{requirement} could replace what is there"
+        )
 
 
 def test_the_cell_has_four_lines_and_no_address():
@@ -59,7 +64,9 @@ def test_no_file_holds_a_placeholder_for_the_address():
         "--",
         ".",
     ]
-    found = subprocess.run([*command, ":!tests"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [*command, ":!tests"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (found.returncode, found.stdout) == (1, "")
 
 
@@ -77,15 +84,22 @@ def test_the_cell_does_nothing_elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that has the packages of this one, as a hosted machine has its own, but no lintf."""
+    """The Python of an environment that has the packages of this one, as a hosted machine has its
+    own, but no lintf."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    # Python 3.11 gives a new environment an old setuptools, which would hide the one that torch asks for.
-    subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True)
+    # Python 3.11 gives a new environment an old setuptools, which would hide the one that torch
+    # asks for.
+    subprocess.run(
+        [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True
+    )
     command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
-    # Paths named in such a file are searched, but their own .pth files are not read: lintf is not found.
+    packages = Path(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    )
+    # Paths named in such a file are searched, but their own .pth files are not read: lintf is not
+    # found.
     (packages / "hosted.pth").write_text(sysconfig.get_path("purelib") + "\n")
     command = [
         str(python),
@@ -93,7 +107,10 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-c",
         "import importlib.util as u; print(u.find_spec('torch') and not u.find_spec('lintf'))",
     ]
-    assert subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout == "True\n"
+    assert (
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+        == "True\n"
+    )
     return python
 
 
@@ -104,7 +121,12 @@ class Sessions(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = f"fileId={quote(self.opened, safe='')}"
-        session = {"path": path, "name": "page.ipynb", "type": "notebook", "notebook": {"path": path}}
+        session = {
+            "path": path,
+            "name": "page.ipynb",
+            "type": "notebook",
+            "notebook": {"path": path},
+        }
         known = self.path == "/api/sessions"
         self.send_response(200 if known else 404)
         self.end_headers()
@@ -118,17 +140,20 @@ class Sessions(BaseHTTPRequestHandler):
 def colab(
     tmp_path: Path, bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[nbformat.NotebookNode, str], nbformat.NotebookNode]]:
-    """Runs a notebook, opened from an address, where Colab would; its /content is a folder. Raises what a cell raised.
+    """Runs a notebook, opened from an address, where Colab would; its /content is a folder. Raises
+    what a cell raised.
 
-    The only address that leads to a project is https://github.com/somebody/a.fork-2, which is this checkout's last
-    commit.
+    The only address that leads to a project is https://github.com/somebody/a.fork-2, which is this
+    checkout's last commit.
     """
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     content, kernel = tmp_path / "content", tmp_path / "kernels" / "bare"
     content.mkdir()
     kernel.mkdir(parents=True)
     start = [str(bare), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (kernel / "kernel.json").write_text(json.dumps({"argv": start, "display_name": "bare", "language": "python"}))
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": start, "display_name": "bare", "language": "python"})
+    )
     server = HTTPServer(("127.0.0.1", 0), Sessions)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     left_out = ("PYTHONPATH", "LINTF_RUNS", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -160,7 +185,9 @@ def colab(
 
 def cells(*sources: str) -> nbformat.NotebookNode:
     """A notebook with the cell for Colab, and then these."""
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in (setup_of(PAGES[0]), *sources)])
+    return nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(s) for s in (setup_of(PAGES[0]), *sources)]
+    )
 
 
 def printed(notebook: nbformat.NotebookNode) -> str:
@@ -171,7 +198,8 @@ FORK = "https://github.com/somebody/a.fork-2/blob/main/notebooks/01_simple_demo.
 
 
 def test_a_page_runs_where_there_is_nothing_else(tmp_path, bare, colab):
-    """The page is the one of this checkout, the project that it fetches is the last commit of where it was opened."""
+    """The page is the one of this checkout, the project that it fetches is the last commit of where
+    it was opened."""
     packages = next(bare.parents[1].glob("lib/python*/site-packages"))
     before = {path.name for path in packages.iterdir()}
     page = colab(nbformat.read(PAGES[0], as_version=4), FORK)
@@ -182,9 +210,13 @@ def test_a_page_runs_where_there_is_nothing_else(tmp_path, bare, colab):
     assert all("lintf" in name for name in installed), f"more than lintf was installed: {installed}"
     assert [path.name for path in (tmp_path / "content").iterdir()] == ["lintf-book"]
 
-    # "Restart session": a new kernel, in Colab's own folder; and a copy in Drive, whose origin is not said any more
+    # "Restart session": a new kernel, in Colab's own folder; and a copy in Drive, whose origin is
+    # not said any more
     again = colab(
-        cells("import os; from lintf.training import store; next(store.runs()); print(os.getcwd())"), "1a2B3c-drive"
+        cells(
+            "import os; from lintf.training import store; next(store.runs()); print(os.getcwd())"
+        ),
+        "1a2B3c-drive",
     )
     assert printed(again) == f"{tmp_path / 'content' / 'lintf-book' / 'notebooks'}\n"
     assert [path.name for path in (tmp_path / "content").iterdir()] == ["lintf-book"]
@@ -194,6 +226,8 @@ def test_one_line_says_what_to_type_where_the_origin_is_not_known(tmp_path, cola
     with pytest.raises(nbclient.exceptions.CellExecutionError) as error:
         colab(cells(), "1a2B3c-drive")
     assert error.value.ename == "AssertionError"
-    said = re.fullmatch(r"where is this page from\? Run  (!git clone ADDRESS \S+)  with its .*", error.value.evalue)
+    said = re.fullmatch(
+        r"where is this page from\? Run  (!git clone ADDRESS \S+)  with its .*", error.value.evalue
+    )
     assert said[1].endswith(f"{tmp_path}/content/lintf-book")
     assert not list((tmp_path / "content").iterdir())

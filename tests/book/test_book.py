@@ -46,9 +46,12 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 @cache
 def read(page: Path) -> nbformat.NotebookNode:
-    """A notebook, without the cell that makes it run in Colab: the book does not show it. Read once, never changed."""
+    """A notebook, without the cell that makes it run in Colab: the book does not show it. Read
+    once, never changed."""
     notebook = nbformat.read(page, as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
+    notebook.cells = [
+        cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])
+    ]
     return notebook
 
 
@@ -81,7 +84,10 @@ def test_a_preset_gives_parameters_of_its_page(preset):
     assert given
     assert set(given) <= set(parameters.assigned(cell.source))
     if preset.parent.name == "paper":
-        own = {name: ast.literal_eval(value) for name, value in parameters.assigned(cell.source).items()}
+        own = {
+            name: ast.literal_eval(value)
+            for name, value in parameters.assigned(cell.source).items()
+        }
         assert all(own[name] != value for name, value in given.items()), (
             "what the page has as it stands needs no preset"
         )
@@ -98,7 +104,9 @@ def test_twins_are_in_step(page):
         return [(c.cell_type, c.source, dict(c.metadata)) for c in notebook.cells]
 
     twin = page.with_suffix(".py")
-    assert content(jupytext.read(twin)) == content(nbformat.read(page, as_version=4)), "run: make tidy"
+    assert content(jupytext.read(twin)) == content(nbformat.read(page, as_version=4)), (
+        "run: make tidy"
+    )
 
 
 @each_page
@@ -109,12 +117,26 @@ def test_twins_carry_nothing_of_their_editors(page):
 
 
 LEFT_BEHIND = {
-    "JupyterLab": ({"execution": {"iopub.execute_input": "2030-01-02"}, "collapsed": True, "scrolled": False}, {}),
-    "Colab": (
-        {"executionInfo": {"user": {"displayName": "Ann", "userId": "0815"}}, "outputId": "ab12", "id": "Xy"},
-        {"colab": {"provenance": [], "name": "01"}, "accelerator": "GPU", "language_info": {"version": "3.12"}},
+    "JupyterLab": (
+        {"execution": {"iopub.execute_input": "2030-01-02"}, "collapsed": True, "scrolled": False},
+        {},
     ),
-    "a kernel of one's own": ({"editable": True}, {"kernelspec": {"name": "ann", "display_name": "Ann"}}),
+    "Colab": (
+        {
+            "executionInfo": {"user": {"displayName": "Ann", "userId": "0815"}},
+            "outputId": "ab12",
+            "id": "Xy",
+        },
+        {
+            "colab": {"provenance": [], "name": "01"},
+            "accelerator": "GPU",
+            "language_info": {"version": "3.12"},
+        },
+    ),
+    "a kernel of one's own": (
+        {"editable": True},
+        {"kernelspec": {"name": "ann", "display_name": "Ann"}},
+    ),
 }
 
 
@@ -134,7 +156,9 @@ def test_what_editors_leave_behind_is_refused_and_goes_by_the_advice(tmp_path, e
     notebook.metadata.update(of_notebook)
     nbformat.write(notebook, page)
     if synced:
-        subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", str(page)], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "jupytext", "--quiet", "--sync", str(page)], check=True
+        )
     assert tidy.foreign(nbformat.read(page, as_version=4))
     tidy.main([str(page)])
     assert {path.suffix: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -157,9 +181,13 @@ def test_parameters_are_one_cell_of_literals_with_reasons(page):
         assert isinstance(node, ast.Assign)
         assert isinstance(node.targets[0], ast.Name)
         ast.literal_eval(node.value)  # raises for anything but a literal
-        assert " # " in source.splitlines()[node.end_lineno - 1], f"no reason for {ast.unparse(node)}"
+        assert " # " in source.splitlines()[node.end_lineno - 1], (
+            f"no reason for {ast.unparse(node)}"
+        )
     first_after = cells[places[0] + 1].source
-    assert first_after.startswith("parameters.check_parameters("), "the next cell must check the parameters"
+    assert first_after.startswith("parameters.check_parameters("), (
+        "the next cell must check the parameters"
+    )
 
 
 @each_page
@@ -206,30 +234,44 @@ def called(page: Path, cell: nbformat.NotebookNode) -> set[str]:
     return found
 
 
-BANDS = {"plots.band", "plots.curves", "plots.distances"}  # the functions of plots that draw the book's band
+# The functions of plots that draw the book's band.
+BANDS = {"plots.band", "plots.curves", "plots.distances"}
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
 
 @each_page
 def test_a_caption_says_scale_band_and_seeds(page):
-    said: dict[str, str] = {}  # by figure: its caption, and those of the figures above that it refers to
+    # By figure: its caption, and those of the figures above that it refers to.
+    said: dict[str, str] = {}
     (stated,) = (cell for cell in code(page) if "parameters" in cell.metadata.get("tags", []))
-    values = {name: ast.literal_eval(value) for name, value in parameters.assigned(stated.source).items()}
-    counts = {len(value) for name, value in values.items() if "seeds" in name and isinstance(value, list)}
+    values = {
+        name: ast.literal_eval(value) for name, value in parameters.assigned(stated.source).items()
+    }
+    counts = {
+        len(value) for name, value in values.items() if "seeds" in name and isinstance(value, list)
+    }
     for name, cell in figures(page).items():
         caption = cell.metadata["mystnb"]["figure"]["caption"]
         others = re.findall(r"\{numref\}`([^`]+)`", caption)
-        assert set(others) <= set(said), f"{name} refers to a figure that is not above it on the page"
+        assert set(others) <= set(said), (
+            f"{name} refers to a figure that is not above it on the page"
+        )
         said[name] = " ".join([caption, *(said[other] for other in others)])
-        assert re.search(r"\bd = \d|\bany d\b|\d (fresh )?(tokens|sentences)\b", said[name]), f"{name}: at which scale?"
-        assert re.search(r"\bseeds?\b|computed exactly", said[name]), f"{name}: which seeds, or no randomness?"
+        assert re.search(r"\bd = \d|\bany d\b|\d (fresh )?(tokens|sentences)\b", said[name]), (
+            f"{name}: at which scale?"
+        )
+        assert re.search(r"\bseeds?\b|computed exactly", said[name]), (
+            f"{name}: which seeds, or no randomness?"
+        )
         drawn = called(page, cell)
         if drawn & BANDS:
             assert "band: smallest to largest" in caption, f"{name}: what is the band?"
         if any(function.endswith(".errorbar") for function in drawn):
             assert re.search(r"Bars: \d+ percent intervals", caption), f"{name}: what are the bars?"
         for letter, number in re.findall(r"\b([dN]) = (\d+)", caption):
-            assert values.get(letter, int(number)) == int(number), f"{name}: {letter} is {values[letter]} on the page"
+            assert values.get(letter, int(number)) == int(number), (
+                f"{name}: {letter} is {values[letter]} on the page"
+            )
         for word in re.findall(r"(\w+) seeds", caption):
             if word in NUMBERS and counts:
                 assert NUMBERS[word] in counts, f"{name}: the page has {counts} seeds"
@@ -243,7 +285,9 @@ def test_text_leads_and_carries_the_page(page):
     first = next(i for i, cell in enumerate(cells) if cell.cell_type == "code")
     assert sum(words(cell) for cell in cells[:first]) <= 200, "code within the first 200 words"
     kinds = [cell.cell_type for cell in cells]
-    assert not any(kinds[i : i + 3] == ["code"] * 3 for i in range(len(kinds))), "three code cells in a row"
+    assert not any(kinds[i : i + 3] == ["code"] * 3 for i in range(len(kinds))), (
+        "three code cells in a row"
+    )
     imports = cells[first].source.splitlines()
     assert sum(line.startswith(("import ", "from ")) for line in imports) <= 12
 
@@ -251,7 +295,9 @@ def test_text_leads_and_carries_the_page(page):
 @each_page
 def test_prose_and_code_are_in_proportion(page):
     cells = read(page).cells
-    ratio = sum(words(c) for c in cells if c.cell_type == "markdown") / sum(lines(c) for c in code(page))
+    ratio = sum(words(c) for c in cells if c.cell_type == "markdown") / sum(
+        lines(c) for c in code(page)
+    )
     assert 8 <= ratio <= 14, f"{ratio:.1f} words of prose per line of code"
 
 
@@ -263,7 +309,9 @@ def test_two_exercises_with_tested_solutions(page):
     assert len(headings) == 2
     assert len(solutions) == 2
     assert all("expect(" in cell.source for cell in solutions)
-    assert all("assert " not in cell.source for cell in code(page)), "it would stop who changes a parameter"
+    assert all("assert " not in cell.source for cell in code(page)), (
+        "it would stop who changes a parameter"
+    )
 
 
 @each_page
@@ -335,7 +383,9 @@ def test_entries_of_the_bibliography_are_complete():
         assert entry.persons["author"]
         assert {"title", "year"} <= set(entry.fields)
         assert {"booktitle", "journal", "publisher"} & set(entry.fields), entry.key
-        assert "url" in entry.fields or {"volume", "pages"} <= set(entry.fields), f"where is {entry.key} found?"
+        assert "url" in entry.fields or {"volume", "pages"} <= set(entry.fields), (
+            f"where is {entry.key} found?"
+        )
     addresses = [entry.fields["url"] for entry in entries().values() if "url" in entry.fields]
     assert len(set(addresses)) == len(addresses)
 
@@ -354,12 +404,22 @@ def test_references_of_a_page_are_those_of_the_bibliography(page):
 
 
 def test_every_paper_that_is_named_is_in_the_bibliography_and_the_other_way_round():
-    years = {e.fields["url"].split("/")[-1]: e.fields["year"] for e in entries().values() if "url" in e.fields}
-    named = {letters(re.search(r"\*(.+?)\*", item)[1]) for page in PAGES for item in references(page)}
+    years = {
+        e.fields["url"].split("/")[-1]: e.fields["year"]
+        for e in entries().values()
+        if "url" in e.fields
+    }
+    named = {
+        letters(re.search(r"\*(.+?)\*", item)[1]) for page in PAGES for item in references(page)
+    }
     cited: set[str] = set()  # by a {cite} role
     for name, text in prose().items():
-        cited.update(key for keys in re.findall(r"\{cite:\w\}`([^`]+)`", text) for key in keys.split(","))
-        for year, number in re.findall(r"(?<![\d.])(\d{4})\]\(https://arxiv\.org/abs/([\d.]+)\)", text):
+        cited.update(
+            key for keys in re.findall(r"\{cite:\w\}`([^`]+)`", text) for key in keys.split(",")
+        )
+        for year, number in re.findall(
+            r"(?<![\d.])(\d{4})\]\(https://arxiv\.org/abs/([\d.]+)\)", text
+        ):
             assert years[number] == year, f"{name}: {number} is of {years[number]}"
     for page in PAGES:
         assert set(ARXIV.findall(page.with_suffix(".py").read_text())) <= set(years), page.stem
@@ -402,7 +462,9 @@ def test_every_page_is_in_the_contents_and_in_the_gallery():
         assert f"notebooks/{page.stem}" in files
         assert gallery[page.stem]["figure"] in figures(page)
         assert len(gallery[page.stem]["text"]) <= 130, "one line of text"
-    assert [file for file in files if file.startswith("notebooks/")] == [f"notebooks/{p.stem}" for p in PAGES]
+    assert [file for file in files if file.startswith("notebooks/")] == [
+        f"notebooks/{p.stem}" for p in PAGES
+    ]
     assert "book/ledger" in files
     assert "```{ledger}" in (ROOT / "book" / "ledger.md").read_text()
 
@@ -478,7 +540,9 @@ def small_book(folder: Path, notebooks: dict[str, nbformat.NotebookNode], mode: 
 def list_pages(folder: Path, names: Iterable[str]) -> None:
     """Write the contents: the ledger, then these pages."""
     files = ["a_ledger", *(f"notebooks/{name}" for name in names)]
-    (folder / "_toc.yml").write_text("root: index\nentries:\n" + "".join(f"- file: {file}\n" for file in files))
+    (folder / "_toc.yml").write_text(
+        "root: index\nentries:\n" + "".join(f"- file: {file}\n" for file in files)
+    )
 
 
 def notebook(*sources: str, outputs: list | None = None) -> nbformat.NotebookNode:
@@ -491,9 +555,17 @@ def notebook(*sources: str, outputs: list | None = None) -> nbformat.NotebookNod
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
-def glued(key: str, statement: str, scale: str | None = None, why: str | None = None) -> nbformat.NotebookNode:
+def glued(
+    key: str, statement: str, scale: str | None = None, why: str | None = None
+) -> nbformat.NotebookNode:
     """The output that a claim leaves in a notebook."""
-    fields = {"key": key, "statement": statement, "source": "Fig. 1", "published": "5.3", "measured": "5.2"}
+    fields = {
+        "key": key,
+        "statement": statement,
+        "source": "Fig. 1",
+        "published": "5.3",
+        "measured": "5.2",
+    }
     metadata = {
         "scrapbook": {"name": key, "mime_prefix": ""},
         "lintf_claim": fields | {"holds": why is None, "scale": scale, "why": why},
@@ -513,7 +585,11 @@ def build(folder: Path, repository: str = "", *options: str) -> subprocess.Compl
         str(folder),
         str(folder / "out" / "html"),
     ]
-    environment = {**os.environ, "GITHUB_REPOSITORY": repository, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    environment = {
+        **os.environ,
+        "GITHUB_REPOSITORY": repository,
+        "GIT_CEILING_DIRECTORIES": str(folder.parent),
+    }
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -521,19 +597,34 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     one = notebook("claim('one-loss', ...)", outputs=[glued("one-loss", "the loss is small")])
     both = [glued("two-mean", "the mean agrees"), glued("two-tail", "the tail agrees", "100 steps")]
     two = notebook("claims.claim('two-mean', ...)\nclaim('two-tail', ...)", outputs=both)
-    three = notebook("claim('three-lost', ...)", outputs=[glued("three-lost", "it is lost", why="Nobody knows.")])
+    three = notebook(
+        "claim('three-lost', ...)", outputs=[glued("three-lost", "it is lost", why="Nobody knows.")]
+    )
     small_book(tmp_path, {"01_one": one, "02_two": two, "03_three": three}, "off")
     result = build(tmp_path, "o/n")
     assert result.returncode == 0, result.stderr
     ledger = (tmp_path / "out" / "html" / "a_ledger.html").read_text()
-    totals, text, table = (ledger.index(mark) for mark in ("lintf-totals", "What the list is.", "lintf-ledger"))
+    totals, text, table = (
+        ledger.index(mark) for mark in ("lintf-totals", "What the list is.", "lintf-ledger")
+    )
     assert totals < text < table, "the ledger opens with its totals"
     words = re.sub(r"<[^>]*>", " ", ledger[totals:text]).split()
     assert words[-4:] == ["2", "1", "1", "4"]
     assert "Reproduced Reduced scale Not reproduced" in " ".join(words)
-    for link in ("01_one.html#claim-one-loss", "02_two.html#claim-two-mean", "02_two.html#claim-two-tail"):
+    for link in (
+        "01_one.html#claim-one-loss",
+        "02_two.html#claim-two-mean",
+        "02_two.html#claim-two-tail",
+    ):
         assert f'href="notebooks/{link}"' in ledger
-    for text in ("the loss is small", "the mean agrees", "the tail agrees", "5.3 (Fig. 1)", "5.2", "100 steps"):
+    for text in (
+        "the loss is small",
+        "the mean agrees",
+        "the tail agrees",
+        "5.3 (Fig. 1)",
+        "5.2",
+        "100 steps",
+    ):
         assert text in ledger
     assert ": Nobody knows." in ledger
     page = (tmp_path / "out" / "html" / "notebooks" / "02_two.html").read_text()
@@ -554,7 +645,11 @@ def test_without_a_repository_there_are_no_buttons(tmp_path):
 @pytest.mark.parametrize(
     ("source", "outputs", "message"),
     [
-        ("if False:\n    claim('one-loss', ...)", [], "has claim 'one-loss', but running it did not glue it"),
+        (
+            "if False:\n    claim('one-loss', ...)",
+            [],
+            "has claim 'one-loss', but running it did not glue it",
+        ),
         ("print(1)", [glued("one-loss", "small")], "glued 'one-loss' without a claim() call"),
         ("print(1)", [], "notebooks/01_one makes no claim"),
         ("claim(f'one-{name}', ...)", [], "the first argument of claim() must be a literal key"),
@@ -576,7 +671,8 @@ def test_two_pages_may_not_share_a_claim(tmp_path):
 
 
 REAL = """from lintf import claim
-claim("one-value", "the value is a number", "a file", "any", open("../runs/value.txt").read(), {holds})
+value = open("../runs/value.txt").read()
+claim("one-value", "the value is a number", "a file", "any", value, {holds})
 """
 
 
@@ -610,13 +706,21 @@ def test_a_claim_that_does_not_hold_stops_the_build(tmp_path):
     small_book(tmp_path, {"01_one": notebook(REAL.format(holds=False))}, "cache")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "value.txt").write_text("1.25")
-    result = build(tmp_path, "", "-D", "nb_execution_show_tb=1", "-D", "nb_execution_raise_on_error=1")
+    result = build(
+        tmp_path, "", "-D", "nb_execution_show_tb=1", "-D", "nb_execution_raise_on_error=1"
+    )
     assert result.returncode != 0
-    assert "claim 'one-value' does not hold: the value is a number. Published: any. Measured: 1.25." in result.stderr
+    assert (
+        "claim 'one-value' does not hold: the value is a number. Published: any. Measured: 1.25."
+        in result.stderr
+    )
 
 
 def test_a_build_with_warnings_fails_again(tmp_path):
-    warn = [nbformat.v4.new_output("stream", name="stderr", text="careful"), glued("one-loss", "small")]
+    warn = [
+        nbformat.v4.new_output("stream", name="stderr", text="careful"),
+        glued("one-loss", "small"),
+    ]
     small_book(tmp_path, {"01_one": notebook("claim('one-loss', ...)", outputs=warn)}, "off")
     for _ in range(2):
         result = build(tmp_path)
@@ -626,11 +730,14 @@ def test_a_build_with_warnings_fails_again(tmp_path):
 
 # --- what an earlier build has left, and what is not the book's ---
 
-CLAIM = "from lintf import claim\nclaim({key!r}, 'the value is a number', 'a file', 'any', '1', True)"
+CLAIM = (
+    "from lintf import claim\nclaim({key!r}, 'the value is a number', 'a file', 'any', '1', True)"
+)
 
 
 def two_pages(folder: Path, *sources: str) -> Path:
-    """A book of two pages that are run, the first also with these sources; built once. Its pages in HTML."""
+    """A book of two pages that are run, the first also with these sources; built once. Its pages in
+    HTML."""
     pages = {name: notebook(CLAIM.format(key=f"{name[3:]}-x")) for name in ("01_one", "02_two")}
     pages["01_one"].cells[1:1] = notebook(*sources).cells[1:]
     small_book(folder, pages, "cache")
@@ -681,7 +788,9 @@ def test_notebooks_that_are_not_in_the_contents_are_not_run(tmp_path):
     (tmp_path / "notebooks").mkdir()
     mark = tmp_path / "was-run"
     for name in ("Untitled", "01_one.out", "99_scratch"):
-        nbformat.write(notebook(f"open({str(mark)!r}, 'w')"), tmp_path / "notebooks" / f"{name}.ipynb")
+        nbformat.write(
+            notebook(f"open({str(mark)!r}, 'w')"), tmp_path / "notebooks" / f"{name}.ipynb"
+        )
     two_pages(tmp_path)
     assert not mark.exists()
 
@@ -707,7 +816,9 @@ def test_a_damaged_cache_is_begun_anew_and_said(tmp_path, monkeypatch, damage):
     if damage == "no tables":
         sqlite3.connect(broken).execute("CREATE TABLE other (x)").connection.close()
     elif damage != "no page":
-        broken.write_bytes({"text": b"no database", "empty": b""}.get(damage, whole[: len(whole) // 2]))
+        broken.write_bytes(
+            {"text": b"no database", "empty": b""}.get(damage, whole[: len(whole) // 2])
+        )
     assert lintf_book.open_cache(cache).list_cache_records() == []
     (line,) = said
     assert line.startswith("The cache of executed pages is damaged and begun anew (")
@@ -746,7 +857,9 @@ def test_no_more_pages_run_at_once_than_this_process_may_use_cores(tmp_path, mon
     monkeypatch.setattr(lintf_book.multiprocessing, "Pool", Pool)
     monkeypatch.setattr(lintf_book.multiprocessing, "log_to_stderr", lambda level: None)
     for cores in (2, 64):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        monkeypatch.setattr(
+            os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False
+        )
         lintf_book.run_pages(app, env, [str(i) for i in range(5)])
     assert seen == [2, 5]
 
@@ -756,7 +869,9 @@ def test_the_users_own_settings_do_not_reach_a_page(tmp_path, monkeypatch):
     (home / "profile_default" / "startup").mkdir(parents=True)
     (home / "matplotlibrc").write_text("text.usetex: True\n")
     (home / "profile_default" / "startup" / "00.py").write_text("import torch\nleak = 1\n")
-    (home / "profile_default" / "ipython_config.py").write_text("c.InteractiveShell.ast_node_interactivity = 'all'\n")
+    (home / "profile_default" / "ipython_config.py").write_text(
+        "c.InteractiveShell.ast_node_interactivity = 'all'\n"
+    )
     for name in ("IPYTHONDIR", "MPLCONFIGDIR", "MATPLOTLIBRC"):
         monkeypatch.setenv(name, str(home))
     book = tmp_path / "book"
@@ -782,7 +897,10 @@ def painted(key: str, name: str) -> nbformat.NotebookNode:
     png = io.BytesIO()
     Image.new("RGB", (900, 600), "navy").save(png, "PNG")
     page = notebook(f"claim({key!r}, ...)", outputs=[glued(key, "small")])
-    figure = {"figure": {"caption": "A figure.", "name": name}, "image": {"alt": "A dark blue rectangle."}}
+    figure = {
+        "figure": {"caption": "A figure.", "name": name},
+        "image": {"alt": "A dark blue rectangle."},
+    }
     cell = nbformat.v4.new_code_cell("draw()", metadata={"mystnb": figure})
     data = {"image/png": base64.b64encode(png.getvalue()).decode()}
     cell.outputs = [nbformat.v4.new_output("display_data", data=data)]
@@ -819,7 +937,10 @@ def test_the_gallery_shows_what_the_pages_drew(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("01_one: {figure: fig-one, text: A}\n", "gallery: these have a line or a page, but not both: ['02_two']"),
+        (
+            "01_one: {figure: fig-one, text: A}\n",
+            "gallery: these have a line or a page, but not both: ['02_two']",
+        ),
         (
             "01_one: {figure: fig-one, text: A}\n02_two: {figure: fig-two, text: B}\n",
             "gallery: notebooks/02_two has no figure 'fig-two'; it has none",
@@ -875,5 +996,7 @@ def test_the_digest_leaves_out_what_is_derived(tmp_path):
 
 def test_the_keys_of_a_page_are_found(tmp_path):
     page = tmp_path / "page.ipynb"
-    page.write_text(json.dumps(notebook("claim('a-b')", "x = 1", "for _ in x:\n    claims.claim('c-d', 1)")))
+    page.write_text(
+        json.dumps(notebook("claim('a-b')", "x = 1", "for _ in x:\n    claims.claim('c-d', 1)"))
+    )
     assert lintf_book.claim_keys(page) == ["a-b", "c-d"]

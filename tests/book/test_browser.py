@@ -1,4 +1,5 @@
-"""The built book, as a reader meets it: in a headless browser, light and dark, on a screen and on a phone."""
+"""The built book, as a reader meets it: in a headless browser, light and dark, on a screen and on a
+phone."""
 
 from __future__ import annotations
 
@@ -86,14 +87,21 @@ def tab(browser: Browser, site: str) -> Iterator[Page]:
             route.abort()
 
     def failed(request):
-        if request.failure != "net::ERR_ABORTED":  # so end what was still on its way when the test went to another page
+        # So end what was still on its way when the test went to another page.
+        if request.failure != "net::ERR_ABORTED":
             wrong.append(f"failed: {request.url}: {request.failure}")
 
     context.route("**/*", only_here)
-    page.on("console", lambda message: message.type == "error" and wrong.append(f"console: {message.text}"))
+    page.on(
+        "console",
+        lambda message: message.type == "error" and wrong.append(f"console: {message.text}"),
+    )
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
     page.on("requestfailed", failed)
-    page.on("response", lambda answer: answer.status >= 400 and wrong.append(f"{answer.status}: {answer.url}"))
+    page.on(
+        "response",
+        lambda answer: answer.status >= 400 and wrong.append(f"{answer.status}: {answer.url}"),
+    )
     yield page
     context.close()
     assert wrong == []
@@ -102,7 +110,9 @@ def tab(browser: Browser, site: str) -> Iterator[Page]:
 def visit(tab: Page, url: str, theme: str, width: int) -> None:
     """Open a page in a theme and a width, and wait until its maths is typeset."""
     tab.set_viewport_size({"width": width, "height": 900})
-    tab.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    tab.add_init_script(
+        f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
+    )
     tab.goto(url)
     tab.evaluate("window.MathJax?.startup?.promise")
     assert tab.evaluate("document.documentElement.dataset.theme") == theme
@@ -122,13 +132,17 @@ def test_maths_is_typeset_and_images_are_there(tab, site, doc):
     assert tab.locator("article .math mjx-container").count() >= written
     assert tab.locator("mjx-merror").count() == 0
     text = tab.locator("article").evaluate(
-        "a => { const c = a.cloneNode(true); c.querySelectorAll('pre, code, mjx-container').forEach(e => e.remove());"
+        "a => "
+        "{ const c = a.cloneNode(true); "
+        "c.querySelectorAll('pre, code, mjx-container').forEach(e => e.remove());"
         " return c.textContent }"
     )
     for raw in ("$", r"\(", r"\[", r"\begin", "{cite", "{numref", "{ref"):
         assert raw not in text
     for image in tab.locator("article img").all():
-        assert (image.get_attribute("alt") or "").strip(), f"no alt text: {image.get_attribute('src')}"
+        assert (image.get_attribute("alt") or "").strip(), (
+            f"no alt text: {image.get_attribute('src')}"
+        )
         assert image.evaluate("i => i.naturalWidth * i.naturalHeight") > 0
         assert "_images/" not in image.get_attribute("alt"), "a file name says nothing"
 
@@ -140,7 +154,8 @@ def test_a_phone_never_scrolls_sideways(tab, site, doc, theme):
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
     cut = tab.evaluate(
-        "[...document.querySelectorAll('article p, article pre, article table, article img, article mjx-container')]"
+        "[...document.querySelectorAll('article p, article pre, article table, article img, "
+        "article mjx-container')]"
         ".filter(e => e.getBoundingClientRect().left < 0).map(e => e.outerHTML.slice(0, 200))"
     )
     assert cut == [], "cut off on the left, where no scrolling reaches"
@@ -153,7 +168,9 @@ def test_everything_is_readable_in_the_dark(tab, site, doc):
         assert brightness(image.screenshot()) < 100, "a figure on a white ground on a dark page"
     for row in tab.locator(".lintf-claim").all():
         assert brightness(row.screenshot()) < 100
-        shade = row.evaluate("e => getComputedStyle(e).color.match(/\\d+/g).slice(0, 3).map(Number)")
+        shade = row.evaluate(
+            "e => getComputedStyle(e).color.match(/\\d+/g).slice(0, 3).map(Number)"
+        )
         assert min(shade) > 150, "dark text on a dark page"
 
 
@@ -162,14 +179,22 @@ def test_every_notebook_shows_figures_and_claims(tab, site):
         if doc.startswith("notebooks/"):
             visit(tab, f"{site}/{doc}.html", "light", 1280)
             assert tab.locator("article figure img").count() >= 1
-            assert tab.locator("article figure figcaption").count() == tab.locator("article .cell_output img").count()
+            assert (
+                tab.locator("article figure figcaption").count()
+                == tab.locator("article .cell_output img").count()
+            )
             assert tab.locator(".lintf-claim").count() >= 1
 
 
 def test_controls_have_a_still_picture_in_their_place(tab, site):
-    """Where no kernel runs there is the figure of the first setting, as large as any other, and nothing of a widget."""
+    """Where no kernel runs there is the figure of the first setting, as large as any other, and
+    nothing of a widget."""
     played = [doc for doc in DOCS if (HTML / "_sources" / f"{doc}.ipynb").exists()]
-    played = [doc for doc in played if "widgets.Controls(" in (HTML / "_sources" / f"{doc}.ipynb").read_text()]
+    played = [
+        doc
+        for doc in played
+        if "widgets.Controls(" in (HTML / "_sources" / f"{doc}.ipynb").read_text()
+    ]
     assert len(played) >= 6
     for doc in played:
         visit(tab, f"{site}/{doc}.html", "light", 1280)
@@ -181,7 +206,12 @@ def test_controls_have_a_still_picture_in_their_place(tab, site):
 
 
 def test_solutions_are_folded_and_open(tab, site):
-    visit(tab, f"{site}/{next(doc for doc in DOCS if doc.startswith('notebooks/'))}.html", "light", 1280)
+    visit(
+        tab,
+        f"{site}/{next(doc for doc in DOCS if doc.startswith('notebooks/'))}.html",
+        "light",
+        1280,
+    )
     solution = tab.locator(".tag_hide-cell").first
     assert not solution.locator(".cell_input").is_visible()
     solution.locator("summary").click()
@@ -191,18 +221,28 @@ def test_solutions_are_folded_and_open(tab, site):
 def test_search_finds_a_word(tab, site):
     visit(tab, f"{site}/search.html?q=preconditioner", "light", 1280)
     tab.wait_for_selector("#search-results li a")
-    assert tab.locator("#search-results li a").first.get_attribute("href").split("?")[0].endswith(".html")
+    assert (
+        tab.locator("#search-results li a")
+        .first.get_attribute("href")
+        .split("?")[0]
+        .endswith(".html")
+    )
 
 
 def test_the_front_door_leads_to_the_welcome_page(tab, site):
     tab.goto(f"{site}/index.html")
     tab.wait_for_url(f"**/{TOC['root']}.html")
-    assert tab.locator("article .lintf-gallery li").count() == sum(doc.startswith("notebooks/") for doc in DOCS)
+    assert tab.locator("article .lintf-gallery li").count() == sum(
+        doc.startswith("notebooks/") for doc in DOCS
+    )
 
 
 def test_the_welcome_page_tells_the_story_in_one_screen(tab, site):
     visit(tab, f"{site}/{TOC['root']}.html", "light", 1280)  # 900 pixels high
-    story, first = tab.locator("article h1 ~ p:not(.rubric)").all(), tab.locator(".lintf-gallery li").first
+    story, first = (
+        tab.locator("article h1 ~ p:not(.rubric)").all(),
+        tab.locator(".lintf-gallery li").first,
+    )
     assert len(story) >= 3
     assert all(paragraph.bounding_box()["y"] < first.bounding_box()["y"] for paragraph in story)
     title = first.locator(".lintf-title").bounding_box()

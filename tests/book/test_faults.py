@@ -1,5 +1,5 @@
-"""Trainings that are killed, that meet another process, or that cannot write: what comes out is what would have come
-out, and no file in runs/ is ever half a file."""
+"""Trainings that are killed, that meet another process, or that cannot write: what comes out is
+what would have come out, and no file in runs/ is ever half a file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,33 @@ SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 ADAM = TrainConfig(lr=0.01, max_iters=40, B=20, record_every=10, clip=0.5)
 EXPERIMENTS = {
     "new batches, Adam": (MODEL, TASK, ADAM),
-    "batches redrawn": (MODEL, replace(TASK, Sigma=SIGMA), replace(ADAM, redraw_every=7, halve_every=15)),
-    "one batch, SGD": (MODEL, replace(TASK, mode="gamma"), replace(ADAM, lr=0.001, alg="sgd", redraw_every=None)),
-    "one batch, L-BFGS": (MODEL, TASK, TrainConfig(lr=0.5, max_iters=25, B=20, alg="lbfgs", redraw_every=None)),
+    "batches redrawn": (
+        MODEL,
+        replace(TASK, Sigma=SIGMA),
+        replace(ADAM, redraw_every=7, halve_every=15),
+    ),
+    "one batch, SGD": (
+        MODEL,
+        replace(TASK, mode="gamma"),
+        replace(ADAM, lr=0.001, alg="sgd", redraw_every=None),
+    ),
+    "one batch, L-BFGS": (
+        MODEL,
+        TASK,
+        TrainConfig(lr=0.5, max_iters=25, B=20, alg="lbfgs", redraw_every=None),
+    ),
     "a training set of sentences": (
         RecallTransformer("reparam", "linear", vocab=12, n_trigger=2),
         Recall(H=8, vocab=12, n_trigger=2, n_output=2),
         TrainConfig(
-            lr=0.1, max_iters=40, B=4, train_set_size=16, alg="sgd", momentum=0.0, normalize=True, dtype="float64"
+            lr=0.1,
+            max_iters=40,
+            B=4,
+            train_set_size=16,
+            alg="sgd",
+            momentum=0.0,
+            normalize=True,
+            dtype="float64",
         ),
     ),
 }
@@ -80,15 +99,21 @@ def counted(monkeypatch, experiment, **options):
 
 
 def test_kill_9_at_any_moment(runs, tmp_path, monkeypatch, nursery):
-    """Each training is killed at random moments and goes on, again and again: in the midst of steps, of the saves of
-    checkpoints and of the saves of runs. After each kill every file but the temporary ones is whole, and the result is
-    the uninterrupted one, bit for bit. What the kills left behind goes when it is old."""
+    """Each training is killed at random moments and goes on, again and again: in the midst of
+    steps, of the saves of checkpoints and of the saves of runs. After each kill every file but the
+    temporary ones is whole, and the result is the uninterrupted one, bit for bit. What the kills
+    left behind goes when it is old."""
     rng, partial, seen, compared = random.Random(0), runs / ".partial", Counter(), 0
     *_, last = EXPERIMENTS.values()
     for name, experiment in EXPERIMENTS.items():
         whole, left, kills = uninterrupted(experiment), set(), 0
         start = time.monotonic()
-        assert nursery.train(tmp_path / "first", members(experiment), tmp_path / "result", **SLOW)["digest"] == whole
+        assert (
+            nursery.train(tmp_path / "first", members(experiment), tmp_path / "result", **SLOW)[
+                "digest"
+            ]
+            == whole
+        )
         lasts = time.monotonic() - start
         while kills < 5 or (experiment is last and min(seen[moment] for moment in MOMENTS) < 3):
             pid = nursery.start(runs, members(experiment), tmp_path / "result", **SLOW)
@@ -97,7 +122,8 @@ def test_kill_9_at_any_moment(runs, tmp_path, monkeypatch, nursery):
             status = nursery.wait(pid)
             for path in (*store.runs(), *partial.glob("*.safetensors")):
                 store.load(path)
-            lasts *= 0.8 if status == 0 else 1.1  # what is left of a training, and the machine, differ
+            # What is left of a training, and the machine, differ.
+            lasts *= 0.8 if status == 0 else 1.1
             if status == 0:  # too late: it had ended before
                 assert digest(again(experiment)) == whole, name
                 compared += 1
@@ -157,7 +183,8 @@ def test_killed_between_the_saves_of_two_runs(runs, monkeypatch):
     (first,) = store.runs()
     before = first.read_bytes()
     result, steps = counted(monkeypatch, experiment)
-    assert (result, steps) == (uninterrupted(experiment), 0)  # its checkpoint was that of the last step
+    # Its checkpoint was that of the last step.
+    assert (result, steps) == (uninterrupted(experiment), 0)
     assert first.read_bytes() == before
     assert len(list(store.runs())) == 2
     assert not list((runs / ".partial").iterdir())
@@ -177,8 +204,13 @@ def test_two_processes_train_the_same(runs, tmp_path, nursery):
             pids.append(nursery.start(runs, members(experiment), tmp_path / f"result{i}", **SLOW))
         assert [nursery.wait(pid) for pid in pids] == [0, 0], number
         for i in range(2):
-            assert json.loads((tmp_path / f"result{i}").read_text()) == {"digest": whole, "warnings": []}
-        assert sorted(runs.iterdir()) == sorted([runs / ".partial", *(m.path for m in members(experiment))])
+            assert json.loads((tmp_path / f"result{i}").read_text()) == {
+                "digest": whole,
+                "warnings": [],
+            }
+        assert sorted(runs.iterdir()) == sorted(
+            [runs / ".partial", *(m.path for m in members(experiment))]
+        )
         again(experiment)  # loads them, and clears away a checkpoint of the slower one
         assert not list((runs / ".partial").iterdir())
         assert digest(again(experiment)) == whole
@@ -190,7 +222,10 @@ def test_one_of_two_processes_is_killed(runs, tmp_path, nursery):
     experiment, rng, hits = EXPERIMENTS["new batches, Adam"], random.Random(2), 0
     whole = uninterrupted(experiment)
     while hits < 3:
-        one, other = (nursery.start(runs, members(experiment), tmp_path / f"result{i}", **SLOW) for i in range(2))
+        one, other = (
+            nursery.start(runs, members(experiment), tmp_path / f"result{i}", **SLOW)
+            for i in range(2)
+        )
         time.sleep(rng.uniform(0.02, 0.2))
         os.kill(one, signal.SIGKILL)
         hits += nursery.wait(one) == -signal.SIGKILL
@@ -206,7 +241,9 @@ def test_one_of_two_processes_is_killed(runs, tmp_path, nursery):
 def test_two_processes_share_a_seed(runs, tmp_path, nursery):
     experiment = EXPERIMENTS["new batches, Adam"]
     sets = [(0, 1), (1, 2)]
-    pids = [nursery.start(runs, members(experiment, s), tmp_path / f"result{s}", **SLOW) for s in sets]
+    pids = [
+        nursery.start(runs, members(experiment, s), tmp_path / f"result{s}", **SLOW) for s in sets
+    ]
     assert [nursery.wait(pid) for pid in pids] == [0, 0]
     for s in sets:
         told = json.loads((tmp_path / f"result{s}").read_text())
@@ -219,8 +256,8 @@ def test_two_processes_share_a_seed(runs, tmp_path, nursery):
 
 
 def test_a_disk_that_is_full(runs, tmp_path, nursery):
-    """No room for a checkpoint, for a run, or for either: the result is there, one warning names the first file, and
-    no part of a file is left."""
+    """No room for a checkpoint, for a run, or for either: the result is there, one warning names
+    the first file, and no part of a file is left."""
     experiment = EXPERIMENTS["new batches, Adam"]
     experiment = (*experiment[:2], replace(experiment[2], record_every=1))
     whole, result = uninterrupted(experiment), tmp_path / "result"
@@ -232,7 +269,9 @@ def test_a_disk_that_is_full(runs, tmp_path, nursery):
         (1000, 0.0, 0, ".partial/"),
         (0, 0.0, 0, ".partial/"),
     ):
-        told = nursery.train(runs, members(experiment), result, limit=limit, every=every, step=0.001)
+        told = nursery.train(
+            runs, members(experiment), result, limit=limit, every=every, step=0.001
+        )
         assert told["digest"] == whole
         (warning,) = told["warnings"]
         assert named in warning, warning
@@ -246,8 +285,8 @@ def test_a_disk_that_is_full(runs, tmp_path, nursery):
 
 
 def test_a_disk_that_fills_up(runs, tmp_path, monkeypatch, nursery):
-    """The first checkpoints are written, later ones and the runs find no room: the last one that was written stays,
-    and the training goes on from it when there is room again."""
+    """The first checkpoints are written, later ones and the runs find no room: the last one that
+    was written stays, and the training goes on from it when there is room again."""
     model, task, training = EXPERIMENTS["new batches, Adam"]
     experiment = (model, task, replace(training, record_every=1, max_iters=120))
     whole, result = uninterrupted(experiment), tmp_path / "result"
@@ -266,7 +305,8 @@ def test_a_disk_that_fills_up(runs, tmp_path, monkeypatch, nursery):
 
 
 def test_a_read_only_folder(runs, tmp_path, nursery):
-    """What is stored there is loaded without a word; what is not is trained, from a checkpoint if there is one."""
+    """What is stored there is loaded without a word; what is not is trained, from a checkpoint if
+    there is one."""
     experiment, more = EXPERIMENTS["new batches, Adam"], (0, 2, 5)
     result = tmp_path / "result"
     nursery.train(runs, members(experiment), result)

@@ -76,11 +76,18 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["verfy"], "unknown command 'verfy'; the nearest is verify; there are list, run, sweep, verify, reproduce"),
+        (
+            ["verfy"],
+            "unknown command 'verfy'; the nearest is verify; there are list, run, sweep, "
+            "verify, reproduce",
+        ),
         (["verify", "a", "b"], "unrecognized arguments: b"),
         (["verify", "--fast"], "unrecognized arguments: --fast"),
         (["verify", "--jobs", "0"], "--jobs: must be a whole number from 1, got '0'"),
-        (["verify", "--sample", "2026-02-30"], "--sample: must be a date such as 2026-11-29, got '2026-02-30'"),
+        (
+            ["verify", "--sample", "2026-02-30"],
+            "--sample: must be a date such as 2026-11-29, got '2026-02-30'",
+        ),
         (["verify", "--sample", "adam"], "--sample: must be a date such as 2026-11-29, got 'adam'"),
         (["run"], "required: name"),
     ],
@@ -161,7 +168,9 @@ def test_a_group_names_its_runs(runs, capsys):
     make(model=replace(MODEL, tied=True))
     assert {listing.kind(path) for path in paths} == {"linear-normal-adam"}
     assert main(["list", "linear-normal-adam"]) == 0
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()[:-1]] == [p.name for p in paths]
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()[:-1]] == [
+        p.name for p in paths
+    ]
 
 
 def test_single_runs_are_listed_with_how_they_were_made(runs, capsys):
@@ -180,7 +189,12 @@ def test_a_run_without_a_date_says_so(runs, capsys):
     """Older runs have none, and a file's own date is that of a clone."""
     (path,) = make()
     record = store.load(path)
-    store.save(path, store.Record(record.config, record.tensors, {k: v for k, v in record.meta.items() if k != "made"}))
+    store.save(
+        path,
+        store.Record(
+            record.config, record.tensors, {k: v for k, v in record.meta.items() if k != "made"}
+        ),
+    )
     main(["list", "linear-L2"])
     assert "made -\n" in capsys.readouterr().out
     main(["list"])
@@ -228,7 +242,10 @@ def test_verify_says_what_came_out(runs, capsys):
 
 def test_a_sample_of_what_the_book_stores_has_every_kind_each_day_and_every_run_in_seven():
     def kinds(paths):
-        return {(listing.kind(path), config["model"]["kind"], config["task"]["kind"]) for path, config in paths}
+        return {
+            (listing.kind(path), config["model"]["kind"], config["task"]["kind"])
+            for path, config in paths
+        }
 
     configs = {path: store.load(path).config for path in store.runs()}
     seen: set[Path] = set()
@@ -242,7 +259,8 @@ def test_a_sample_of_what_the_book_stores_has_every_kind_each_day_and_every_run_
 
 
 def test_verify_takes_the_sample_of_a_day(runs, capsys):
-    """Of seven runs alike it is one's turn, or two's, or one is taken: what is left out is not looked at."""
+    """Of seven runs alike it is one's turn, or two's, or one is taken: what is left out is not
+    looked at."""
     paths = make(seeds=range(7))
     chosen = listing.sample(paths, date(2026, 11, 30))
     assert 1 <= len(chosen) < 7
@@ -250,7 +268,10 @@ def test_verify_takes_the_sample_of_a_day(runs, capsys):
         path.write_bytes(b"nothing")
     assert main(["verify", "linear", "--jobs", "1", "--sample", "2026-11-30"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == f"sample of 2026-11-30: {len(chosen)} of 7 runs; all: python -m lintf verify linear"
+    assert (
+        first
+        == f"sample of 2026-11-30: {len(chosen)} of 7 runs; all: python -m lintf verify linear"
+    )
     assert [line.split()[1] for line in lines[:-1]] == [f"{path.name}:" for path in chosen]
     before = date.today()
     main(["verify", "--jobs", "1", "--sample"])
@@ -328,7 +349,9 @@ def test_a_reader_that_goes_ends_it_quietly(runs):
     os.close(reading)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-m", "lintf", "list"]
-    done = subprocess.run(line, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        line, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (PIPE_CLOSED, "")
 
@@ -340,7 +363,9 @@ def test_a_terminal_shows_how_much_is_left(runs):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-m", "lintf", "reproduce"]
     reader, read = reading(main_end)
-    done = subprocess.run(line, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True, check=False)
+    done = subprocess.run(
+        line, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True, check=False
+    )
     os.close(terminal)
     reader.join()
     os.close(main_end)
@@ -361,7 +386,8 @@ PAGE = {
     "train": (
         "from lintf import LinearTransformer\nfrom lintf import LinearRegression\n"
         "from lintf import TrainConfig, fit\n"
-        "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=4, d=3), TrainConfig(lr=rate, max_iters=n, B=9));"
+        "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=4, d=3), "
+        "TrainConfig(lr=rate, max_iters=n, B=9));"
     ),
 }
 
@@ -389,7 +415,10 @@ def outputs(path):
     """What a notebook printed, stream by stream."""
     cells = nbformat.read(path, as_version=4).cells
     found = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
-    return {name: "".join(o.text for o in found if o.get("name") == name) for name in ("stdout", "stderr")}
+    return {
+        name: "".join(o.text for o in found if o.get("name") == name)
+        for name in ("stdout", "stderr")
+    }
 
 
 def test_a_page_runs_with_its_parameters(page, tmp_path, runs, capsys, monkeypatch):
@@ -411,7 +440,8 @@ def test_a_page_runs_with_its_parameters(page, tmp_path, runs, capsys, monkeypat
 
 
 def test_a_cell_that_fails_keeps_what_came_before(page, capsys):
-    Path("own.out.ipynb").write_text(json.dumps({"metadata": {"papermill": {}}}))  # of an earlier run: is replaced
+    # Of an earlier run: is replaced.
+    Path("own.out.ipynb").write_text(json.dumps({"metadata": {"papermill": {}}}))
     assert main(["run", str(page), "-p", "n=-3"]) == 1
     error = capsys.readouterr().err
     assert "error: In [4] of own failed: ValueError: max_iters must be an integer" in error
@@ -420,7 +450,8 @@ def test_a_cell_that_fails_keeps_what_came_before(page, capsys):
 
 
 def test_ctrl_c_keeps_what_was_computed(page):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}  # room for so many steps
+    # Room for so many steps.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     line = [sys.executable, "-m", "lintf", "run", str(page), "-p", "n=100000000"]
     with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
         while "loss=" not in (shown := process.stderr.readline()):
@@ -451,7 +482,10 @@ def test_ctrl_c_keeps_what_was_computed(page):
         (["-o", "a.txt"], "-o must end in .ipynb, got 'a.txt'"),
         (["-o", "nowhere/a.ipynb"], "-o nowhere/a.ipynb: there is no folder"),
         (["-o", "../pages/own.ipynb"], "is there and is not the result of an earlier run"),
-        (["-o", str(ROOT / "notebooks" / "08_loss.ipynb")], "is there and is not the result of an earlier run"),
+        (
+            ["-o", str(ROOT / "notebooks" / "08_loss.ipynb")],
+            "is there and is not the result of an earlier run",
+        ),
     ],
     ids=lambda value: " ".join(value).replace(str(ROOT), "") if isinstance(value, list) else "",
 )
@@ -473,12 +507,18 @@ def test_wrong_input_is_refused_before_a_kernel_starts(page, capsys, monkeypatch
 
 def test_without_papermill_one_line_says_so(page, capsys, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "papermill" else find(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "papermill" else find(name)
+    )
     assert main(["run", str(page)]) == 2
-    assert capsys.readouterr().err.startswith("error: run needs papermill, which is not installed: pip install ")
+    assert capsys.readouterr().err.startswith(
+        "error: run needs papermill, which is not installed: pip install "
+    )
 
 
-@pytest.mark.parametrize("name", ["8", "08", "loss", "LOSS", "08_loss", "08_loss.ipynb", "notebooks/08_loss.py"])
+@pytest.mark.parametrize(
+    "name", ["8", "08", "loss", "LOSS", "08_loss", "08_loss.ipynb", "notebooks/08_loss.py"]
+)
 def test_a_page_has_many_names(monkeypatch, name):
     monkeypatch.chdir(ROOT)
     assert notebook.find(name) == ROOT / "notebooks" / "08_loss.ipynb"

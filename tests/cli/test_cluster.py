@@ -1,5 +1,6 @@
-"""Sweeps on a real Dask scheduler with two worker processes on loopback, which have lintf/ and nothing else of the
-project: what comes back is what each cell gives alone, whatever dies on the way."""
+"""Sweeps on a real Dask scheduler with two worker processes on loopback, which have lintf/ and
+nothing else of the project: what comes back is what each cell gives alone, whatever dies on the
+way."""
 
 from __future__ import annotations
 
@@ -36,9 +37,8 @@ from lintf.training import store
 from lintf.training.fit import TrainConfig, fit
 
 ROOT = Path(__file__).parents[2]
-PEM = (
-    Path(__file__).parents[1].joinpath("loopback.pem")
-)  # a key and a certificate for these tests, good for nothing else
+# A key and a certificate for these tests, good for nothing else.
+PEM = Path(__file__).parents[1].joinpath("loopback.pem")
 PRELOAD = Path(__file__).parents[1].joinpath("dask_preload.py")
 PLAN = """
 from lintf import LinearTransformer
@@ -49,7 +49,8 @@ def plan(iters, lr=0.01, alg="adam"):
     training = TrainConfig(lr=lr, max_iters=iters, B=20, alg=alg, record_every=10)
     return LinearTransformer(d=3, n_layer=2, init_std=0.1), LinearRegression(N=6, d=3), training
 """
-STOPPED = r"stopped; \d+ of \d+ cells done, 0 failed, and the same command goes on from there\n"  # and not a word more
+# And not a word more.
+STOPPED = r"stopped; \d+ of \d+ cells done, 0 failed, and the same command goes on from there\n"
 SWEEP = ["sweep", "plan.py:plan", "--out", "out"]
 
 
@@ -63,7 +64,9 @@ def until(true: Callable[[], object], seconds: float = 60.0) -> None:
 @contextmanager
 def program(*line: str, **options: object) -> Iterator[subprocess.Popen]:
     """A Python program, which at the end is gone with all that it started."""
-    process = subprocess.Popen([sys.executable, *line], start_new_session=True, text=True, **options)
+    process = subprocess.Popen(
+        [sys.executable, *line], start_new_session=True, text=True, **options
+    )
     try:
         yield process
     finally:
@@ -82,25 +85,61 @@ def scheduler(folder: Path, protocol: str = "tcp") -> Iterator[tuple[str, subpro
     """The address of a Dask scheduler, and its process."""
     file = folder / "scheduler.json"
     line = ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    line += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file), "--protocol", protocol]
+    line += [
+        "--dashboard-address",
+        "127.0.0.1:0",
+        "--scheduler-file",
+        str(file),
+        "--protocol",
+        protocol,
+    ]
     environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     with program(*line, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
         until(lambda: file.exists() and file.read_text().endswith("}"))
-        yield next(word for word in file.read_text().split('"') if word.startswith(f"{protocol}://")), process
+        yield (
+            next(word for word in file.read_text().split('"') if word.startswith(f"{protocol}://")),
+            process,
+        )
 
 
 @contextmanager
-def worker(address: str, folder: Path, package: Path, *options: str, steps: Path | None = None) -> Iterator[Path]:
+def worker(
+    address: str, folder: Path, package: Path, *options: str, steps: Path | None = None
+) -> Iterator[Path]:
     """A Dask worker of one thread with a folder of its own and this copy of lintf/."""
     folder.mkdir()
     environment = {n: value for n, value in os.environ.items() if n != "LINTF_RUNS"}
-    environment |= {"PYTHONPATH": str(package.parent), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    environment |= {
+        "PYTHONPATH": str(package.parent),
+        "TMPDIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
     if steps:
         environment["SWEEP_STEPS"] = str(steps)
         options = (*options, "--preload", str(PRELOAD))
-    line = ["-m", "dask", "worker", address, "--no-dashboard", "--memory-limit", "0", "--local-directory", str(folder)]
-    line += ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--nthreads", "1", *options]
-    with program(*line, cwd=folder, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
+    line = [
+        "-m",
+        "dask",
+        "worker",
+        address,
+        "--no-dashboard",
+        "--memory-limit",
+        "0",
+        "--local-directory",
+        str(folder),
+    ]
+    line += [
+        "--host",
+        "127.0.0.1",
+        "--dashboard-address",
+        "127.0.0.1:0",
+        "--nthreads",
+        "1",
+        *options,
+    ]
+    with program(
+        *line, cwd=folder, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ):
         yield folder
 
 
@@ -121,7 +160,9 @@ class Cluster:
 def two(tmp_path_factory) -> Iterator[Cluster]:
     """A scheduler and two workers."""
     folder = tmp_path_factory.mktemp("cluster")
-    package = shutil.copytree(ROOT / "lintf", folder / "far" / "lintf", ignore=shutil.ignore_patterns("__pycache__"))
+    package = shutil.copytree(
+        ROOT / "lintf", folder / "far" / "lintf", ignore=shutil.ignore_patterns("__pycache__")
+    )
     steps = folder / "steps"
     steps.touch()
     with (
@@ -152,7 +193,9 @@ def here(tmp_path, monkeypatch, runs) -> Path:
 
 
 def sweep(two: Cluster, *pairs: str) -> int:
-    return main([*SWEEP, *(word for pair in pairs for word in ("-p", pair)), "--scheduler", two.address])
+    return main(
+        [*SWEEP, *(word for pair in pairs for word in ("-p", pair)), "--scheduler", two.address]
+    )
 
 
 @contextmanager
@@ -246,11 +289,22 @@ def test_a_page_on_a_worker_without_pages(ready, here, monkeypatch, capsys):
     """Notebook, claims and runs come back to where the worker cannot write."""
     monkeypatch.setenv("LINTF_RUNS", str(here / ELSEWHERE / "runs"))
     tiny = yaml.safe_load((ROOT / "presets" / "smoke" / "26_label_noise.yaml").read_text())
-    line = ["sweep", "26_label_noise", "--out", "out", "--scheduler", ready.address, "-p", "seeds=0,1"]
+    line = [
+        "sweep",
+        "26_label_noise",
+        "--out",
+        "out",
+        "--scheduler",
+        ready.address,
+        "-p",
+        "seeds=0,1",
+    ]
     for name, value in tiny.items():
         line += [
             "-p",
-            f"{name}={[value] if isinstance(value, list) else value}".replace("=[[", "=[").replace("]]", "]"),
+            f"{name}={[value] if isinstance(value, list) else value}".replace("=[[", "=[").replace(
+                "]]", "]"
+            ),
         ]
     assert main(line) == 0, capsys.readouterr().err
     assert "2 cells: 0 stored, 2 to run\n2 workers\n" in capsys.readouterr().out
@@ -272,7 +326,11 @@ def test_one_diverged_cell_does_not_stop_the_others(ready, here, capsys):
         out = capsys.readouterr().out
         assert "failed:\n  iters=40 alg=sgd lr=1000000.0: training diverged at step " in out
         assert out.endswith("2 of 3 cells done, 1 failed; out/cells.csv\n")
-        assert [(row["status"], row["found"]) for row in table()] == [("ok", found), ("failed", found), ("ok", found)]
+        assert [(row["status"], row["found"]) for row in table()] == [
+            ("ok", found),
+            ("failed", found),
+            ("ok", found),
+        ]
         assert ("0 stored, 3 to run" in out) == (found == "new")
 
 
@@ -312,8 +370,8 @@ def test_a_terminal_shows_how_much_is_left(here):
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGKILL"])
 def test_workers_here_end_with_their_caller(here, how):
-    """Ctrl-C in a terminal reaches all processes; only the caller says something, although the workers
-    end their cells before they go."""
+    """Ctrl-C in a terminal reaches all processes; only the caller says something, although the
+    workers end their cells before they go."""
     line = ["-W", "error", "-m", "lintf", *SWEEP, "-p", "iters=20,4000,4001", "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -335,7 +393,8 @@ def test_workers_here_end_with_their_caller(here, how):
 
 
 def test_kill_9_of_a_worker_in_mid_cell(ready, here, monkeypatch):
-    """Another worker goes on at the last checkpoint: no step before it is done again, and nothing is lost."""
+    """Another worker goes on at the last checkpoint: no step before it is done again, and nothing
+    is lost."""
     cells, killed = [(400, 0), (30, 0), (31, 0), (32, 0)], []
 
     def kill() -> None:
@@ -363,7 +422,9 @@ def test_a_cell_that_kills_its_workers_fails_alone(ready, here, capsys):
     assert [row["status"] for row in table()] == ["failed", "ok"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name
+)
 def test_a_caller_that_is_stopped_and_started_again(ready, here, capsys, monkeypatch, how):
     """Finished cells are not run twice."""
     with caller(ready.address, "iters=60:69") as process:
@@ -392,7 +453,8 @@ def test_a_caller_that_is_stopped_and_started_again(ready, here, capsys, monkeyp
 
 
 def test_a_worker_that_joins_later_and_a_scheduler_that_dies(here, ready, tmp_path):
-    """The cells wait for workers. Without a scheduler the caller ends, and what was finished stays."""
+    """The cells wait for workers. Without a scheduler the caller ends, and what was finished
+    stays."""
     with scheduler(tmp_path) as (address, process), caller(address, "iters=60:69") as ours:
         assert ours.stdout.readline() == "10 cells: 0 stored, 10 to run\n"
         assert ours.stdout.readline() == "0 workers; the cells wait for some to join\n"
@@ -415,7 +477,8 @@ def test_a_worker_that_joins_later_and_a_scheduler_that_dies(here, ready, tmp_pa
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["to the end", "one is stopped"])
 def test_two_sweeps_share_cells(ready, here, stopped):
-    """Each is trained once, although neither sweep has seen it stored; the one that goes on loses nothing."""
+    """Each is trained once, although neither sweep has seen it stored; the one that goes on loses
+    nothing."""
 
     def stop() -> None:
         until(lambda: any(iters > 103 for _, iters, _, _ in ready.done()))
@@ -431,7 +494,9 @@ def test_two_sweeps_share_cells(ready, here, stopped):
     assert re.fullmatch(STOPPED if stopped else "", error)
     times = Counter((iters, step) for _, iters, _, step in ready.done())
     assert set(times.values()) == {1}
-    assert {store.load(path).config["training"]["max_iters"] for path in store.runs()} >= set(range(103, 111))
+    assert {store.load(path).config["training"]["max_iters"] for path in store.runs()} >= set(
+        range(103, 111)
+    )
     assert stopped or len(list(store.runs())) == 11
 
 
@@ -439,11 +504,15 @@ def test_two_sweeps_share_cells(ready, here, stopped):
 
 
 def test_two_workers_work_side_by_side(ready, here):
-    """Nearly every cell is beside one of the other worker: neither waits for it, nor for the caller."""
+    """Nearly every cell is beside one of the other worker: neither waits for it, nor for the
+    caller."""
     assert sweep(ready, "iters=100", "seeds=1000:1015") == 0
     begun = [(row["worker"], float(row["begun"]), float(row["seconds"])) for row in table()]
     beside = [
-        any(other != worker and there < begin + lasts and begin < there + long for other, there, long in begun)
+        any(
+            other != worker and there < begin + lasts and begin < there + long
+            for other, there, long in begun
+        )
         for worker, begin, lasts in begun
     ]
     assert len(begun) == 16
@@ -459,10 +528,16 @@ def test_two_workers_work_side_by_side(ready, here):
         ("a comment", [], "its versions are not the caller's: sources of lintf "),
         ("a version", [], "its versions are not the caller's: lintf 0.0.1 instead of "),
         ("no sweeps", [], "the workers cannot import this lintf (Exception: AttributeError("),
-        ("nothing", ["--nthreads", "2"], "it runs 2 cells at a time; one is allowed: dask worker --nthreads 1"),
+        (
+            "nothing",
+            ["--nthreads", "2"],
+            "it runs 2 cells at a time; one is allowed: dask worker --nthreads 1",
+        ),
     ],
 )
-def test_a_worker_that_could_not_do_the_same_is_refused(ready, here, tmp_path, capsys, change, options, said):
+def test_a_worker_that_could_not_do_the_same_is_refused(
+    ready, here, tmp_path, capsys, change, options, said
+):
     """Before any cell begins."""
     package = shutil.copytree(ready.package, tmp_path / "other" / "lintf")
     if change == "a comment":
@@ -514,7 +589,9 @@ def test_an_unreachable_scheduler_is_said(here, capsys, there):
     with there() as port:
         assert main([*SWEEP, "-p", "iters=20", "--scheduler", f"tcp://127.0.0.1:{port}"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: --scheduler tcp://127.0.0.1:{port}: no Dask scheduler can be reached there (")
+    assert error.startswith(
+        f"error: --scheduler tcp://127.0.0.1:{port}: no Dask scheduler can be reached there ("
+    )
     assert error.count("\n") == 1
     assert not list(store.runs())
 
@@ -524,10 +601,13 @@ def test_an_unreachable_scheduler_is_said(here, capsys, there):
 
 @contextmanager
 def secure(monkeypatch, *names: str) -> Iterator[None]:
-    """Dask's configuration for encrypted connections, for this process and for those that it starts."""
+    """Dask's configuration for encrypted connections, for this process and for those that it
+    starts."""
     given = {"comm.require-encryption": True} | {f"comm.tls.{name}": str(PEM) for name in names}
     for name, value in given.items():
-        monkeypatch.setenv("DASK_DISTRIBUTED__" + name.upper().replace(".", "__").replace("-", "_"), str(value))
+        monkeypatch.setenv(
+            "DASK_DISTRIBUTED__" + name.upper().replace(".", "__").replace("-", "_"), str(value)
+        )
     with dask.config.set({f"distributed.{name}": value for name, value in given.items()}):
         yield
 
@@ -535,7 +615,9 @@ def secure(monkeypatch, *names: str) -> Iterator[None]:
 @pytest.fixture
 def everywhere(monkeypatch) -> Iterator[None]:
     """A certificate for client, scheduler and worker."""
-    ends = [f"{role}.{kind}" for role in ("client", "scheduler", "worker") for kind in ("cert", "key")]
+    ends = [
+        f"{role}.{kind}" for role in ("client", "scheduler", "worker") for kind in ("cert", "key")
+    ]
     with secure(monkeypatch, "ca-file", *ends):
         yield
 
@@ -547,7 +629,9 @@ def test_a_scheduler_that_wants_encryption(here, tmp_path, everywhere, monkeypat
         scheduler(tmp_path / "cluster", "tls") as (address, _),
         worker(address, tmp_path / "worker", ROOT / "lintf"),
     ):
-        assert main([*SWEEP, "-p", "iters=20", "--scheduler", address]) == 0, capsys.readouterr().err
+        assert main([*SWEEP, "-p", "iters=20", "--scheduler", address]) == 0, (
+            capsys.readouterr().err
+        )
     assert capsys.readouterr().out.endswith("1 of 1 cells done, 0 failed; out/cells.csv\n")
     check_alone(monkeypatch, [(20, 0)])
 
@@ -557,7 +641,9 @@ def test_workers_here_with_encryption(here, everywhere, monkeypatch, capsys):
     check_alone(monkeypatch, [(20, 0)])
 
 
-@pytest.mark.parametrize("line", [["--jobs", "1"], ["--scheduler", "tls://127.0.0.1:1"], ["--scheduler", "tcp://a:1"]])
+@pytest.mark.parametrize(
+    "line", [["--jobs", "1"], ["--scheduler", "tls://127.0.0.1:1"], ["--scheduler", "tcp://a:1"]]
+)
 def test_encryption_without_a_certificate_is_one_line(here, monkeypatch, capsys, line):
     with secure(monkeypatch, "ca-file"):
         assert main([*SWEEP, "-p", "iters=20", *line]) == 2

@@ -37,7 +37,8 @@ def values(text):
         ("1,4:6,9", [1, 4, 5, 6, 9]),
         ("sphere,normal", ["sphere", "normal"]),
         ("1e-3,None,True", [0.001, None, True]),
-        ("true,yes,null,010", ["true", "yes", "null", "010"]),  # words, which whoever gets them refuses
+        # Words, which whoever gets them refuses.
+        ("true,yes,null,010", ["true", "yes", "null", "010"]),
         ("1_000,0x10,-2,+3", [1000, 16, -2, 3]),
         ("'1:4'", ["1:4"]),
         ("(1,2),[]", [(1, 2), []]),
@@ -67,10 +68,17 @@ def test_values(text, expected):
         (["x= "], "-p x= : a value is missing"),
         (["x=1,,2"], "-p x=1,,2: a value is missing"),
         (["x=1,"], "-p x=1,: a value is missing"),
-        (["x=[1,2"], "-p x=[1,2: not a Python value; words in brackets need quotes: ['adam', 'sgd']"),
+        (
+            ["x=[1,2"],
+            "-p x=[1,2: not a Python value; words in brackets need quotes: ['adam', 'sgd']",
+        ),
         (["x=[adam,sgd]"], "-p x=[adam,sgd]: not a Python value; words in brackets need quotes"),
         (["x=3,'a"], "-p x=3,'a: not a Python value"),
-        (["x={1,2}"], "-p x={1,2}: a value must be made of None, True, False, numbers, texts, lists, and dictionaries"),
+        (
+            ["x={1,2}"],
+            "-p x={1,2}: a value must be made of None, True, False, numbers, texts, lists, "
+            "and dictionaries",
+        ),
         (["x={1: 2}"], "whose keys are texts, got {1: 2}"),
         (["x=[1j]"], "got [1j]"),
         (["x=1,1"], "-p x=1,1: 1 is there twice"),
@@ -147,7 +155,12 @@ def test_decimal_steps_are_exact(first, step, number, digits):
 
 @given(
     st.lists(
-        st.one_of(st.integers(), st.booleans(), st.text("ab,[]'\" #:", max_size=6), st.lists(st.integers(0, 9))),
+        st.one_of(
+            st.integers(),
+            st.booleans(),
+            st.text("ab,[]'\" #:", max_size=6),
+            st.lists(st.integers(0, 9)),
+        ),
         min_size=1,
         max_size=5,
         unique_by=repr,

@@ -1,4 +1,5 @@
-"""From a name and a grid to cells, their results and the table. Cells run here; tests/cli/test_cluster.py has Dask."""
+"""From a name and a grid to cells, their results and the table. Cells run here;
+tests/cli/test_cluster.py has Dask."""
 
 from __future__ import annotations
 
@@ -47,8 +48,10 @@ number = 3
 """
 PAGE = {
     "title": "# A page of its own",
-    "parameters": "n = 2  # how many\nN = 5  # examples\nloops = 4\nT = 3\nseeds = [0, 1]  # a list\nnote = 'x'",
-    "check": "from lintf.pages import parameters\nparameters.check_parameters('N > loops', 'len(note) < 9')",
+    "parameters": "n = 2  # how many\nN = 5  # examples\nloops = 4\nT = 3\n"
+    "seeds = [0, 1]  # a list\nnote = 'x'",
+    "check": "from lintf.pages import parameters\n"
+    "parameters.check_parameters('N > loops', 'len(note) < 9')",
     "train": (
         "from lintf import LinearTransformer\nfrom lintf import LinearRegression\n"
         "from lintf import TrainConfig, fit\nfrom lintf import claim\n"
@@ -80,8 +83,12 @@ def here(tmp_path, monkeypatch, runs) -> Path:
 @pytest.fixture
 def at_once(monkeypatch):
     """Cells are run one after the other, in this process."""
-    monkeypatch.setattr(cluster, "connect", lambda *_: nullcontext(SimpleNamespace(nthreads=lambda: {"here": 1})))
-    monkeypatch.setattr(cluster, "run", lambda _, __, todo: ((i, cell.work()) for i, cell in enumerate(todo)))
+    monkeypatch.setattr(
+        cluster, "connect", lambda *_: nullcontext(SimpleNamespace(nthreads=lambda: {"here": 1}))
+    )
+    monkeypatch.setattr(
+        cluster, "run", lambda _, __, todo: ((i, cell.work()) for i, cell in enumerate(todo))
+    )
 
 
 def of(name, *texts):
@@ -103,7 +110,9 @@ def test_cells_of_a_function(here):
         {"iters": iters, "N": 7, "seeds": seed} for iters in (5, 6) for seed in (0, 3)
     ]
     model, task = LinearTransformer(d=3, n_layer=2), LinearRegression(N=7, d=3)
-    runs = [Run(model, task, TrainConfig(lr=0.01, max_iters=i, B=9), s) for i in (5, 6) for s in (0, 3)]
+    runs = [
+        Run(model, task, TrainConfig(lr=0.01, max_iters=i, B=9), s) for i in (5, 6) for s in (0, 3)
+    ]
     assert [cell.run for cell in found] == runs
     assert [cell.file(Path("out")) for cell in found] == [run.path for run in runs]
     assert len({cell.key for cell in found}) == 4
@@ -133,8 +142,16 @@ def test_a_law_may_depend_on_the_seed(here):
         ("plan.py:plan", ["iters=5,-1"], "iters=-1: max_iters must be an integer"),
         ("plan.py:plan", ["iters=5", "alg=adam,adma"], "iters=5 alg=adma: "),
         ("plan.py:plan", ["iters=five"], "iters=five: "),
-        ("plan.py:plan", ["iters=5", "seeds=0,-1"], "iters=5 seeds=-1: each of seeds must be an integer"),
-        ("plan.py:plan", ["iters=5", "seeds=[0]"], "iters=5 seeds=[0]: each of seeds must be an integer"),
+        (
+            "plan.py:plan",
+            ["iters=5", "seeds=0,-1"],
+            "iters=5 seeds=-1: each of seeds must be an integer",
+        ),
+        (
+            "plan.py:plan",
+            ["iters=5", "seeds=[0]"],
+            "iters=5 seeds=[0]: each of seeds must be an integer",
+        ),
         ("plan.py:pair", ["seeds=0"], "seeds=0: not enough values to unpack"),
         (
             "plan.py:number",
@@ -172,7 +189,10 @@ def test_cells_of_a_stored_run(here):
     (same,) = of("linear-L2", "max_iters=5")
     assert same.config == first.config
     found = of(first.own, "max_iters=5,7", "N=8", "seeds=1")
-    assert [(c.run.training.max_iters, c.run.task.N, c.run.seed) for c in found] == [(5, 8, 1), (7, 8, 1)]
+    assert [(c.run.training.max_iters, c.run.task.N, c.run.seed) for c in found] == [
+        (5, 8, 1),
+        (7, 8, 1),
+    ]
     assert found[0].run.model == first.run.model
 
 
@@ -187,9 +207,13 @@ def test_a_stored_run_that_will_not_do(here):
         of("linear-L2", "lr=0.1")
     for cell in of("plan.py:plan", "iters=5,6"):
         cell.work()
-    with pytest.raises(UsageError, match="'linear-L2' could be one of 2 configurations of stored runs"):
+    with pytest.raises(
+        UsageError, match="'linear-L2' could be one of 2 configurations of stored runs"
+    ):
         of("linear-L2", "lr=0.1")
-    with pytest.raises(UsageError, match="unknown parameter 'max_iter'; the nearest is max_iters; linear-L2-"):
+    with pytest.raises(
+        UsageError, match="unknown parameter 'max_iter'; the nearest is max_iters; linear-L2-"
+    ):
         of("linear-L2-normal-N6-d3-adam-lr0.01-B9-T5", "max_iter=3")
     with pytest.raises(UsageError, match="'lniear'"):
         of("lniear", "lr=0.1")
@@ -206,7 +230,10 @@ def test_cells_of_a_page(here):
     ]
     assert {cell.source for cell in found} == {(here / "own.ipynb").read_text()}
     assert len({cell.key for cell in found}) == 4
-    assert all(cell.page == "own" and cell.file(Path("out")) == Path(f"out/{cell.key}.ipynb") for cell in found)
+    assert all(
+        cell.page == "own" and cell.file(Path("out")) == Path(f"out/{cell.key}.ipynb")
+        for cell in found
+    )
     assert deserialize(*serialize(found)) == found
 
 
@@ -232,30 +259,46 @@ n_layer: int = max(1, 2)
 
 
 def test_parameters_may_be_expressions(here, at_once):
-    """Those that Python's own numbers and lists give are known, and so are the rules about them; the page itself says
-    whether the others will do."""
+    """Those that Python's own numbers and lists give are known, and so are the rules about them;
+    the page itself says whether the others will do."""
     cells = json.loads((here / "own.ipynb").read_text())
     cells["cells"][1]["source"] = OWN
     (here / "own.ipynb").write_text(json.dumps(cells))
-    assert notebook.defaults(here / "own.ipynb") == {"n": 8, "seeds": [0, 1, 2], "N": 7, "a": 1, "b": 2, "n_layer": 2}
+    assert notebook.defaults(here / "own.ipynb") == {
+        "n": 8,
+        "seeds": [0, 1, 2],
+        "N": 7,
+        "a": 1,
+        "b": 2,
+        "n_layer": 2,
+    }
     (cell,) = of("own.ipynb", "n=3")
     assert cell.parameters == {"n": 3}
-    assert [cell.parameters for cell in of("own.ipynb", "seeds=4,5")] == [{"seeds": [4]}, {"seeds": [5]}]
+    assert [cell.parameters for cell in of("own.ipynb", "seeds=4,5")] == [
+        {"seeds": [4]},
+        {"seeds": [5]},
+    ]
     assert [cell.parameters["rate"] for cell in of("own.ipynb", "rate=1,x")] == [1, "x"]
-    for text, said in (("n=0", "n=0: n must be an integer"), ("loops=1", "unknown parameter 'loops'")):
+    for text, said in (
+        ("n=0", "n=0: n must be an integer"),
+        ("loops=1", "unknown parameter 'loops'"),
+    ):
         with pytest.raises(UsageError, match=said):
             of("own.ipynb", text)
 
 
 def test_a_notebook_that_checks_nothing_is_held_to_no_rules(here):
-    """N may be something else there than on the pages of the book; and a check not written out is the page's."""
+    """N may be something else there than on the pages of the book; and a check not written out is
+    the page's."""
     cells = json.loads((here / "own.ipynb").read_text())
     cells["cells"][1]["source"] = "n = -1\nN = 0.5\nnote = 'x'"
     cells["cells"][2]["source"] = ""
     (here / "own.ipynb").write_text(json.dumps(cells))
     assert [cell.parameters for cell in of("own.ipynb", "N=0.25,-3")] == [{"N": 0.25}, {"N": -3}]
     cells["cells"][1]["source"] = "n = 1\nN = 5\nnote = 'x'"
-    cells["cells"][2]["source"] = "asked = 'N > n'\nparameters.check_parameters(asked, *[asked], f'{asked}')"
+    cells["cells"][2]["source"] = (
+        "asked = 'N > n'\nparameters.check_parameters(asked, *[asked], f'{asked}')"
+    )
     (here / "own.ipynb").write_text(json.dumps(cells))
     assert [cell.parameters for cell in of("own.ipynb", "N=2")] == [{"N": 2}]
 
@@ -263,7 +306,8 @@ def test_a_notebook_that_checks_nothing_is_held_to_no_rules(here):
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (["note=5"], "note=5: TypeError: object of type 'int' has no len()"),  # a relation that cannot be asked of it
+        # A relation that cannot be asked of it.
+        (["note=5"], "note=5: TypeError: object of type 'int' has no len()"),
         (["nn=3"], "unknown parameter 'nn'; the nearest is n; own has n, N, loops, T, seeds, note"),
         (["n=3,0"], "n=0: n must be an integer"),
         (["N=5:80:x2", "n=x"], "N=5 n=x: n must be an integer"),
@@ -297,8 +341,16 @@ def test_a_page_in_this_process(here):
     assert failed.detail.endswith("of own failed: AssertionError: it was to stop")
     bad.keep(failed, out)
     assert bad.stored(out) is None
-    assert sorted(path.name for path in out.iterdir()) == sorted([f"{good.key}.ipynb", f"{bad.key}.failed.ipynb"])
-    for damaged in ("", "{", "[]", '{"cells": 3}', '{"cells": [{"outputs": [{"metadata": {"lintf_claim": {}}}]}]}'):
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [f"{good.key}.ipynb", f"{bad.key}.failed.ipynb"]
+    )
+    for damaged in (
+        "",
+        "{",
+        "[]",
+        '{"cells": 3}',
+        '{"cells": [{"outputs": [{"metadata": {"lintf_claim": {}}}]}]}',
+    ):
         good.file(out).write_text(damaged)
         assert good.stored(out) is None
 
@@ -306,7 +358,11 @@ def test_a_page_in_this_process(here):
 def test_another_page_or_package_is_another_cell(here, monkeypatch):
     """Only a notebook of the same page, parameters and code counts as stored."""
     cell = PageCell({"n": 1}, "own", "{}")
-    others = [PageCell({"n": 2}, "own", "{}"), PageCell({"n": 1}, "own", "{ }"), PageCell({"n": 1}, "other", "{}")]
+    others = [
+        PageCell({"n": 2}, "own", "{}"),
+        PageCell({"n": 1}, "own", "{ }"),
+        PageCell({"n": 1}, "other", "{}"),
+    ]
     assert len({c.key for c in (cell, *others)}) == 4
     before = cell.key
     monkeypatch.setattr(cells, "around_pages", lambda: "changed")
@@ -350,14 +406,25 @@ def test_the_table_has_a_row_for_every_cell(here):
     todo[0].work()
     table = sweep.Table(out, todo)
     assert table.look() == [1, 2, 3]
-    table.add(1, Result(False, "it has, so to say, failed", begun=1.5, seconds=2.25, worker="tcp://one"))
+    table.add(
+        1, Result(False, "it has, so to say, failed", begun=1.5, seconds=2.25, worker="tcp://one")
+    )
     table.add(3, Result(True, "loss 1"))
     assert table.failed == 1
     assert table.summary() == "2 of 4 cells done, 1 failed"
     assert list(table.failures()) == ["failed:", "  iters=6: it has, so to say, failed", ""]
     table.write()
     found = rows()
-    assert list(found[0]) == ["iters", "status", "found", "result", "begun", "seconds", "worker", "file"]
+    assert list(found[0]) == [
+        "iters",
+        "status",
+        "found",
+        "result",
+        "begun",
+        "seconds",
+        "worker",
+        "file",
+    ]
     assert [(row["iters"], row["status"], row["found"]) for row in found] == [
         ("5", "ok", "stored"),
         ("6", "failed", "new"),
@@ -381,7 +448,9 @@ def test_claims_of_pages_are_a_table_of_their_own(here):
     table.add(0, Result(True, "", text))
     table.add(1, Result(False, "", text))  # what a page claims that failed does not count
     table.write()
-    assert rows("claims") == [{"n": "1", "claim": "a-b", "published": "1, 2", "measured": "3", "holds": "False"}]
+    assert rows("claims") == [
+        {"n": "1", "claim": "a-b", "published": "1, 2", "measured": "3", "holds": "False"}
+    ]
 
 
 def test_a_file_is_replaced_as_a_whole(here, monkeypatch):
@@ -391,7 +460,9 @@ def test_a_file_is_replaced_as_a_whole(here, monkeypatch):
         patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("no room")))
         with pytest.raises(OSError, match="no room"):
             cells.replace_text(here / "deep" / "a.csv", "new")
-    assert [(path.name, path.read_text()) for path in (here / "deep").iterdir()] == [("a.csv", "old")]
+    assert [(path.name, path.read_text()) for path in (here / "deep").iterdir()] == [
+        ("a.csv", "old")
+    ]
 
 
 # ---- the command
@@ -416,13 +487,27 @@ def test_the_folder_has_the_name_of_what_is_swept(here, at_once):
 
 
 def test_cells_that_fail_are_listed_and_the_exit_code_says_so(here, at_once, capsys):
-    line = ["sweep", "plan.py:plan", "-p", "iters=40", "-p", "alg=sgd", "-p", "lr=0.001,1e6", "--out", "out"]
+    line = [
+        "sweep",
+        "plan.py:plan",
+        "-p",
+        "iters=40",
+        "-p",
+        "alg=sgd",
+        "-p",
+        "lr=0.001,1e6",
+        "--out",
+        "out",
+    ]
     for found in ("new", "stored"):
         assert main(line) == 1
         out = capsys.readouterr().out
         assert "failed:\n  iters=40 alg=sgd lr=1000000.0: training diverged at step " in out
         assert out.endswith("1 of 2 cells done, 1 failed; out/cells.csv\n")
-        assert [(row["status"], row["found"]) for row in rows()] == [("ok", found), ("failed", found)]
+        assert [(row["status"], row["found"]) for row in rows()] == [
+            ("ok", found),
+            ("failed", found),
+        ]
 
 
 def test_what_cannot_be_kept_has_failed(here, at_once, capsys, monkeypatch):
@@ -461,17 +546,24 @@ def test_a_damaged_run_is_named(here, at_once, capsys):
     ("words", "said"),
     [
         (["plan.py:plan"], "the grid is empty: give at least one -p NAME=VALUES"),
-        (["plan.py:plan", "-p", "iters=4:1"], "-p iters=4:1: 4:1 has no values; a range is FIRST:LAST, "),
+        (
+            ["plan.py:plan", "-p", "iters=4:1"],
+            "-p iters=4:1: 4:1 has no values; a range is FIRST:LAST, ",
+        ),
         (["plan.py:plan", "-p", "iters"], "-p must be key=value, got 'iters'"),
         (["own.ipynb", "-p", "nn=1"], "unknown parameter 'nn'; the nearest is n; own has "),
         (["own.ipynb", "-p", "n=0"], "n=0: n must be an integer"),
         (["08_lost", "-p", "d=1"], "no stored run in "),
         (["nowhere.ipynb", "-p", "d=1"], "no page 'nowhere.ipynb'"),
         (["newton", "-p", "d=1"], "'newton' could be 13_newton_regression, "),
-        (["plan.py:plan", "-p", "iters=5", "--out", "plan.py"], "--out plan.py: no such folder can be made ("),
+        (
+            ["plan.py:plan", "-p", "iters=5", "--out", "plan.py"],
+            "--out plan.py: no such folder can be made (",
+        ),
         (
             ["plan.py:plan", "-p", "iters=5", "--scheduler", "tcp://a:1", "--jobs", "2"],
-            "--jobs is about workers on this machine, and --scheduler has its own: give one of the two",
+            "--jobs is about workers on this machine, and --scheduler has its own: give one "
+            "of the two",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -488,7 +580,9 @@ def test_wrong_input_is_one_line(here, capsys, monkeypatch, words, said):
 @pytest.mark.parametrize("absent", ["dask", "distributed"])
 def test_without_dask_one_line_says_so(here, capsys, monkeypatch, absent):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == absent else find(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == absent else find(name)
+    )
     assert main(["sweep", "plan.py:plan", "-p", "iters=5"]) == 2
     said = f"error: sweep needs {absent}, which is not installed: pip install '.[cluster]'\n"
     assert capsys.readouterr().err == said
@@ -515,7 +609,13 @@ def test_any_file_of_the_package_changes_the_sources(tmp_path, monkeypatch):
     (package / "more.cpp").write_text("b")
     monkeypatch.setattr(versions, "ROOT", tmp_path)
     digests = []
-    for name, text in (("a.py", "a"), ("more.cpp", "c"), ("new.h", ""), ("a.py", "a#"), ("data/x.txt", "x\ny")):
+    for name, text in (
+        ("a.py", "a"),
+        ("more.cpp", "c"),
+        ("new.h", ""),
+        ("a.py", "a#"),
+        ("data/x.txt", "x\ny"),
+    ):
         (package / name).write_text(text)
         digests.append(versions.sources.__wrapped__())
     assert len(set(digests)) == 5

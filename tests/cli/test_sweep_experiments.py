@@ -1,4 +1,5 @@
-"""Whatever `fit` takes, `sweep` takes: the same configurations, however the user's file is written."""
+"""Whatever `fit` takes, `sweep` takes: the same configurations, however the user's file is
+written."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def here(tmp_path, monkeypatch, runs) -> Path:
 
 @pytest.mark.parametrize("case", sweep_experiments.EXPERIMENTS)
 def test_what_fit_takes_sweep_takes(here, monkeypatch, case):
-    """The cell is the very run that `fit` stores: its name, its configuration, and every number in it."""
+    """The cell is the very run that `fit` stores: its name, its configuration, and every number in
+    it."""
     (cell,) = of(f"{sweep_experiments.__file__}:experiment", f"case={case!r}", "seeds=1")
     model, task, training = sweep_experiments.EXPERIMENTS[case]
     run = Run(model, task(1) if callable(task) else task, training, 1)
@@ -52,7 +54,8 @@ def test_a_task_must_not_be_a_class(here):
         "def plan():\n    return model, LinearRegression, config\n"
     )
     with pytest.raises(
-        UsageError, match="task must be a law of prompts or a function from the seed to one, got the cl"
+        UsageError,
+        match="task must be a law of prompts or a function from the seed to one, got the cl",
     ):
         of("plan.py:plan", "seeds=3")
 
@@ -128,7 +131,9 @@ def test_a_function_may_take_any_parameters(here):
     write(here / "plan.py")
     (cell,) = of("plan.py:plan", "N=5", "record_every=2")
     assert cell.run.training.record_every == 2
-    (here / "plan.py").write_text((here / "plan.py").read_text().replace("def plan(N", "def plan(*_, N"))
+    (here / "plan.py").write_text(
+        (here / "plan.py").read_text().replace("def plan(N", "def plan(*_, N")
+    )
     assert of("plan.py:plan", "N=5")[0].run.task.N == 5
 
 
@@ -139,8 +144,14 @@ def test_a_function_may_take_any_parameters(here):
         ("def plan(N):\n    raise SystemExit", "N=5: SystemExit"),
         ("def plan(N):\n    raise RuntimeError('one\\n  two')", "N=5: RuntimeError: one two"),
         ("def plan(N):\n    raise ValueError('one\\n  two')", "N=5: one two"),
-        ("plan = dict", "plan.py:plan: its parameters are not known (ValueError: no signature found"),
-        ("def plan(a, /, N):\n    pass", "N=5: TypeError: plan() missing 1 required positional argument: 'a'"),
+        (
+            "plan = dict",
+            "plan.py:plan: its parameters are not known (ValueError: no signature found",
+        ),
+        (
+            "def plan(a, /, N):\n    pass",
+            "N=5: TypeError: plan() missing 1 required positional argument: 'a'",
+        ),
         ("def plan(N, flag=False):\n    pass", "flag must be True or False, got 'false'"),
     ],
     ids=str,

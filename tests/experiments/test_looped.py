@@ -1,4 +1,5 @@
-"""The trainings of part V: their recipe against the paper's numbers, and the errors against explicit loops."""
+"""The trainings of part V: their recipe against the paper's numbers, and the errors against
+explicit loops."""
 
 from __future__ import annotations
 
@@ -40,7 +41,14 @@ def drawn(B, N, d, seed=0):
 
 def test_the_papers_training():
     model, task, training = PAPER.experiment(30, 15, n_last_tokens=25)
-    assert (model.d, model.width, model.n_head, model.loops, model.supervised_loops, model.positions) == (
+    assert (
+        model.d,
+        model.width,
+        model.n_head,
+        model.loops,
+        model.supervised_loops,
+        model.positions,
+    ) == (
         10,
         256,
         8,
@@ -55,9 +63,16 @@ def test_the_papers_training():
         "add",
         False,
     )
-    assert (task.N, task.d, task.noise_std, training.B, training.betas) == (40, 10, 0, 64, (0.9, 0.999))
+    assert (task.N, task.d, task.noise_std, training.B, training.betas) == (
+        40,
+        10,
+        0,
+        64,
+        (0.9, 0.999),
+    )
     steps = [0, 999, 1000, 14_999, 15_000, 19_999]
-    assert [training.task_at(task, step).N for step in steps] == [10, 10, 12, 38, 40, 40]  # 11 to 41 points
+    # 11 to 41 points.
+    assert [training.task_at(task, step).N for step in steps] == [10, 10, 12, 38, 40, 40]
     stages = [training.model_at(model, step).loops for step in (0, 499, 500, 3_999, 4_000, 19_999)]
     assert stages == [15, 15, 17, 29, 30, 30]
     assert {training.rate(step) for step in (999, 5_000, 19_999)} == {1e-4}
@@ -98,7 +113,8 @@ def test_wrong_scales(change, said):
 
 
 @pytest.mark.parametrize(
-    ("loops", "T", "fields"), [(2, 3, {}), (0, 0, {}), (2, 1, {"untied": True}), (2, 1, {"cell": "x"})]
+    ("loops", "T", "fields"),
+    [(2, 3, {}), (0, 0, {}), (2, 1, {"untied": True}), (2, 1, {"cell": "x"})],
 )
 def test_wrong_models(loops, T, fields):
     with pytest.raises(ValueError, match=r"loops must|cell must"):
@@ -107,7 +123,8 @@ def test_wrong_models(loops, T, fields):
 
 @pytest.mark.parametrize("fields", [{}, {"cell": "lstm"}, {"n_last_tokens": 4}])
 def test_errors_are_those_of_the_predictions(fields):
-    """One prompt at a time, over more prompts than go through at once, after other numbers of loops too."""
+    """One prompt at a time, over more prompts than go through at once, after other numbers of loops
+    too."""
     model, task, training = TINY.experiment(4, 2, **fields)
     run = fit(model, task, training, (3, 5), device="cpu", stored=False, progress=False)
     some = task.sample(CHUNK + 3, torch.Generator().manual_seed(1), "tokens")
@@ -116,9 +133,13 @@ def test_errors_are_those_of_the_predictions(fields):
         assert ours.shape == (2, CHUNK + 3, 7)
         for b in (0, CHUNK - 1, CHUNK, CHUNK + 2):
             with torch.no_grad():
-                answer = model.predict(run.final_params, Prompts(some.Z[b : b + 1], some.y[b : b + 1]), loops)[:, 0]
+                answer = model.predict(
+                    run.final_params, Prompts(some.Z[b : b + 1], some.y[b : b + 1]), loops
+                )[:, 0]
             truth = torch.tensor([*some.Z[b, :-1, -1].tolist(), some.y[b].item()])
-            torch.testing.assert_close(ours[:, b], (answer - truth).square() / 3, rtol=2e-4, atol=1e-6)
+            torch.testing.assert_close(
+                ours[:, b], (answer - truth).square() / 3, rtol=2e-4, atol=1e-6
+            )
     path = path_errors(model, run, some, 7)
     assert path.shape == (2, 7, CHUNK + 3, 7)
     torch.testing.assert_close(path[:, -1], ours)
@@ -148,7 +169,9 @@ def test_influence_is_a_difference_of_errors():
     before = prediction_errors(model, run, some)[0, :, -1]
     for j in range(6):
         part = Prompts(wrong.Z[7 * j : 7 * j + 7], wrong.y[7 * j : 7 * j + 7])
-        torch.testing.assert_close(found[:, j], prediction_errors(model, run, part)[0, :, -1] - before)
+        torch.testing.assert_close(
+            found[:, j], prediction_errors(model, run, part)[0, :, -1] - before
+        )
     assert found.abs().max() > 0
 
 
@@ -176,7 +199,8 @@ def test_prefixes():
 
 
 def test_classical_errors_against_numpy():
-    """Prompt by prompt: least squares, and gradient descent with the best step by a parabola through three losses."""
+    """Prompt by prompt: least squares, and gradient descent with the best step by a parabola
+    through three losses."""
     prompts = drawn(B=30, N=6, d=3)
     found = classical(prompts, [1, 4])
     assert list(found) == ["least squares", "GD, 1 step", "GD, 4 steps"]
@@ -186,10 +210,16 @@ def test_classical_errors_against_numpy():
         torch.testing.assert_close(e[:, 0], y[:, 0].square() / 3)
     for b in range(30):
         for n in range(1, 7):
-            X, t, query = prompts.Z[b, :n, :-1].numpy(), y[b, :n].numpy(), prompts.Z[b, n, :-1].numpy()
+            X, t, query = (
+                prompts.Z[b, :n, :-1].numpy(),
+                y[b, :n].numpy(),
+                prompts.Z[b, n, :-1].numpy(),
+            )
             w = np.linalg.lstsq(X, t, rcond=None)[0]
             gap = query @ w - float(y[b, n])
-            assert float(found["least squares"][b, n]) == pytest.approx(gap**2 / 3, rel=1e-6, abs=1e-12)
+            assert float(found["least squares"][b, n]) == pytest.approx(
+                gap**2 / 3, rel=1e-6, abs=1e-12
+            )
             w = np.zeros(3)
             for step in range(1, 5):
                 g = X.T @ (t - X @ w)
@@ -211,7 +241,10 @@ def test_steps_that_are_none(steps):
 
 def test_what_is_kept_of_a_plan_is_what_its_models_give(runs):
     experiment, seeds = TINY.experiment(4, 2), [3, 1]
-    run, prompts = fit(*experiment, seeds, device="cpu", progress=False), common_prompts(experiment.task, 23, 7)
+    run, prompts = (
+        fit(*experiment, seeds, device="cpu", progress=False),
+        common_prompts(experiment.task, 23, 7),
+    )
     drawn_at_once = experiment.task.sample(23, torch.Generator().manual_seed(99), "tokens")
     assert torch.equal(prompts.Z, drawn_at_once.Z[:7])
     exact = prediction_errors(experiment.model, run, prompts)
@@ -226,6 +259,8 @@ def test_what_is_kept_of_a_plan_is_what_its_models_give(runs):
                 expected = experiment.model.predict(weights, prompts, loops)[..., -1]
             torch.testing.assert_close(found[loops - 1], expected)
     masked = kept_errors(experiment, seeds, 23, 7, n_last_tokens=5)
-    assert torch.equal(masked, prediction_errors(replace(experiment.model, n_last_tokens=5), run, prompts))
+    assert torch.equal(
+        masked, prediction_errors(replace(experiment.model, n_last_tokens=5), run, prompts)
+    )
     assert not torch.equal(masked, exact)
     assert len(list((runs / "measured").glob("*.safetensors"))) == 4

@@ -1,4 +1,5 @@
-"""The trainings of part III: their recipe against the paper's numbers, and which seeds a model gets."""
+"""The trainings of part III: their recipe against the paper's numbers, and which seeds a model
+gets."""
 
 from __future__ import annotations
 
@@ -35,20 +36,56 @@ def generator(seed=0):
 
 def test_the_papers_regression():
     model, task, training = PAPER.regression("LSA", 5, 6)
-    assert (model.d, model.n_layer, model.width, model.n_head, model.attention) == (10, 6, 64, 4, "linear")
-    assert (model.clip, model.init_std, model.norm, model.mlp, model.mask_query) == (10, 2e-4, False, False, False)
+    assert (model.d, model.n_layer, model.width, model.n_head, model.attention) == (
+        10,
+        6,
+        64,
+        4,
+        "linear",
+    )
+    assert (model.clip, model.init_std, model.norm, model.mlp, model.mask_query) == (
+        10,
+        2e-4,
+        False,
+        False,
+        False,
+    )
     assert (task.N, task.d, task.kappa, task.noise_std) == (50, 10, 5, 0)
-    assert (training.warmup, training.decay_steps, training.lr_end, training.clip) == (10_000, 90_000, 5e-5, 10)
+    assert (training.warmup, training.decay_steps, training.lr_end, training.clip) == (
+        10_000,
+        90_000,
+        5e-5,
+        10,
+    )
     assert training.rate(9_999) == 1e-4
     assert training.rate(90_000) == training.rate(99_999) == pytest.approx(5e-5)
     stages = [training.task_at(task, step) for step in (0, 4_999, 5_000, 39_999, 40_000, 99_999)]
-    assert [(s.w_dims, s.N) for s in stages] == [(2, 10), (2, 10), (3, 15), (9, 45), (10, 50), (10, 50)]
+    assert [(s.w_dims, s.N) for s in stages] == [
+        (2, 10),
+        (2, 10),
+        (3, 15),
+        (9, 45),
+        (10, 50),
+        (10, 50),
+    ]
 
 
 def test_the_papers_logistic_regression():
     model, task, training = PAPER.logistic("truth", 10, 12)
-    assert (model.attention, model.norm, model.mlp, model.readout, model.positions) == ("softmax", True, True, "w", 51)
-    assert (task.target, task.kappa, task.mu, task.N, training.curriculum) == ("truth", 10, 0.01, 50, ())
+    assert (model.attention, model.norm, model.mlp, model.readout, model.positions) == (
+        "softmax",
+        True,
+        True,
+        "w",
+        51,
+    )
+    assert (task.target, task.kappa, task.mu, task.N, training.curriculum) == (
+        "truth",
+        10,
+        0.01,
+        50,
+        (),
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +110,10 @@ def test_all_combinations():
 def test_lists_of_nothing(place, wrong):
     lists = [["LSA"], [1], [2]]
     lists[place] = wrong
-    with pytest.raises(ValueError, match=f"{('variants', 'kappas', 'depths')[place]} must be a list of at least one"):
+    with pytest.raises(
+        ValueError,
+        match=f"{('variants', 'kappas', 'depths')[place]} must be a list of at least one",
+    ):
         TINY.regressions(*lists)
 
 
@@ -86,7 +126,9 @@ def test_bad_names_are_refused():
 
 def test_more_seeds_for_some(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
-    experiments = {("LSA", k, L): TINY.regression("LSA", k, L) for k, L in ((1, 0), (1, 2), (1, 3), (2, 1))}
+    experiments = {
+        ("LSA", k, L): TINY.regression("LSA", k, L) for k, L in ((1, 0), (1, 2), (1, 3), (2, 1))
+    }
     runs = trained(experiments, [0], [1, 2], "cpu")
     assert [runs[key].seeds for key in experiments] == [(0, 1, 2), (0, 1, 2), (0,), (0,)]
     assert len(list(store.folder().glob("*.safetensors"))) == 8
@@ -148,20 +190,27 @@ def test_steps_worth_by_hand():
 
 
 def test_steps_worth_of_a_curve_that_rises_for_a_while():
-    """0.25 is first there at step 4: half way, in the logarithm, from the smallest value before, 0.5 at step 1, is not
-    step 3, where the curve is up again, but the point between steps 1 and 4."""
+    """0.25 is first there at step 4: half way, in the logarithm, from the smallest value before,
+    0.5 at step 1, is not step 3, where the curve is up again, but the point between steps 1 and
+    4."""
     curve = np.array([1.0, 0.5, 0.5, 0.8, 0.125])
-    np.testing.assert_allclose(steps_worth(np.array([0.5, 0.25, 0.125]), curve), [1, 2.5, 4], rtol=1e-12)
+    np.testing.assert_allclose(
+        steps_worth(np.array([0.5, 0.25, 0.125]), curve), [1, 2.5, 4], rtol=1e-12
+    )
 
 
-@pytest.mark.parametrize(("errors", "curve"), [([0.6], [1.0, 0.0]), ([0.6], [1.0, np.nan]), ([0.0], [1.0, 0.5])])
+@pytest.mark.parametrize(
+    ("errors", "curve"), [([0.6], [1.0, 0.0]), ([0.6], [1.0, np.nan]), ([0.0], [1.0, 0.5])]
+)
 def test_errors_must_be_positive(errors, curve):
     with pytest.raises(ValueError, match="errors must be positive"):
         steps_worth(np.array(errors), np.array(curve))
 
 
 def test_too_few_steps():
-    with pytest.raises(ValueError, match=r"steps must be more than 2: these reach 2.5e-01, not 1.0e-01"):
+    with pytest.raises(
+        ValueError, match=r"steps must be more than 2: these reach 2.5e-01, not 1.0e-01"
+    ):
         steps_worth(np.array([0.3, 0.1]), np.array([1.0, 0.5, 0.25]))
 
 
@@ -193,7 +242,9 @@ def test_groups_in_every_form():
             if field.name == "N":
                 assert mine == 4
             else:
-                assert torch.equal(mine[..., 7:14] if representation == "gram" else mine[7:14], theirs[0])
+                assert torch.equal(
+                    mine[..., 7:14] if representation == "gram" else mine[7:14], theirs[0]
+                )
     with pytest.raises(ValueError, match="representation must be one of 'sentences', got 'gram'"):
         sample_groups(Recall(H=8), 3, 7, generator(5), "gram")
 
@@ -210,8 +261,9 @@ def labelled(B, n, d, seed):
 
 
 def test_the_posterior_mean_is_that_of_rejected_draws():
-    """Of 400 000 draws some 2 percent and more give the labels of 4 points in 3 dimensions, so that their mean has a
-    standard error of at most 1 / sqrt(6000) = .013. The chain's is about .01: 5000 sweeps, of which a few are alike."""
+    """Of 400 000 draws some 2 percent and more give the labels of 4 points in 3 dimensions, so that
+    their mean has a standard error of at most 1 / sqrt(6000) = .013. The chain's is about .01: 5000
+    sweeps, of which a few are alike."""
     X, y, w, g = labelled(6, 4, 3, seed=0)
     found = posterior_mean(X, y, w, 5000, g)
     draws = torch.randn(400_000, 3, generator=g, dtype=F64)

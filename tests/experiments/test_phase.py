@@ -29,7 +29,12 @@ def test_scales_have_the_condition_number_and_determinant_1(kappa, d):
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"kappa": 0.5}, "kappa"), ({"d": 1}, "d must"), ({"N": 0}, "N must"), ({"max_iters": 0}, "max_iters")],
+    [
+        ({"kappa": 0.5}, "kappa"),
+        ({"d": 1}, "d must"),
+        ({"N": 0}, "N must"),
+        ({"max_iters": 0}, "max_iters"),
+    ],
 )
 def test_wrong_numbers_are_named(wrong, said):
     with pytest.raises(ValueError, match=said):
@@ -52,7 +57,9 @@ def test_through_the_lens_a_network_is_another_network_on_isotropic_prompts():
     model = LinearTransformer(d=4, n_layer=3, n_head=2, init_std=0.3)
     params = model.init(torch.Generator().manual_seed(1), torch.float64)
     UD = rotation(5, scales(50.0, 4))
-    prompts = LinearRegression(N=7, d=4).sample(11, torch.Generator().manual_seed(2), dtype=torch.float64)
+    prompts = LinearRegression(N=7, d=4).sample(
+        11, torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     inside = whiten_params({name: p[None] for name, p in params.items()}, 5, 50.0)
     outside = model.predict(params, mapped(prompts, UD))
     assert torch.allclose(model.predict(inside, prompts)[0], outside, rtol=1e-11, atol=0)
@@ -60,7 +67,9 @@ def test_through_the_lens_a_network_is_another_network_on_isotropic_prompts():
 
 def test_through_the_lens_gradient_descent_has_the_square_of_the_scales_as_preconditioner():
     UD, D = rotation(5, scales(50.0, 4)), torch.tensor(scales(50.0, 4), dtype=torch.float64)
-    prompts = LinearRegression(N=7, d=4).sample(11, torch.Generator().manual_seed(2), dtype=torch.float64)
+    prompts = LinearRegression(N=7, d=4).sample(
+        11, torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     outside = GradientDescent(3, 0.02).predict(mapped(prompts, UD))
     inside = GradientDescent(3, 0.02, D.square().diag()).predict(prompts)
     assert torch.allclose(inside, outside, rtol=1e-11, atol=0)
@@ -71,7 +80,9 @@ def test_scores_set_the_worst_thousandth_aside():
         def predict(self, prompts):
             return torch.zeros_like(prompts.y)
 
-    prompts = LinearRegression(N=7, d=4).sample(2500, torch.Generator().manual_seed(2), dtype=torch.float64)
+    prompts = LinearRegression(N=7, d=4).sample(
+        2500, torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     errors = sorted(v**2 for v in prompts.y.tolist())
     typical, mean = scores(Zero(), prompts).tolist()
     assert typical == pytest.approx(sum(errors[:2498]) / 2498)
@@ -84,10 +95,14 @@ def optima():
 
 
 def test_the_file_has_the_best_transformer_of_every_setting_of_the_pages(optima):
-    settings = {(L, N, d, 5e-5) for L in (1, 2, 3, 4) for N in (5, 10, 20, 40, 80, 160) for d in (2, 5, 10)}
+    settings = {
+        (L, N, d, 5e-5) for L in (1, 2, 3, 4) for N in (5, 10, 20, 40, 80, 160) for d in (2, 5, 10)
+    }
     settings |= {(L, 20, 5, 100 / (20_000 * 20_000)) for L in (2, 3, 4)}
     settings |= {(3, N, 5, 1 / (40_000 * 8000)) for N in range(2, 21, 2)}
-    assert sorted((row["n_layer"], row["N"], row["d"], row["rare"]) for row in optima) == sorted(settings)
+    assert sorted((row["n_layer"], row["N"], row["d"], row["rare"]) for row in optima) == sorted(
+        settings
+    )
 
 
 def test_what_the_file_has_cannot_be_improved_nearby(optima):
@@ -101,7 +116,8 @@ def test_what_the_file_has_cannot_be_improved_nearby(optima):
 
 
 @pytest.mark.parametrize(
-    "setting", [(1, 20, 5, 5e-5), (2, 5, 10, 5e-5), (2, 160, 2, 5e-5), (3, 20, 5, 5e-5), (3, 20, 5, 2.5e-7)]
+    "setting",
+    [(1, 20, 5, 5e-5), (2, 5, 10, 5e-5), (2, 160, 2, 5e-5), (3, 20, 5, 5e-5), (3, 20, 5, 2.5e-7)],
 )
 def test_a_new_search_finds_the_same(optima, setting):
     assert setting in [(row["n_layer"], row["N"], row["d"], row["rare"]) for row in optima]

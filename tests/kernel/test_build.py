@@ -1,4 +1,5 @@
-"""The compiled code: built once, whatever happens to its cache; the same numbers for every width of its vectors."""
+"""The compiled code: built once, whatever happens to its cache; the same numbers for every width of
+its vectors."""
 
 from __future__ import annotations
 
@@ -29,17 +30,20 @@ from lintf import kernel
 from lintf.analysis.landscape import hessian_diagonal
 from lintf import LinearTransformer
 from lintf import LinearRegression
-why_not = kernel.unavailable(5, torch.float32) or kernel.unavailable(5, torch.float32, library="lines")
+why_not = kernel.unavailable(5, torch.float32)
+why_not = why_not or kernel.unavailable(5, torch.float32, library="lines")
 assert why_not is None, why_not
 for dtype in (torch.float32, torch.float64):
-    model, task = LinearTransformer(5, 3, n_head=2, init_std=0.2), LinearRegression(N=4, d=5, noise_std=0.1)
+    model = LinearTransformer(5, 3, n_head=2, init_std=0.2)
+    task = LinearRegression(N=4, d=5, noise_std=0.1)
     generator = torch.Generator().manual_seed(0)
     params = {n: p.requires_grad_() for n, p in model.init(generator, dtype).items()}
     prompts = task.sample(67, generator, dtype=dtype)
     loss = model.loss(params, prompts, "kernel")
     loss.backward()
     diagonal = hessian_diagonal(model, params, prompts, "kernel")
-    for t in (prompts.S, prompts.y, loss.detach().view(1), params["P"].grad, params["Q"].grad, diagonal):
+    gradients = params["P"].grad, params["Q"].grad
+    for t in (prompts.S, prompts.y, loss.detach().view(1), *gradients, diagonal):
         print(" ".join(map(repr, t.flatten().tolist()[:400])))
 """
 
@@ -47,29 +51,34 @@ for dtype in (torch.float32, torch.float64):
 def run(code: str, cache: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, with a cache of its own for compiled code."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT), **more}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def numbers(done: subprocess.CompletedProcess[str]) -> list[torch.Tensor]:
     """Of each line, but for those of a compiler that takes long."""
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "once on this machine" not in line]
-    return [torch.tensor([float(word) for word in line.split()], dtype=torch.float64) for line in lines]
+    return [
+        torch.tensor([float(word) for word in line.split()], dtype=torch.float64) for line in lines
+    ]
 
 
 # ---- vectors of every width
 
 
 def test_the_width_of_the_vectors_changes_rounding_only(tmp_path):
-    """16, 32 and 64 bytes; where the processor has no such registers, the compiler splits the vectors. With d = 5 some
-    widths have their loops unrolled, and others not."""
+    """16, 32 and 64 bytes; where the processor has no such registers, the compiler splits the
+    vectors. With d = 5 some widths have their loops unrolled, and others not."""
     found = {}
     for width in (16, 32, 64):
         found[width] = numbers(run(RESULTS, tmp_path, CXX=f"c++ -DVECTOR_BYTES={width} -O0"))
     assert len(list((tmp_path / "lintf").glob("*.so"))) == 6, "each width is a library of its own"
     for width in (16, 64):
         for i, (theirs, ours) in enumerate(zip(found[width], found[32], strict=True)):
-            digits = 2e-5 if i < 6 else 1e-12  # of the largest number; sums over the prompts in another order
+            # Of the largest number; sums over the prompts in another order.
+            digits = 2e-5 if i < 6 else 1e-12
             assert float((theirs - ours).abs().max()) <= digits * float(ours.abs().max())
 
 
@@ -92,7 +101,8 @@ from lintf import kernel
 from lintf.analysis.landscape import hessian_diagonal
 from lintf import LinearTransformer
 from lintf import LinearRegression
-model, task = LinearTransformer(3, 3, n_head=2, init_std=0.2), LinearRegression(N=4, d=3, noise_std=0.1)
+model = LinearTransformer(3, 3, n_head=2, init_std=0.2)
+task = LinearRegression(N=4, d=3, noise_std=0.1)
 def results(backend, threads):
     os.environ["LINTF_KERNEL"] = "off" if backend == "plain" else "on"
     torch.set_num_threads(threads)
@@ -102,7 +112,8 @@ def results(backend, threads):
     loss = model.loss(params, prompts, backend)
     loss.backward()
     diagonal = hessian_diagonal(model, params, prompts, backend)
-    return [prompts.S, prompts.y, loss.detach().view(1), params["P"].grad, params["Q"].grad, diagonal]
+    gradients = params["P"].grad, params["Q"].grad
+    return [prompts.S, prompts.y, loss.detach().view(1), *gradients, diagonal]
 for library in ("kernel", "lines"):
     why_not = kernel.unavailable(3, torch.float32, library=library)
     assert why_not is None, why_not
@@ -125,7 +136,8 @@ print(os.waitpid(child, 0)[1])
 
 @pytest.mark.parametrize("name", ["g++", "clang++"])
 def test_every_compiler_without_openmp(name, tmp_path):
-    """The numbers of the plain path, the same bits with two threads, and a forked process that does not hang."""
+    """The numbers of the plain path, the same bits with two threads, and a forked process that does
+    not hang."""
     if not shutil.which(name):
         pytest.skip(f"no {name} on this machine")
     done = run(THREADS, tmp_path, CXX=name)
@@ -141,13 +153,16 @@ def test_every_compiler_without_openmp(name, tmp_path):
 def test_one_thread_starts_none_and_a_refused_one_is_not_missed(threads, answer, tmp_path):
     """The answer stands for that of pthread_create; 11 is EAGAIN."""
     header = tmp_path / "refused.h"
-    header.write_text(f"#include <pthread.h>\n#define pthread_create(thread, ...) ((void)(thread), {answer})\n")
+    header.write_text(
+        f"#include <pthread.h>\n#define pthread_create(thread, ...) ((void)(thread), {answer})\n"
+    )
     code = f"""
 import torch
 from lintf import LinearTransformer
 from lintf import LinearRegression
 torch.set_num_threads({threads})
-model, prompts = LinearTransformer(2, 1), LinearRegression(N=4, d=2).sample(3000, torch.Generator().manual_seed(0))
+model, task = LinearTransformer(2, 1), LinearRegression(N=4, d=2)
+prompts = task.sample(3000, torch.Generator().manual_seed(0))
 params = model.init(torch.Generator().manual_seed(1))
 print(float(model.loss(params, prompts, "kernel") / model.loss(params, prompts, "plain") - 1))
 """
@@ -160,9 +175,16 @@ print(float(model.loss(params, prompts, "kernel") / model.loss(params, prompts, 
     ("script", "says"),
     [
         ("exit 3", "exit code 3"),
-        ('[ "$1" = --version ] && exit 0\necho "error: no such flag, $1" >&2\necho "a page" >&2\nexit 1', "flag, -O3"),
+        (
+            '[ "$1" = --version ] && exit 0\necho "error: no such flag, $1" >&2\necho "a '
+            'page" >&2\nexit 1',
+            "flag, -O3",
+        ),
         ("exit 0", "has written no library"),
-        ('for last; do :; done\n[ "$last" = --version ] || echo garbage > "$last"', "too short|invalid"),
+        (
+            'for last; do :; done\n[ "$last" = --version ] || echo garbage > "$last"',
+            "too short|invalid",
+        ),
     ],
 )
 def test_a_compiler_that_fails_costs_a_line(script, says, cache, monkeypatch):
@@ -255,7 +277,10 @@ def compiler(folder: Path, text: str) -> str:
     return str(path)
 
 
-PROBE = "import torch\nfrom lintf import kernel\nbuild = kernel.build\n{}\nprint(kernel.unavailable(2, torch.float32))"
+PROBE = (
+    "import torch\nfrom lintf import kernel\nbuild = "
+    "kernel.build\n{}\nprint(kernel.unavailable(2, torch.float32))"
+)
 SLOW = '[ "$1" = --version ] && exit 0\necho $$ > pid\nsleep 600 & wait'
 
 
@@ -276,7 +301,9 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_compiler_that_takes_too_long_is_said_and_stopped_with_its_children(tmp_path, monkeypatch):
+def test_a_compiler_that_takes_too_long_is_said_and_stopped_with_its_children(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     code = PROBE.format("build.PATIENCE, build.MOST = 0.1, 0.2")
     done = run(code, tmp_path / "cache", CXX=compiler(tmp_path, SLOW))
@@ -292,7 +319,9 @@ def test_ctrl_c_stops_the_compiler(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     environment["CXX"] = compiler(tmp_path, SLOW)
-    with subprocess.Popen([sys.executable, "-c", PROBE.format("")], env=environment, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROBE.format("")], env=environment, stderr=subprocess.PIPE
+    ) as process:
         while not ((tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()):
             assert process.poll() is None
             time.sleep(0.01)
@@ -320,7 +349,9 @@ def test_what_a_killed_process_left_goes_after_an_hour(cache):
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_words_that_are_none_are_refused(words, dtype):
-    with pytest.raises(ValueError, match=r"words must be uint32 \(\.\.\., an even number of rows, B\), got"):
+    with pytest.raises(
+        ValueError, match=r"words must be uint32 \(\.\.\., an even number of rows, B\), got"
+    ):
         randoms.normals(words, dtype, 3)
 
 
@@ -334,12 +365,22 @@ def test_words_may_lie_anywhere_in_memory(monkeypatch):
         torch.testing.assert_close(compiled.double(), plain, rtol=2e-5, atol=2e-6)
 
 
-def gram_arguments(d: int = 3, N: int = 20, E: int = 2, noise_std: float = 0.0) -> dict[str, object]:
+def gram_arguments(
+    d: int = 3, N: int = 20, E: int = 2, noise_std: float = 0.0
+) -> dict[str, object]:
     few, chi = [0] * d, np.stack([randoms.chi_coefficients(N - i) for i in range(d)])
     rows = d * (d - 1) // 2 + d + 2 * d + (d if noise_std else 0)
     words = randoms.words([np.random.SFC64(e) for e in range(E)], rows, 7)
     root = torch.eye(d, dtype=torch.float32).repeat(E, 1, 1)
-    given = {"words": words, "d": d, "few": few, "chi": chi, "reach": randoms.REACH, "root": root, "root_w": root}
+    given = {
+        "words": words,
+        "d": d,
+        "few": few,
+        "chi": chi,
+        "reach": randoms.REACH,
+        "root": root,
+        "root_w": root,
+    }
     return given | {"noise_std": noise_std}
 
 
@@ -348,8 +389,18 @@ def test_the_statistics_are_refused_what_does_not_fit():
     good = gram_arguments()
     assert [t.dtype for t in kernel.draw_gram(**good)] == [torch.float32] * 4
     few_rows = np.ascontiguousarray(good["words"][:, :-2])
-    bad = [{"words": few_rows}, {"noise_std": 0.5}, {"few": [0, 0]}, {"few": [0, 0, -1]}, {"few": [0, 0, 40]}]
-    bad += [{"root": good["root"][:1]}, {"root_w": torch.eye(4).repeat(2, 1, 1)}, {"root": good["root"].to("meta")}]
+    bad = [
+        {"words": few_rows},
+        {"noise_std": 0.5},
+        {"few": [0, 0]},
+        {"few": [0, 0, -1]},
+        {"few": [0, 0, 40]},
+    ]
+    bad += [
+        {"root": good["root"][:1]},
+        {"root_w": torch.eye(4).repeat(2, 1, 1)},
+        {"root": good["root"].to("meta")},
+    ]
     bad += [{"chi": np.zeros((4, 17)), "few": [0] * 4}]
     for change in bad:
         with pytest.raises(ValueError, match="do not fit together"):
@@ -376,7 +427,8 @@ def test_gradients_with_respect_to_the_prompts():
         assert torch.equal(gram.mse(P, Q, statistics), gram.mse(P, Q, statistics, "kernel"))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own forward mode calls it
+# Torch's own forward mode calls it.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("transform", ["grad", "vmap", "jvp", "dual"])
 def test_the_kernel_refuses_what_is_inside_a_transform(transform):
     generator = torch.Generator().manual_seed(0)

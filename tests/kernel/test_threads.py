@@ -1,4 +1,5 @@
-"""The same numbers with one thread and with two: bit for bit in the compiled kernel, elsewhere up to rounding."""
+"""The same numbers with one thread and with two: bit for bit in the compiled kernel, elsewhere up
+to rounding."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from lintf.training.history import History
 STEPS = 3
 LINEAR, TASK = LinearTransformer(d=3, n_layer=2, init_std=0.3), LinearRegression(N=20, d=3)
 ADAM = TrainConfig(lr=1e-3, max_iters=STEPS, B=50)
-SGD = TrainConfig(lr=0.1, max_iters=STEPS, B=512, alg="sgd", momentum=0.0, normalize=True, dtype="float64")
+SGD = TrainConfig(
+    lr=0.1, max_iters=STEPS, B=512, alg="sgd", momentum=0.0, normalize=True, dtype="float64"
+)
 FAMILIES = {
     "linear, plain PyTorch": (LINEAR, TASK, ADAM),
     "ReLU attention, tokens": (LinearTransformer(3, 2, 1, "relu", 0.3), TASK, ADAM),
@@ -32,7 +35,11 @@ FAMILIES = {
         ADAM,
     ),
     "looped": (Looped(d=3, width=16, loops=2, supervised_loops=2, positions=41), TASK, ADAM),
-    "looped LSTM": (Looped(d=3, width=16, loops=2, supervised_loops=2, positions=41, cell="lstm"), TASK, ADAM),
+    "looped LSTM": (
+        Looped(d=3, width=16, loops=2, supervised_loops=2, positions=41, cell="lstm"),
+        TASK,
+        ADAM,
+    ),
     "recall": (RecallTransformer("reparam", "softmax"), Recall(H=64), SGD),
     "recall, a matrix": (RecallTransformer("origin", "relu"), Recall(H=64), SGD),
     "non-linear": (MLPTransformer(d=3, hidden=16), NonlinearRegression(N=20, d=3), ADAM),
@@ -54,13 +61,17 @@ def trained(experiment, number, threads) -> History:
 
 
 def tensors(history):
-    return {"loss": history.loss, **history.recorded, **{f"final {n}": p for n, p in history.saved_final.items()}}
+    return {
+        "loss": history.loss,
+        **history.recorded,
+        **{f"final {n}": p for n, p in history.saved_final.items()},
+    }
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_training_with_one_thread_and_with_two(name, threads, monkeypatch):
-    """A sum over a batch in another order differs by a few units of rounding of its largest terms, and each step adds
-    as many: 100 units a step are allowed, of a tensor's largest entry."""
+    """A sum over a batch in another order differs by a few units of rounding of its largest terms,
+    and each step adds as many: 100 units a step are allowed, of a tensor's largest entry."""
     monkeypatch.setenv("LINTF_KERNEL", "off")
     experiment = FAMILIES[name]
     one, two = (tensors(trained(experiment, number, threads)) for number in (1, 2))
@@ -70,13 +81,19 @@ def test_training_with_one_thread_and_with_two(name, threads, monkeypatch):
         worst = max(worst, float((two[n] - p).abs().max() / unit) if unit else 0.0)
     print(f"{name}: {worst:.0f} units of rounding")
     assert worst <= 100 * STEPS
-    assert any((p[:, 0] != p[:, -1]).any() for n, p in one.items() if n != "loss" and not n.startswith("final"))
+    assert any(
+        (p[:, 0] != p[:, -1]).any()
+        for n, p in one.items()
+        if n != "loss" and not n.startswith("final")
+    )
 
 
 def test_the_compiled_kernel_does_not_see_the_threads(threads, monkeypatch):
     """Neither in the prompts nor in the loss."""
     monkeypatch.setenv("LINTF_KERNEL", "on")
-    one, two = (tensors(trained((LINEAR, TASK, TrainConfig(0.01, 30, 3000)), n, threads)) for n in (1, 2))
+    one, two = (
+        tensors(trained((LINEAR, TASK, TrainConfig(0.01, 30, 3000)), n, threads)) for n in (1, 2)
+    )
     assert all(torch.equal(p, two[n]) for n, p in one.items())
 
 
@@ -92,4 +109,6 @@ def test_tokens_of_linear_attention(threads):
         loss.backward()
         found.append([loss.detach(), *(p.grad for p in free.values())])
     for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=100 * torch.finfo(a.dtype).eps * float(b.abs().max()))
+        torch.testing.assert_close(
+            a, b, rtol=0, atol=100 * torch.finfo(a.dtype).eps * float(b.abs().max())
+        )

@@ -1,4 +1,5 @@
-"""Encoder: against torch's own functions and loops, its regression against its law, schedule and curriculum in fit.
+"""Encoder: against torch's own functions and loops, its regression against its law, schedule and
+curriculum in fit.
 
 Means may miss their expectation by 5 standard errors; seeds are fixed.
 """
@@ -46,7 +47,9 @@ KINDS = {
     "no layer, norm": replace(MODEL, n_layer=0, norm=True),
     "one layer": replace(MODEL, n_layer=1, n_head=4),
     "masked": replace(MODEL, mask_query=True),
-    "masked full": replace(MODEL, attention="softmax", norm=True, mlp=True, clip=None, mask_query=True),
+    "masked full": replace(
+        MODEL, attention="softmax", norm=True, mlp=True, clip=None, mask_query=True
+    ),
     "positions": replace(MODEL, attention="softmax", norm=True, mlp=True, clip=None, positions=9),
 }
 each_kind = pytest.mark.parametrize("model", KINDS.values(), ids=KINDS)
@@ -63,15 +66,18 @@ def quiet(*args, **kwargs):
 def drawn(model, lead=(), seed=1):
     """Parameters of every size, biases and shifts too."""
     g = generator(seed)
-    return {n: 0.4 * torch.randn(*lead, *shape, generator=g, dtype=F64) for n, shape in model.shapes.items()}
+    return {
+        n: 0.4 * torch.randn(*lead, *shape, generator=g, dtype=F64)
+        for n, shape in model.shapes.items()
+    }
 
 
 # ---- the model
 
 
 def by_tokens(model, params, Z, zeros=0):
-    """One member, all tokens in all layers with all their scores, by torch's own functions, with tokens that begin with
-    so many zeros."""
+    """One member, all tokens in all layers with all their scores, by torch's own functions, with
+    tokens that begin with so many zeros."""
 
     def linear(W, h):
         return nn.functional.linear(h, W[:, :-1], W[:, -1])
@@ -90,7 +96,9 @@ def by_tokens(model, params, Z, zeros=0):
         qkv = linear(params["qkv"][layer], norm(norms[0], h))
         outs = []
         for head in range(model.n_head):
-            q, k, v = (qkv[..., part * model.width + head * size :][..., :size] for part in range(3))
+            q, k, v = (
+                qkv[..., part * model.width + head * size :][..., :size] for part in range(3)
+            )
             if model.mask_query:
                 k, v = k[:, :-1], v[:, :-1]
             a = torch.einsum("bis,bjs->bij", q, k) / math.sqrt(size)
@@ -110,13 +118,17 @@ def by_tokens(model, params, Z, zeros=0):
 def assert_the_same_function(model, params, prompts, zeros=0):
     """Predictions, and gradients of all parameters."""
     params = {n: p.requires_grad_() for n, p in params.items() if p.numel()}
-    every = params | {n: torch.empty(shape, dtype=F64) for n, shape in model.shapes.items() if 0 in shape}
+    every = params | {
+        n: torch.empty(shape, dtype=F64) for n, shape in model.shapes.items() if 0 in shape
+    }
     outs = model.predict(every, prompts), by_tokens(model, every, prompts.Z, zeros)
     torch.testing.assert_close(*outs, rtol=1e-11, atol=1e-11)
     direction = torch.randn(outs[0].shape, generator=generator(7), dtype=F64)
     grads = [torch.autograd.grad((out * direction).sum(), list(params.values())) for out in outs]
     for found, wanted in zip(*grads, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11 * float(wanted.abs().max()) + 1e-12)
+        torch.testing.assert_close(
+            found, wanted, rtol=1e-9, atol=1e-11 * float(wanted.abs().max()) + 1e-12
+        )
 
 
 @each_kind
@@ -130,15 +142,22 @@ def test_predictions_and_gradients_are_those_of_torchs_functions(model, zeros):
 @pytest.mark.parametrize("n_layer", [1, 2, 3])
 def test_linear_attention_with_fewer_and_more_tokens_than_entries(mask_query, N, B, n_layer):
     model = replace(MODEL, mask_query=mask_query, n_layer=n_layer, clip=None)
-    assert_the_same_function(model, drawn(model), replace(TASK, N=N).sample(B, generator(), dtype=F64))
+    assert_the_same_function(
+        model, drawn(model), replace(TASK, N=N).sample(B, generator(), dtype=F64)
+    )
 
 
 @pytest.mark.parametrize("mask_query", [False, True])
 @pytest.mark.parametrize(("readout", "size"), [("y", 0.7), ("w", 0.6)])
-def test_prompts_go_on_as_tokens_where_something_may_be_clipped(mask_query, readout, size, monkeypatch):
-    """Prompts of several sizes: some leave after the first layer, some after the second, some never."""
+def test_prompts_go_on_as_tokens_where_something_may_be_clipped(
+    mask_query, readout, size, monkeypatch
+):
+    """Prompts of several sizes: some leave after the first layer, some after the second, some
+    never."""
     model = replace(MODEL, n_layer=4, clip=2.0, mask_query=mask_query, readout=readout)
-    prompts = (TASK if readout == "y" else LogisticRegression(N=6, d=3)).sample(60, generator(), dtype=F64)
+    prompts = (TASK if readout == "y" else LogisticRegression(N=6, d=3)).sample(
+        60, generator(), dtype=F64
+    )
     prompts.Z.mul_(torch.linspace(1.0, 0.05, 60, dtype=F64)[:, None, None])
     left, clipped, through = {}, [], Encoder._through_tokens
 
@@ -163,26 +182,38 @@ def test_all_prompts_of_a_batch_leave_at_once():
 def test_members_side_by_side(model):
     params = drawn(model, (2, 3))
     own = [TASK.sample(7, generator(s), dtype=F64) for s in range(6)]
-    stacked = Prompts(*(torch.stack(t).view(2, 3, *t[0].shape) for t in zip(*((p.Z, p.y) for p in own), strict=True)))
+    stacked = Prompts(
+        *(
+            torch.stack(t).view(2, 3, *t[0].shape)
+            for t in zip(*((p.Z, p.y) for p in own), strict=True)
+        )
+    )
     for i in range(2):
         for j in range(3):
             alone = {n: p[i, j] for n, p in params.items()}
             for prompts, together in ((own[3 * i + j], stacked), (own[0], own[0])):
                 expected = model.loss(alone, prompts)
-                torch.testing.assert_close(model.loss(params, together)[i, j], expected, rtol=1e-11, atol=0)
+                torch.testing.assert_close(
+                    model.loss(params, together)[i, j], expected, rtol=1e-11, atol=0
+                )
 
 
 def test_the_query_sees_itself_and_no_label():
-    """Full attention: a change of the query's own token changes keys and values too; its label is not in the token."""
+    """Full attention: a change of the query's own token changes keys and values too; its label is
+    not in the token."""
     model, params = KINDS["one layer"], drawn(KINDS["one layer"])
     prompts = TASK.sample(5, generator(), dtype=F64)
     assert not prompts.Z[:, -1, -1].any()
     shuffled = Prompts(prompts.Z[:, [3, 1, 0, 5, 4, 2, 6]], prompts.y)
-    torch.testing.assert_close(model.predict(params, prompts), model.predict(params, shuffled), rtol=1e-11, atol=0)
+    torch.testing.assert_close(
+        model.predict(params, prompts), model.predict(params, shuffled), rtol=1e-11, atol=0
+    )
 
 
 def test_first_weights_are_as_described():
-    model = Encoder(d=3, n_layer=2, width=64, n_head=4, attention="softmax", norm=True, mlp=True, init_std=0.02)
+    model = Encoder(
+        d=3, n_layer=2, width=64, n_head=4, attention="softmax", norm=True, mlp=True, init_std=0.02
+    )
     params = model.init(generator(), F64)
     assert {n: tuple(p.shape) for n, p in params.items()} == model.shapes
     for name, reach in (("in", 1 / math.sqrt(7)), ("out", 1 / 8)):
@@ -218,7 +249,9 @@ def test_first_weights_are_as_described():
         (lambda: ConditionedRegression(N=0), "N must be an integer >= 1, got 0"),
         (lambda: MODEL.predict({}, TASK.sample(2, generator())), "do not fit Encoder(d=3"),
         (
-            lambda: MODEL.predict(MODEL.init(generator()), replace(TASK, d=4).sample(2, generator())),
+            lambda: MODEL.predict(
+                MODEL.init(generator()), replace(TASK, d=4).sample(2, generator())
+            ),
             "prompts with d = 4",
         ),
     ],
@@ -259,10 +292,13 @@ def test_a_root_has_the_given_eigenvalues_and_directions_without_preference():
 
     roots = torch.stack([task.root(randoms.rng(g)) for g in rngs])
     values, vectors = torch.linalg.eigh(roots @ roots.mT)
-    torch.testing.assert_close(values[:, -1] / values[:, 0], torch.full((400,), 7.0, dtype=F64), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        values[:, -1] / values[:, 0], torch.full((400,), 7.0, dtype=F64), rtol=1e-10, atol=0
+    )
     assert values[:, -1].min() >= 1
     assert values[:, -1].max() <= 100
-    squares = vectors[..., -1].square()  # of a uniform direction: mean 1/d, variance 2 (d - 1) / (d^2 (d + 2))
+    # Of a uniform direction: mean 1/d, variance 2 (d - 1) / (d^2 (d + 2)).
+    squares = vectors[..., -1].square()
     error = math.sqrt(2 * 3 / (16 * 6) / 400)
     assert (squares.mean(0) - 0.25).abs().max() < 5 * error
     inner = (values[:, 1:3] - values[:, :1]) / (values[:, -1:] - values[:, :1])
@@ -305,7 +341,9 @@ def test_a_seed_means_the_same_prompts_alone_and_among_others():
 def logistic(v, X, y):
     """The objective for mu = 0.05 and its gradient."""
     margin = y * (X @ v)
-    return np.logaddexp(0, -margin).mean() + 0.025 * v @ v, 0.05 * v - X.T @ (y / (1 + np.exp(margin))) / len(y)
+    return np.logaddexp(0, -margin).mean() + 0.025 * v @ v, 0.05 * v - X.T @ (
+        y / (1 + np.exp(margin))
+    ) / len(y)
 
 
 @pytest.mark.parametrize("kappa", [1.0, 7.0])
@@ -313,7 +351,10 @@ def logistic(v, X, y):
 def test_labels_and_targets_are_those_of_the_regression(kappa, target):
     """The same seed draws the same points and weights; the solution is scipy's."""
     task = LogisticRegression(N=12, d=3, kappa=kappa, mu=0.05, target=target)
-    batch, points = task.sample(9, generator(), dtype=F64), task.points.sample(9, generator(), dtype=F64)
+    batch, points = (
+        task.sample(9, generator(), dtype=F64),
+        task.points.sample(9, generator(), dtype=F64),
+    )
     X, y = batch.Z[:, :-1, :3], batch.Z[:, :-1, 3]
     assert torch.equal(batch.Z[..., :3], points.Z[..., :3])
     assert torch.equal(y, points.Z[:, :-1, 3].sign())
@@ -323,7 +364,9 @@ def test_labels_and_targets_are_those_of_the_regression(kappa, target):
             w = torch.linalg.lstsq(X[b], points.Z[b, :-1, 3:]).solution[:, 0]
         else:
             data = X[b].numpy(), y[b].numpy()
-            found = minimize(logistic, np.zeros(3), data, jac=True, method="BFGS", options={"gtol": 1e-10})
+            found = minimize(
+                logistic, np.zeros(3), data, jac=True, method="BFGS", options={"gtol": 1e-10}
+            )
             w = torch.from_numpy(found.x)
         torch.testing.assert_close(batch.w[b], w, rtol=1e-6, atol=1e-7)
     single = sample_ensemble([task] * 2, 9, [generator(3), generator(0)], "labels", torch.float32)
@@ -336,11 +379,18 @@ def test_weights_are_read_out(lead, kind):
     model = replace(KINDS[kind], readout="w", positions=13 if kind == "positions" else 0)
     task = LogisticRegression(N=12, d=3)
     params, batch = drawn(model, lead), task.sample(5, generator(), dtype=F64)
-    members = [{n: p.reshape(-1, *model.shapes[n])[e] for n, p in params.items()} for e in range(math.prod(lead))]
+    members = [
+        {n: p.reshape(-1, *model.shapes[n])[e] for n, p in params.items()}
+        for e in range(math.prod(lead))
+    ]
     expected = torch.stack([by_tokens(model, p, batch.Z, 3) for p in members])
-    torch.testing.assert_close(model.predict(params, batch).reshape(expected.shape), expected, rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(
+        model.predict(params, batch).reshape(expected.shape), expected, rtol=1e-10, atol=1e-11
+    )
     losses = (expected - batch.w).pow(2).mean((1, 2))
-    torch.testing.assert_close(model.loss(params, batch).reshape(losses.shape), losses, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        model.loss(params, batch).reshape(losses.shape), losses, rtol=1e-12, atol=0
+    )
 
 
 def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
@@ -351,7 +401,9 @@ def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
         history = quiet(model, task, TRAINING, seeds=(0, 4), stored=True)
         g = generator(4)
         first = model.init(g)
-        assert history.loss[1, 0] == pytest.approx(model.loss(first, task.sample(11, g)).item(), rel=1e-5)
+        assert history.loss[1, 0] == pytest.approx(
+            model.loss(first, task.sample(11, g)).item(), rel=1e-5
+        )
     assert len(list(store.runs())) == 4
     assert not [o for o in map(verify, store.runs()) if not o.ok]
     for path in store.runs():
@@ -374,13 +426,18 @@ def test_logistic_runs_are_trained_stored_and_verified(tmp_path, monkeypatch):
             lambda: quiet(replace(MODEL, positions=6), TASK, TRAINING),
             "positions must be at least N + 1 = 7, or 0 for none",
         ),
-        (lambda: quiet(MODEL, LogisticRegression(d=3), TRAINING), "it trains on 'tokens', these prompts have 'labels'"),
+        (
+            lambda: quiet(MODEL, LogisticRegression(d=3), TRAINING),
+            "it trains on 'tokens', these prompts have 'labels'",
+        ),
         (
             lambda: quiet(replace(MODEL, readout="w"), TASK, TRAINING),
             "it trains on 'labels', these prompts have 'tokens'",
         ),
         (
-            lambda: MODEL.loss(MODEL.init(generator()), LogisticRegression(d=3).sample(2, generator())),
+            lambda: MODEL.loss(
+                MODEL.init(generator()), LogisticRegression(d=3).sample(2, generator())
+            ),
             "Encoder needs Prompts, got Labelled",
         ),
         (
@@ -421,7 +478,9 @@ def test_curriculum_grows_to_the_task():
     stages = [training.task_at(task, step) for step in range(20)]
     assert [s.N for s in stages] == [3] * 4 + [5] * 4 + [7] * 4 + [8] * 8
     assert [s.w_dims for s in stages] == [2] * 5 + [3] * 5 + [4] * 10
-    drawn = data.Batches([Run(replace(MODEL, d=4), task, training, 0)], [generator()], torch.device("cpu"))
+    drawn = data.Batches(
+        [Run(replace(MODEL, d=4), task, training, 0)], [generator()], torch.device("cpu")
+    )
     assert [drawn.at(step).N for step in range(20)] == [s.N for s in stages]
     assert TRAINING.task_at(task, 7) is task
 
@@ -437,7 +496,9 @@ def by_hand(model, task, training, seed):
         loss = model.loss(params, prompts)
         loss.backward()
         losses.append(loss.item())
-        torch.nn.utils.clip_grad_norm_([p for p in params.values() if p.grad is not None], training.clip)
+        torch.nn.utils.clip_grad_norm_(
+            [p for p in params.values() if p.grad is not None], training.clip
+        )
         optimizer.param_groups[0]["lr"] = training.rate(step)
         optimizer.step()
     return losses, params
@@ -452,12 +513,19 @@ def test_fit_is_adam_with_schedule_and_curriculum(model):
     history = quiet(model, task, training, seeds=(5, 2))
     for e, seed in enumerate((5, 2)):
         losses, params = by_hand(model, task, training, seed)
-        torch.testing.assert_close(history.loss[e, :12], torch.tensor(losses, dtype=F64), rtol=1e-7, atol=0)
+        torch.testing.assert_close(
+            history.loss[e, :12], torch.tensor(losses, dtype=F64), rtol=1e-7, atol=0
+        )
         for name, p in params.items():
-            if name != "qkv" or model.attention == "linear":  # softmax: keys' biases have a gradient of rounding errors
-                torch.testing.assert_close(history.final_params[name][e], p.detach(), rtol=1e-6, atol=1e-8)
+            # Softmax: keys' biases have a gradient of rounding errors.
+            if name != "qkv" or model.attention == "linear":
+                torch.testing.assert_close(
+                    history.final_params[name][e], p.detach(), rtol=1e-6, atol=1e-8
+                )
         final = {n: p[e] for n, p in history.final_params.items()}
-        torch.testing.assert_close(history.metrics["test_loss"][e, -1], model.metrics(final, task)["test_loss"])
+        torch.testing.assert_close(
+            history.metrics["test_loss"][e, -1], model.metrics(final, task)["test_loss"]
+        )
     assert not history.params
     assert history.metrics["test_loss"].shape == (2, 13)
 
@@ -481,7 +549,9 @@ def test_interrupted_and_resumed_and_verified(tmp_path, monkeypatch):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     model, task = KINDS["LSA, norm"], replace(TASK, kappa=5.0)
-    training = replace(TRAINING, warmup=3, lr_end=1e-3, decay_steps=25, curriculum=(("N", 3, 1, 4),))
+    training = replace(
+        TRAINING, warmup=3, lr_end=1e-3, decay_steps=25, curriculum=(("N", 3, 1, 4),)
+    )
     whole = quiet(model, task, training, seeds=(5, 2))
     calls, loss = [], Encoder.loss
 
@@ -514,11 +584,18 @@ def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
     quiet(MODEL, TASK, TRAINING, stored=True)
     (path,) = store.runs()
     record = store.load(path)
-    store.save(path, replace(record, tensors=record.tensors | {"final.out": record.tensors["final.out"] * 1.1}))
+    store.save(
+        path,
+        replace(record, tensors=record.tensors | {"final.out": record.tensors["final.out"] * 1.1}),
+    )
     assert "test_loss at the end" in verify(path).detail
     assert not verify(path).ok
-    store.save(path, replace(record, tensors={n: t for n, t in record.tensors.items() if n != "final.qkv"}))
-    assert verify(path).detail == "its parameters after the last step are missing or of other shapes"
+    store.save(
+        path, replace(record, tensors={n: t for n, t in record.tensors.items() if n != "final.qkv"})
+    )
+    assert (
+        verify(path).detail == "its parameters after the last step are missing or of other shapes"
+    )
     store.save(path, record)
     assert verify(path).ok
 
@@ -526,8 +603,18 @@ def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "task", "training", "said"),
     [
-        (MODEL, TASK, replace(TRAINING, curriculum=(("M", 3, 1, 4),)), "curriculum must be one of 'N', 'd', got 'M'"),
-        (MODEL, TASK, replace(TRAINING, curriculum=(("kappa", 3, 1, 4),)), "curriculum must be one of 'N', 'd'"),
+        (
+            MODEL,
+            TASK,
+            replace(TRAINING, curriculum=(("M", 3, 1, 4),)),
+            "curriculum must be one of 'N', 'd', got 'M'",
+        ),
+        (
+            MODEL,
+            TASK,
+            replace(TRAINING, curriculum=(("kappa", 3, 1, 4),)),
+            "curriculum must be one of 'N', 'd'",
+        ),
         (
             RecallTransformer(),
             Recall(),
@@ -535,14 +622,22 @@ def test_wrong_final_weights_are_found(tmp_path, monkeypatch):
             "curriculum must be one of 'H', 'vocab', 'n_trigger', 'n_output', got 'unseen'",
         ),
         (MODEL, replace(TASK, d=4), TRAINING, "model with d = 3 and task with d = 4 do not fit"),
-        (LinearTransformer(d=3), TASK, TRAINING, "it trains on 'gram', these prompts have 'tokens'"),
+        (
+            LinearTransformer(d=3),
+            TASK,
+            TRAINING,
+            "it trains on 'gram', these prompts have 'tokens'",
+        ),
     ],
 )
 def test_what_does_not_fit_together(model, task, training, said):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         quiet(model, task, training)
     assert said in str(error.value)
-    assert quiet(MODEL, LinearRegression(N=6, d=3), replace(TRAINING, max_iters=1)).loss.shape == (1, 2)
+    assert quiet(MODEL, LinearRegression(N=6, d=3), replace(TRAINING, max_iters=1)).loss.shape == (
+        1,
+        2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -551,12 +646,21 @@ def test_what_does_not_fit_together(model, task, training, said):
         ({"warmup": -1}, "warmup must be an integer >= 0, got -1"),
         ({"lr_end": 1e-5}, "lr_end and decay_steps go together, got 1e-05 and None"),
         ({"decay_steps": 5}, "lr_end and decay_steps go together, got None and 5"),
-        ({"warmup": 9, "lr_end": 0.0, "decay_steps": 9}, "decay_steps must be an integer >= 10, got 9"),
+        (
+            {"warmup": 9, "lr_end": 0.0, "decay_steps": 9},
+            "decay_steps must be an integer >= 10, got 9",
+        ),
         ({"warmup": 9, "halve_every": 3}, "halve_every must be None with warmup or lr_end, got 3"),
         ({"curriculum": (("N", 0, 1, 4),)}, "start of N must be an integer >= 1, got 0"),
         ({"curriculum": (("N", 1, 0, 4),)}, "growth of N must be an integer >= 1, got 0"),
-        ({"curriculum": (("N", 1, 1, 0),)}, "steps between growths of N must be an integer >= 1, got 0"),
-        ({"curriculum": (("N", 1, 1, 2),), "train_set_size": 22}, "curriculum must be empty with train_set_size"),
+        (
+            {"curriculum": (("N", 1, 1, 0),)},
+            "steps between growths of N must be an integer >= 1, got 0",
+        ),
+        (
+            {"curriculum": (("N", 1, 1, 2),), "train_set_size": 22},
+            "curriculum must be empty with train_set_size",
+        ),
     ],
 )
 def test_wrong_schedules(changes, said):
@@ -577,11 +681,13 @@ def test_old_runs_keep_their_names():
 
 
 def test_bounds_hold_and_are_reached():
-    """Without layers the read-out sees the LayerNorm of W_in r + b_in. With a width of 2 every normalised state is
-    (1, -1) or (-1, 1), up to eps, so that answers can only be the two bounds."""
+    """Without layers the read-out sees the LayerNorm of W_in r + b_in. With a width of 2 every
+    normalised state is (1, -1) or (-1, 1), up to eps, so that answers can only be the two
+    bounds."""
     model = replace(MODEL, n_layer=0, norm=True, width=2, n_head=1)
     params = drawn(model, lead=(3,))
-    params["last_norm"][..., 0, :] = params["last_norm"][..., :1, 0]  # one scale for both, so that one state is extreme
+    # One scale for both, so that one state is extreme.
+    params["last_norm"][..., 0, :] = params["last_norm"][..., :1, 0]
     low, high = model.bounds(params)
     found = model.predict(params, TASK.sample(500, generator(), dtype=F64))
     assert low.shape == high.shape == (3,)
@@ -610,7 +716,10 @@ def test_bounds_hold_for_enormous_prompts(model):
 
 
 def test_a_moved_query():
-    X, w = torch.randn(4, 6, 3, generator=generator(), dtype=F64), torch.tensor([2.0, -1.0, 0.5], dtype=F64)
+    X, w = (
+        torch.randn(4, 6, 3, generator=generator(), dtype=F64),
+        torch.tensor([2.0, -1.0, 0.5], dtype=F64),
+    )
     kept, prompts = X.clone(), moved_query(X, w, torch.tensor([7.0, -8.0], dtype=F64))
     assert torch.equal(X, kept)
     for k, value in enumerate((7.0, -8.0)):

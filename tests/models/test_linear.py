@@ -1,4 +1,5 @@
-"""The model in token space against the papers' definition written out in loops; the fast path against token space."""
+"""The model in token space against the papers' definition written out in loops; the fast path
+against token space."""
 
 from __future__ import annotations
 
@@ -36,11 +37,13 @@ def generator(seed):
 
 
 def setting(L, H, N, d, B, seed=0, lead=(), size=0.5, dtype=torch.float64):
-    """Parameters (*lead, L, H, d, d), tokens and statistics (*lead, B, ...), of moderate values: a layer changes its
-    input by a factor of about 1 + size^2."""
+    """Parameters (*lead, L, H, d, d), tokens and statistics (*lead, B, ...), of moderate values: a
+    layer changes its input by a factor of about 1 + size^2."""
     g = generator(seed)
     scale = math.sqrt(size / (H * d * math.sqrt(1 + d / N)))
-    params = {n: scale * torch.randn(*lead, L, H, d, d, generator=g, dtype=dtype) for n in ("P", "Q")}
+    params = {
+        n: scale * torch.randn(*lead, L, H, d, d, generator=g, dtype=dtype) for n in ("P", "Q")
+    }
     flat = LinearRegression(N, d, noise_std=0.3).sample(math.prod(lead) * B, g, "tokens", dtype)
     tokens = Prompts(flat.Z.view(*lead, B, N + 1, d + 1), flat.y.view(*lead, B))
     return params, tokens, tokens.gram()
@@ -78,15 +81,20 @@ def assert_close(ours, theirs, rtol):
 
 
 def by_hand(P, Q, Z, attention):
-    """The papers' block form in plain loops, for one prompt: Z <- Z + Attn M (Z P_full^T), Attn = sigma(Z Q_full Z^T),
-    with the mask M = diag(1, ..., 1, 0) and the full matrices P_full = diag(P, 1), Q_full = diag(Q, 0)."""
+    """The papers' block form in plain loops, for one prompt: Z <- Z + Attn M (Z P_full^T), Attn =
+    sigma(Z Q_full Z^T), with the mask M = diag(1, ..., 1, 0) and the full matrices P_full = diag(P,
+    1), Q_full = diag(Q, 0)."""
     L, H, d, N = len(P), len(P[0]), len(P[0][0]), len(Z) - 1
     Z = [list(row) for row in Z]
     for layer in range(L):
         change = [[0.0] * (d + 1) for _ in Z]
         for h in range(H):
-            P_full = [[P[layer][h][i][j] for j in range(d)] + [0.0] for i in range(d)] + [[0.0] * d + [1.0]]
-            Q_full = [[Q[layer][h][i][j] for j in range(d)] + [0.0] for i in range(d)] + [[0.0] * (d + 1)]
+            P_full = [[P[layer][h][i][j] for j in range(d)] + [0.0] for i in range(d)] + [
+                [0.0] * d + [1.0]
+            ]
+            Q_full = [[Q[layer][h][i][j] for j in range(d)] + [0.0] for i in range(d)] + [
+                [0.0] * (d + 1)
+            ]
             for n in range(N + 1):
                 scores = []
                 for m in range(N):  # the mask leaves out the query
@@ -107,23 +115,32 @@ def by_hand(P, Q, Z, attention):
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
-@pytest.mark.parametrize(("L", "H", "N", "d"), [(3, 2, 5, 4), (2, 3, 2, 5), (1, 2, 4, 3), (4, 1, 1, 2)])
+@pytest.mark.parametrize(
+    ("L", "H", "N", "d"), [(3, 2, 5, 4), (2, 3, 2, 5), (1, 2, 4, 3), (4, 1, 1, 2)]
+)
 def test_token_space_is_the_definition(attention, L, H, N, d):
     params, tokens, _ = setting(L, H, N, d, B=6)
     ours = LinearTransformer(d, L, H, attention).predict(params, tokens)
-    theirs = [by_hand(params["P"].tolist(), params["Q"].tolist(), Z, attention) for Z in tokens.Z.tolist()]
-    torch.testing.assert_close(ours, torch.tensor(theirs, dtype=torch.float64), rtol=1e-11, atol=1e-12)
+    theirs = [
+        by_hand(params["P"].tolist(), params["Q"].tolist(), Z, attention) for Z in tokens.Z.tolist()
+    ]
+    torch.testing.assert_close(
+        ours, torch.tensor(theirs, dtype=torch.float64), rtol=1e-11, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_number_worked_by_hand(backend):
-    """Examples (1, 2) and (3, 4), query 5, Q = 0.1: out = 5 (0.1) (1*2 + 3*4) / 2 = 3.5, so the answer is -3.5."""
+    """Examples (1, 2) and (3, 4), query 5, Q = 0.1: out = 5 (0.1) (1*2 + 3*4) / 2 = 3.5, so the
+    answer is -3.5."""
     tokens = Prompts(torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 0.0]]]), torch.tensor([-1.5]))
     params = {"P": torch.full((1, 1, 1, 1), 7.0), "Q": torch.full((1, 1, 1, 1), 0.1)}
     model = LinearTransformer(d=1, n_layer=1)
     for prompts in (tokens, tokens.gram()):
         torch.testing.assert_close(model.predict(params, prompts), torch.tensor([-3.5]))
-    torch.testing.assert_close(gram.mse(params["P"], params["Q"], tokens.gram(), backend), torch.tensor(4.0))
+    torch.testing.assert_close(
+        gram.mse(params["P"], params["Q"], tokens.gram(), backend), torch.tensor(4.0)
+    )
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -140,7 +157,9 @@ def test_ensemble_members_are_computed_as_alone(attention):
             alone = {n: p[i, j] for n, p in params.items()}
             its = Prompts(tokens.Z[i, j], tokens.y[i, j])
             torch.testing.assert_close(own[i, j], model.predict(alone, its), rtol=1e-12, atol=1e-13)
-            torch.testing.assert_close(same[i, j], model.predict(alone, shared), rtol=1e-12, atol=1e-13)
+            torch.testing.assert_close(
+                same[i, j], model.predict(alone, shared), rtol=1e-12, atol=1e-13
+            )
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -152,19 +171,26 @@ def test_loss_is_the_mean_squared_error(attention):
         assert losses.shape == (2,)
         for e in range(2):
             pairs = zip(predictions[e].tolist(), prompts.y[e].tolist(), strict=True)
-            assert losses[e].item() == pytest.approx(sum((p - y) ** 2 for p, y in pairs) / 7, rel=1e-12)
+            assert losses[e].item() == pytest.approx(
+                sum((p - y) ** 2 for p, y in pairs) / 7, rel=1e-12
+            )
 
 
 def test_trained_predicts_as_its_model():
     params, tokens, statistics = setting(L=2, H=1, N=5, d=3, B=7)
     model = LinearTransformer(3, 2)
     for prompts in (tokens, statistics):
-        assert torch.equal(FittedModel(model, params).predict(prompts), model.predict(params, prompts))
+        assert torch.equal(
+            FittedModel(model, params).predict(prompts), model.predict(params, prompts)
+        )
 
 
 def test_predictions_leave_their_input_alone():
     params, tokens, statistics = setting(L=3, H=2, N=5, d=4, B=7)
-    before = [t.clone() for t in (tokens.Z, tokens.y, statistics.S, statistics.s, statistics.x, *params.values())]
+    before = [
+        t.clone()
+        for t in (tokens.Z, tokens.y, statistics.S, statistics.s, statistics.x, *params.values())
+    ]
     for prompts in (tokens, statistics):
         LinearTransformer(4, 3, 2).loss(params, prompts)
     after = (tokens.Z, tokens.y, statistics.S, statistics.s, statistics.x, *params.values())
@@ -175,16 +201,22 @@ def test_the_model_does_not_see_the_order_of_the_examples():
     params, tokens, _ = setting(L=3, H=2, N=5, d=4, B=7)
     shuffled = replace(tokens, Z=tokens.Z[:, [3, 0, 4, 1, 2, 5]])
     for attention in ATTENTION:
-        a, b = (LinearTransformer(4, 3, 2, attention).predict(params, p) for p in (tokens, shuffled))
+        a, b = (
+            LinearTransformer(4, 3, 2, attention).predict(params, p) for p in (tokens, shuffled)
+        )
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 
 def test_init_is_normal_with_the_given_standard_deviation():
-    params = LinearTransformer(d=7, n_layer=20, n_head=5, init_std=0.03).init(generator(0), torch.float64)
+    params = LinearTransformer(d=7, n_layer=20, n_head=5, init_std=0.03).init(
+        generator(0), torch.float64
+    )
     for p in params.values():
         assert p.shape == (20, 5, 7, 7)
         assert stats.kstest(p.flatten() / 0.03, stats.norm.cdf).pvalue > 1e-5
-    assert abs(stats.pearsonr(params["P"].flatten(), params["Q"].flatten()).statistic) < 5 / math.sqrt(4900)
+    assert abs(
+        stats.pearsonr(params["P"].flatten(), params["Q"].flatten()).statistic
+    ) < 5 / math.sqrt(4900)
 
 
 def test_init_depends_on_the_generator_alone():
@@ -233,7 +265,8 @@ def test_the_kernel_gives_the_token_result(L, H, N, d, B, seed):
 def test_answers_after_each_layer_are_those_of_the_first_layers(H):
     g = generator(3)
     prompts = LinearRegression(N=7, d=3).sample(11, g, dtype=torch.float64)
-    P, Q = 0.5 * torch.randn(2, 2, 5, H, 3, 3, generator=g, dtype=torch.float64)  # two members, five layers
+    # Two members, five layers.
+    P, Q = 0.5 * torch.randn(2, 2, 5, H, 3, 3, generator=g, dtype=torch.float64)
     found = gram.after_each(P, Q, prompts)
     assert found.shape == (5, 2, 11)
     for k in range(1, 6):
@@ -252,11 +285,14 @@ def test_batches_of_several_chunks(backend, B):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_float32_is_the_float64_result_up_to_rounding(backend, L):
     params, _, statistics = setting(L, H=2, N=6, d=4, B=999)
-    low = Gram(*(t.float() for t in (statistics.S, statistics.s, statistics.x, statistics.y)), statistics.N)
+    low = Gram(
+        *(t.float() for t in (statistics.S, statistics.s, statistics.x, statistics.y)), statistics.N
+    )
     ours = value_and_grad(fast_loss(low, backend), {n: p.float() for n, p in params.items()})
     theirs = value_and_grad(fast_loss(statistics, "plain"), params)
     eps = torch.finfo(torch.float32).eps
-    assert_close([t.double() for t in ours], theirs, 100 * eps)  # some hundred operations on each prompt
+    # Some hundred operations on each prompt.
+    assert_close([t.double() for t in ours], theirs, 100 * eps)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -292,8 +328,13 @@ def test_one_member_alone_is_bitwise_the_same(backend):
     params, _, statistics = setting(L=3, H=2, N=6, d=4, B=1500, lead=(3,), dtype=torch.float32)
     together = value_and_grad(fast_loss(statistics, backend), params)
     for e in range(3):
-        its = Gram(*(t[e : e + 1] for t in (statistics.S, statistics.s, statistics.x, statistics.y)), statistics.N)
-        alone = value_and_grad(fast_loss(its, backend), {n: p[e : e + 1] for n, p in params.items()})
+        its = Gram(
+            *(t[e : e + 1] for t in (statistics.S, statistics.s, statistics.x, statistics.y)),
+            statistics.N,
+        )
+        alone = value_and_grad(
+            fast_loss(its, backend), {n: p[e : e + 1] for n, p in params.items()}
+        )
         assert all(torch.equal(a[0], t[e]) for a, t in zip(alone, together, strict=True))
 
 
@@ -314,7 +355,11 @@ def test_the_kernel_gives_the_same_bits_for_any_number_of_threads():
 def test_inputs_need_not_be_contiguous(backend):
     params, _, statistics = setting(L=3, H=2, N=6, d=4, B=11)
     theirs = value_and_grad(fast_loss(statistics, backend), params)
-    strided = Gram(*(t.mT.contiguous().mT for t in (statistics.S, statistics.s, statistics.x)), statistics.y, N=6)
+    strided = Gram(
+        *(t.mT.contiguous().mT for t in (statistics.S, statistics.s, statistics.x)),
+        statistics.y,
+        N=6,
+    )
     assert not strided.s.is_contiguous()
     apart = {n: p.mT.contiguous().mT for n, p in params.items()}
     P, Q = apart["P"].requires_grad_(), apart["Q"].requires_grad_()
@@ -338,14 +383,16 @@ def test_the_last_P_has_gradient_zero(how, L):
 def test_gradients_against_finite_differences(backend, L):
     params, _, statistics = setting(L, H=2, N=5, d=3, B=7)
     assert torch.autograd.gradcheck(
-        lambda P, Q: gram.mse(P, Q, statistics, backend), [p.requires_grad_() for p in params.values()]
+        lambda P, Q: gram.mse(P, Q, statistics, backend),
+        [p.requires_grad_() for p in params.values()],
     )
 
 
 def test_second_derivatives_of_the_plain_path():
     params, _, statistics = setting(L=3, H=1, N=5, d=2, B=7)
     assert torch.autograd.gradgradcheck(
-        lambda P, Q: gram.mse(P, Q, statistics, "plain"), [p.requires_grad_() for p in params.values()]
+        lambda P, Q: gram.mse(P, Q, statistics, "plain"),
+        [p.requires_grad_() for p in params.values()],
     )
 
 
@@ -370,7 +417,9 @@ def test_function_transforms_take_the_plain_path(which):
     for a in which:
         for b in which:
             theirs = torch.autograd.functional.hessian(
-                lambda u, v, a=a, b=b: model.loss({**params, a: u, b: v} if a != b else {**params, a: u + v}, tokens),
+                lambda u, v, a=a, b=b: model.loss(
+                    {**params, a: u, b: v} if a != b else {**params, a: u + v}, tokens
+                ),
                 (params[a], params[b] if a != b else torch.zeros_like(params[b])),
             )
             torch.testing.assert_close(ours[a][b], theirs[0][1], rtol=1e-10, atol=1e-12)
@@ -380,8 +429,12 @@ def test_statistics_alone_may_be_mapped_over():
     """vmap over the prompts, the parameters fixed outside."""
     params, _, statistics = setting(L=2, H=1, N=5, d=2, B=7)
     ys = torch.stack([statistics.y, -statistics.y, statistics.y + 1])
-    ours = torch.func.vmap(lambda y: LinearTransformer(2, 2).loss(params, replace(statistics, y=y)))(ys)
-    theirs = torch.stack([LinearTransformer(2, 2).loss(params, replace(statistics, y=y)) for y in ys])
+    ours = torch.func.vmap(
+        lambda y: LinearTransformer(2, 2).loss(params, replace(statistics, y=y))
+    )(ys)
+    theirs = torch.stack(
+        [LinearTransformer(2, 2).loss(params, replace(statistics, y=y)) for y in ys]
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
 
 
@@ -400,7 +453,11 @@ def test_no_gradients_are_computed_without_need():
 def test_gradient_of_one_parameter_alone(name):
     params, tokens, statistics = setting(L=3, H=2, N=5, d=4, B=7)
     results = []
-    for loss in (token_loss(tokens), fast_loss(statistics, "kernel"), fast_loss(statistics, "plain")):
+    for loss in (
+        token_loss(tokens),
+        fast_loss(statistics, "kernel"),
+        fast_loss(statistics, "plain"),
+    ):
         free = params[name].clone().requires_grad_()
         given = {**params, name: free}
         results.append(torch.autograd.grad(loss(given["P"], given["Q"]), free))
@@ -411,8 +468,11 @@ def test_gradient_of_one_parameter_alone(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shared", [False, True])
 def test_compiled_predictions_of_an_ensemble(shared, dtype):
-    """Of more prompts than a chunk, which the members share or not, and not a multiple of the lanes."""
-    params, _, statistics = setting(L=3, H=2, N=6, d=4, B=1029, lead=() if shared else (3,), dtype=dtype)
+    """Of more prompts than a chunk, which the members share or not, and not a multiple of the
+    lanes."""
+    params, _, statistics = setting(
+        L=3, H=2, N=6, d=4, B=1029, lead=() if shared else (3,), dtype=dtype
+    )
     P, Q = (torch.stack([p, 0.5 * p, -p]) if shared else p for p in params.values())
     ours, plain = gram.predict(P, Q, statistics), -gram.forward(P, Q, statistics)
     assert_close([ours], [plain], 64 * torch.finfo(dtype).eps)
@@ -432,7 +492,9 @@ def test_predictions_have_derivatives():
 def test_the_kernel_is_here_and_is_what_auto_takes():
     params, _, statistics = setting(L=3, H=2, N=5, d=4, B=7)
     assert kernel.unavailable(4, torch.float64) is None
-    auto, compiled = (gram.mse(params["P"], params["Q"], statistics, backend) for backend in ("auto", "kernel"))
+    auto, compiled = (
+        gram.mse(params["P"], params["Q"], statistics, backend) for backend in ("auto", "kernel")
+    )
     assert torch.equal(auto, compiled)
 
 
@@ -448,7 +510,11 @@ def test_the_kernel_can_be_switched_off(monkeypatch):
 
 @pytest.mark.parametrize(
     ("case", "reason"),
-    [((2, torch.float16), "torch.float16"), ((33, torch.float32), "d = 33 > 32"), ((2, torch.float32, "cuda"), "cuda")],
+    [
+        ((2, torch.float16), "torch.float16"),
+        ((33, torch.float32), "d = 33 > 32"),
+        ((2, torch.float32, "cuda"), "cuda"),
+    ],
 )
 def test_what_the_kernel_cannot_do_it_says(case, reason):
     assert reason in kernel.unavailable(*case)
@@ -456,7 +522,11 @@ def test_what_the_kernel_cannot_do_it_says(case, reason):
 
 def test_large_d_takes_the_plain_path():
     params, tokens, statistics = setting(L=2, H=1, N=4, d=33, B=3)
-    assert_close([LinearTransformer(33, 2).loss(params, statistics)], [token_loss(tokens)(*params.values())], 1e-10)
+    assert_close(
+        [LinearTransformer(33, 2).loss(params, statistics)],
+        [token_loss(tokens)(*params.values())],
+        1e-10,
+    )
 
 
 PROBE = """
@@ -481,7 +551,9 @@ def broken_compiler(folder, text):
     return {"CXX": str(path), "PATH": str(folder)}
 
 
-@pytest.mark.parametrize("what", ["no compiler", "compiler fails", "compiler is no program", "cache not writable"])
+@pytest.mark.parametrize(
+    "what", ["no compiler", "compiler fails", "compiler is no program", "cache not writable"]
+)
 def test_without_a_compiler_the_plain_path_says_why(tmp_path, what):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     if what == "no compiler":
@@ -496,7 +568,9 @@ def test_without_a_compiler_the_plain_path_says_why(tmp_path, what):
     else:
         (tmp_path / "cache").write_text("a file where the folder should be")
         reason = "cache"
-    done = subprocess.run([sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.strip().split("\nthe compiled kernel cannot be used: ")
     assert reason in first
@@ -510,10 +584,14 @@ def test_without_a_compiler_the_plain_path_says_why(tmp_path, what):
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_k_layers_do_k_steps_of_gradient_descent(representation, k):
     N, d, eta = 6, 4, 0.03
-    prompts = LinearRegression(N, d, noise_std=0.2).sample(9, generator(0), representation, torch.float64)
+    prompts = LinearRegression(N, d, noise_std=0.2).sample(
+        9, generator(0), representation, torch.float64
+    )
     params = gradient_descent_weights(k, eta, N, d, dtype=torch.float64)
     ours = LinearTransformer(d, k).predict(params, prompts)
-    torch.testing.assert_close(ours, GradientDescent(k, eta).predict(prompts), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        ours, GradientDescent(k, eta).predict(prompts), rtol=1e-12, atol=1e-13
+    )
     assert (params["P"] == 0).all()
 
 
@@ -521,10 +599,16 @@ def test_k_layers_do_k_steps_of_gradient_descent(representation, k):
 def test_preconditioned_steps(representation):
     """With any matrix, not only a symmetric one."""
     N, d, eta, k = 6, 4, 0.03, 3
-    Pi = torch.eye(d, dtype=torch.float64) + 0.4 * torch.randn(d, d, generator=generator(1), dtype=torch.float64)
+    Pi = torch.eye(d, dtype=torch.float64) + 0.4 * torch.randn(
+        d, d, generator=generator(1), dtype=torch.float64
+    )
     prompts = LinearRegression(N, d).sample(9, generator(0), representation, torch.float64)
-    ours = LinearTransformer(d, k).predict(gradient_descent_weights(k, eta, N, d, Pi, torch.float64), prompts)
-    torch.testing.assert_close(ours, GradientDescent(k, eta, Pi).predict(prompts), rtol=1e-12, atol=1e-13)
+    ours = LinearTransformer(d, k).predict(
+        gradient_descent_weights(k, eta, N, d, Pi, torch.float64), prompts
+    )
+    torch.testing.assert_close(
+        ours, GradientDescent(k, eta, Pi).predict(prompts), rtol=1e-12, atol=1e-13
+    )
 
 
 def test_distance_to_identity_against_loops():
@@ -543,7 +627,9 @@ def test_distance_to_identity_against_loops():
 def test_distance_to_identity_of_known_matrices():
     assert distance_to_identity(-0.7 * torch.eye(3)) < 1e-7
     assert distance_to_identity(torch.ones(3, 3).triu(1)).item() == pytest.approx(1.0, rel=1e-6)
-    assert distance_to_identity(torch.diag(torch.tensor([1.0, 0.0]))).item() == pytest.approx(math.sqrt(0.5), rel=1e-6)
+    assert distance_to_identity(torch.diag(torch.tensor([1.0, 0.0]))).item() == pytest.approx(
+        math.sqrt(0.5), rel=1e-6
+    )
     assert distance_to_identity(torch.zeros(3, 3)).item() == 0  # 0 times the identity, as P = 0 is
 
 
@@ -571,7 +657,9 @@ def test_without_P_the_model_is_the_free_one_with_P_0(attention):
                 Q = params["Q"].clone().requires_grad_()
                 given = {"Q": Q} if model is held else {"P": torch.zeros_like(Q), "Q": Q}
                 losses = model.loss(given, prompts, backend)
-                results.append([model.predict(given, prompts).detach(), *torch.autograd.grad(losses.sum(), Q)])
+                results.append(
+                    [model.predict(given, prompts).detach(), *torch.autograd.grad(losses.sum(), Q)]
+                )
             assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
@@ -579,7 +667,9 @@ def test_without_P_the_layers_do_gradient_descent():
     prompts = LinearRegression(6, 4).sample(9, generator(0), dtype=torch.float64)
     Q = gradient_descent_weights(3, 0.03, 6, 4, dtype=torch.float64)["Q"]
     ours = LinearTransformer(4, 3, free_P=False).predict({"Q": Q}, prompts)
-    torch.testing.assert_close(ours, GradientDescent(3, 0.03).predict(prompts), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        ours, GradientDescent(3, 0.03).predict(prompts), rtol=1e-12, atol=1e-13
+    )
 
 
 def test_without_P_the_same_Q_is_drawn():
@@ -588,12 +678,19 @@ def test_without_P_the_same_Q_is_drawn():
     ours, theirs = replace(free, free_P=False).init(generators[0]), free.init(generators[1])
     assert ours.keys() == {"Q"}
     assert torch.equal(ours["Q"], theirs["Q"])
-    assert torch.equal(*(torch.randn(3, generator=g) for g in generators))  # and the same prompts after it
+    # And the same prompts after it.
+    assert torch.equal(*(torch.randn(3, generator=g) for g in generators))
 
 
 def test_the_configuration_of_the_free_model_is_as_it_was():
     free = LinearTransformer(d=3, n_layer=2)
-    assert free.config == {"d": 3, "n_layer": 2, "n_head": 1, "attention": "linear", "init_std": 1e-4}
+    assert free.config == {
+        "d": 3,
+        "n_layer": 2,
+        "n_head": 1,
+        "attention": "linear",
+        "init_std": 1e-4,
+    }
     held = replace(free, free_P=False)
     assert held.config == free.config | {"free_P": False}
     assert LinearTransformer(**held.config) == held
@@ -617,7 +714,9 @@ def test_tied_layers_are_equal_layers(attention, free_P):
             results = []
             for model, layers in ((tied, 1), (replace(tied, tied=False), 3)):
                 own = {n: p.repeat(1, layers, 1, 1, 1).requires_grad_() for n, p in params.items()}
-                grads = torch.autograd.grad(model.loss(own, prompts, backend).sum(), list(own.values()))
+                grads = torch.autograd.grad(
+                    model.loss(own, prompts, backend).sum(), list(own.values())
+                )
                 results.append([model.predict(own, prompts).detach(), *(g.sum(1) for g in grads)])
             for ours, theirs in zip(*results, strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
@@ -628,36 +727,58 @@ def test_tied_parameters_do_for_any_number_of_layers():
     Q = gradient_descent_weights(1, 0.03, 6, 4, dtype=torch.float64)["Q"]
     for steps in (1, 2, 7):
         ours = LinearTransformer(4, steps, free_P=False, tied=True).predict({"Q": Q}, prompts)
-        torch.testing.assert_close(ours, GradientDescent(steps, 0.03).predict(prompts), rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(
+            ours, GradientDescent(steps, 0.03).predict(prompts), rtol=1e-12, atol=1e-13
+        )
 
 
 def test_the_configuration_of_tied_layers():
     tied = LinearTransformer(d=3, n_layer=2, n_head=2, tied=True)
     assert tied.config == replace(tied, tied=False).config | {"tied": True}
     assert LinearTransformer(**tied.config) == tied
-    assert (tied.label, replace(tied, free_P=False).label) == ("linear-L2-H2-tied", "linear-L2-H2-P0-tied")
+    assert (tied.label, replace(tied, free_P=False).label) == (
+        "linear-L2-H2-tied",
+        "linear-L2-H2-P0-tied",
+    )
     assert tied.shapes == dict.fromkeys("PQ", (1, 2, 3, 3))
     assert {n: p.shape for n, p in tied.init(generator(0)).items()} == tied.shapes
-    params, prompts = LinearTransformer(3, 2, 2).init(generator(0)), LinearRegression(4, 3).sample(5, generator(0))
-    with pytest.raises(ValueError, match=r"parameters of shapes .*\(2, 2, 3, 3\).* do not fit .*tied=True"):
+    params, prompts = (
+        LinearTransformer(3, 2, 2).init(generator(0)),
+        LinearRegression(4, 3).sample(5, generator(0)),
+    )
+    with pytest.raises(
+        ValueError, match=r"parameters of shapes .*\(2, 2, 3, 3\).* do not fit .*tied=True"
+    ):
         tied.loss(params, prompts)
 
 
 @pytest.mark.parametrize("call", ["predict", "loss"])
-@pytest.mark.parametrize(("free_P", "names"), [(True, "Q"), (True, "P"), (False, "PQ"), (False, "P"), (True, "PQR")])
+@pytest.mark.parametrize(
+    ("free_P", "names"), [(True, "Q"), (True, "P"), (False, "PQ"), (False, "P"), (True, "PQR")]
+)
 def test_parameters_are_those_of_the_model(call, free_P, names):
-    model, prompts = LinearTransformer(3, 2, free_P=free_P), LinearRegression(4, 3).sample(5, generator(0))
-    with pytest.raises(ValueError, match=rf"parameters of shapes .*'{names[0]}'.*do not fit.*free_P={free_P}"):
+    model, prompts = (
+        LinearTransformer(3, 2, free_P=free_P),
+        LinearRegression(4, 3).sample(5, generator(0)),
+    )
+    with pytest.raises(
+        ValueError, match=rf"parameters of shapes .*'{names[0]}'.*do not fit.*free_P={free_P}"
+    ):
         getattr(model, call)({n: torch.zeros(2, 1, 3, 3) for n in names}, prompts)
 
 
 @pytest.mark.parametrize("representation", ["gram", "tokens"])
 def test_gradients_of_members(representation):
-    """Of each member of the prompts, from parameters that all share, against autograd one by one."""
+    """Of each member of the prompts, from parameters that all share, against autograd one by
+    one."""
     model, task = LinearTransformer(d=3, n_layer=2, init_std=0.3), LinearRegression(N=6, d=3)
     params = model.init(torch.Generator().manual_seed(0), torch.float64)
     batches = sample_ensemble(
-        [task] * 4, 11, [torch.Generator().manual_seed(s) for s in range(4)], representation, torch.float64
+        [task] * 4,
+        11,
+        [torch.Generator().manual_seed(s) for s in range(4)],
+        representation,
+        torch.float64,
     )
     found = gradient(model, params, batches)
     for e in range(4):

@@ -1,4 +1,5 @@
-"""Looped: against torch.nn's own modules in a plain loop, which gradients flow, who sees whom, and training."""
+"""Looped: against torch.nn's own modules in a plain loop, which gradients flow, who sees whom, and
+training."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ KINDS = {
     "LSTM, none": replace(MODEL, cell="lstm", n_last_tokens=0),
     "untied": replace(MODEL, untied=True, supervised_loops=5, n_layer=2),
     "untied, last 6": replace(MODEL, untied=True, supervised_loops=5, n_last_tokens=6),
-    "untied LSTM, last 3": replace(MODEL, untied=True, supervised_loops=5, cell="lstm", n_layer=2, n_last_tokens=3),
+    "untied LSTM, last 3": replace(
+        MODEL, untied=True, supervised_loops=5, cell="lstm", n_layer=2, n_last_tokens=3
+    ),
 }
 each_kind = pytest.mark.parametrize("model", KINDS.values(), ids=KINDS)
 
@@ -51,7 +54,10 @@ def generator(seed=0):
 def drawn(model, lead=(), seed=1):
     """Parameters of every size, biases and shifts too."""
     g = generator(seed)
-    return {n: 0.4 * torch.randn(*lead, *shape, generator=g, dtype=F64) for n, shape in model.shapes.items()}
+    return {
+        n: 0.4 * torch.randn(*lead, *shape, generator=g, dtype=F64)
+        for n, shape in model.shapes.items()
+    }
 
 
 def sampled(seed=0, B=10):
@@ -66,8 +72,8 @@ def close(a, b, rtol=1e-10, atol=1e-11):
 
 
 def plain(model, params, prompts, loops, learn_from=0):
-    """One member's predictions (loops, B, N+1) from torch.nn's modules, all tokens in all loops. What comes before loop
-    learn_from is cut off from the gradient."""
+    """One member's predictions (loops, B, N+1) from torch.nn's modules, all tokens in all loops.
+    What comes before loop learn_from is cut off from the gradient."""
     Z, D, d = prompts.Z, model.width, model.d
     B, tokens = len(Z), []
     for i in range(Z.shape[1]):
@@ -92,7 +98,9 @@ def plain(model, params, prompts, loops, learn_from=0):
         unseen = torch.ones(n, n, dtype=torch.bool).triu(1)
         for i in range(first, first + model.n_layer):
             W = {name: params[name][i] for name in ("qkv", "proj", "up", "down", "norms")}
-            given = named(linear1=split(W["up"]), linear2=split(W["down"]), norm1=norm(W["norms"][0]))
+            given = named(
+                linear1=split(W["up"]), linear2=split(W["down"]), norm1=norm(W["norms"][0])
+            )
             given |= named(norm2=norm(W["norms"][1])) | {
                 f"self_attn.out_proj.{k}": v for k, v in split(W["proj"]).items()
             }
@@ -123,7 +131,9 @@ def plain(model, params, prompts, loops, learn_from=0):
         z = torch.where(passed_on[:, None], z, z0)
         h = z + e if model.inject == "add" else z * e
         first = t * model.n_layer if model.untied else 0
-        h = (blocks if model.cell == "block" else lstm)(h + params["positions"][torch.arange(n)], first)
+        h = (blocks if model.cell == "block" else lstm)(
+            h + params["positions"][torch.arange(n)], first
+        )
         z = functional_call(nn.LayerNorm(D, dtype=F64), norm(params["last_norm"]), h)
         out.append(functional_call(nn.Linear(D, 1, dtype=F64), split(params["out"]), z)[:, ::2, 0])
     return torch.stack(out)
@@ -146,7 +156,10 @@ def test_the_states_are_what_predictions_are_read_from(model):
         z = model.states(params, prompts, loops)
         assert z.shape == (loops, 4, 13, model.width)
         W = params["out"]
-        close((z[:, :, ::2] @ W[:, :-1].mT + W[:, -1])[..., 0], model.trajectory(params, prompts, loops))
+        close(
+            (z[:, :, ::2] @ W[:, :-1].mT + W[:, -1])[..., 0],
+            model.trajectory(params, prompts, loops),
+        )
 
 
 def test_states_are_those_of_one_member():
@@ -207,9 +220,13 @@ def test_no_prediction_sees_a_later_token(model):
             Z = prompts.Z.clone()
             Z[:, i, slice(0, 3) if part == "x" else 3] += 1.0
             after = model.trajectory(params, Prompts(Z, prompts.y))
-            seen = i if part == "x" else i + 1  # y_i comes after the prediction of it; the query's is no token at all
+            # Y_i comes after the prediction of it; the query's is no token at all.
+            seen = i if part == "x" else i + 1
             close(after[..., :seen], before[..., :seen], rtol=1e-11, atol=1e-12)
-            assert seen == 7 or (after[..., seen:] - before[..., seen:]).abs().amax((0, 1)).min() > 1e-4
+            assert (
+                seen == 7
+                or (after[..., seen:] - before[..., seen:]).abs().amax((0, 1)).min() > 1e-4
+            )
 
 
 @each_kind
@@ -234,7 +251,9 @@ def test_a_prompt_without_examples_is_the_first_prediction():
         query[..., -1] = 0.0
         alone = Prompts(query, prompts.Z[:, 0, -1])
         assert alone.N == 0
-        close(model.trajectory(params, alone), model.trajectory(params, prompts)[..., :1], rtol=1e-11)
+        close(
+            model.trajectory(params, alone), model.trajectory(params, prompts)[..., :1], rtol=1e-11
+        )
         assert model.predict(params, alone).shape == (10, 1)
         close(
             model.loss(params, alone),
@@ -273,13 +292,25 @@ def test_a_short_prompt_of_a_curriculum_has_no_mask():
 def test_members_side_by_side(model):
     params = drawn(model, (2, 3))
     own = [sampled(s) for s in range(6)]
-    stacked = Prompts(*(torch.stack(t).view(2, 3, *t[0].shape) for t in zip(*((p.Z, p.y) for p in own), strict=True)))
+    stacked = Prompts(
+        *(
+            torch.stack(t).view(2, 3, *t[0].shape)
+            for t in zip(*((p.Z, p.y) for p in own), strict=True)
+        )
+    )
     for i in range(2):
         for j in range(3):
             alone = {n: p[i, j] for n, p in params.items()}
             for prompts, together in ((own[3 * i + j], stacked), (own[0], own[0])):
-                close(model.loss(params, together)[i, j], model.loss(alone, prompts), rtol=1e-12, atol=0)
-                close(model.predict(params, together)[i, j], model.predict(alone, prompts), rtol=1e-11)
+                close(
+                    model.loss(params, together)[i, j],
+                    model.loss(alone, prompts),
+                    rtol=1e-12,
+                    atol=0,
+                )
+                close(
+                    model.predict(params, together)[i, j], model.predict(alone, prompts), rtol=1e-11
+                )
     assert stacked.labels.shape == model.predict(params, stacked).shape == (2, 3, 10, 7)
     assert model.trajectory(params, stacked).shape == (2, 3, model.loops, 10, 7)
 
@@ -330,8 +361,12 @@ def test_loops_grow_with_the_examples():
     run, start = quiet(model, TASK, training, seeds=(1,)), torch.Generator().manual_seed(1)
     params = {n: p.unsqueeze(0) for n, p in model.init(start, torch.float64).items()}
     first = sample_ensemble([replace(TASK, N=4)], training.B, [start], "tokens", torch.float64)
-    torch.testing.assert_close(run.loss[0, 0], replace(model, loops=2).loss(params, first)[0], rtol=1e-10, atol=0)
-    assert not torch.isclose(run.loss[0, 0], replace(model, loops=4).loss(params, first)[0], rtol=1e-6)
+    torch.testing.assert_close(
+        run.loss[0, 0], replace(model, loops=2).loss(params, first)[0], rtol=1e-10, atol=0
+    )
+    assert not torch.isclose(
+        run.loss[0, 0], replace(model, loops=4).loss(params, first)[0], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -350,7 +385,10 @@ def test_a_curriculum_that_cannot_be(model, curriculum, said):
 @pytest.mark.parametrize("name", ["one block", "last 7, multiply", "LSTM", "untied"])
 def test_training_lowers_the_loss(name):
     """On the one batch that it sees."""
-    model, training = replace(KINDS[name], width=16), replace(TRAINING, redraw_every=None, dtype="float64")
+    model, training = (
+        replace(KINDS[name], width=16),
+        replace(TRAINING, redraw_every=None, dtype="float64"),
+    )
     history = quiet(model, TASK, training, seeds=(5, 2))
     metrics = history.metrics
     assert set(metrics) == {"test_loss", "test_query"}
@@ -375,13 +413,19 @@ def test_an_lstm_is_in_training_mode_where_gradients_flow(monkeypatch):
     monkeypatch.setattr(torch, "lstm", noted)
     g = torch.Generator().manual_seed(0)
     model.loss(model.init(g), TASK.sample(4, g))
-    assert modes == [(False, False)] * (model.loops - model.supervised_loops) + [(True, True)] * model.supervised_loops
+    assert (
+        modes
+        == [(False, False)] * (model.loops - model.supervised_loops)
+        + [(True, True)] * model.supervised_loops
+    )
 
 
 def test_training_is_adam_on_the_plain_definition():
     """With a curriculum that begins with fewer tokens than the mask passes on."""
     model = replace(MODEL, n_last_tokens=9)
-    training = replace(TRAINING, max_iters=9, record_every=1, dtype="float64", curriculum=(("N", 3, 2, 4),))
+    training = replace(
+        TRAINING, max_iters=9, record_every=1, dtype="float64", curriculum=(("N", 3, 2, 4),)
+    )
     history = quiet(model, TASK, training, seeds=(4,))
     g = generator(4)
     params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
@@ -405,7 +449,9 @@ def test_what_a_run_records():
     largest = torch.linalg.eigvalsh(X.mT @ X / X.shape[1])[:, -1]
     assert largest.max() > 2 * largest.min()  # a covariance of its own for each of the eight
     params = drawn(MODEL, (2,))
-    errors = (plain(MODEL, {n: p[1] for n, p in params.items()}, prompts, 5)[-1] - prompts.labels).square()
+    errors = (
+        plain(MODEL, {n: p[1] for n, p in params.items()}, prompts, 5)[-1] - prompts.labels
+    ).square()
     found = MODEL.metrics({n: p.requires_grad_() for n, p in params.items()}, task)
     close(found["test_loss"][1], errors.mean())
     close(found["test_query"][1], errors[:, -1].mean())
@@ -436,28 +482,41 @@ def test_the_configuration_is_the_model(model):
         (lambda: Looped(width=10, n_head=4), "width must be a multiple of n_head = 4, got 10"),
         (lambda: Looped(n_layer=0), "n_layer must be an integer >= 1, got 0"),
         (lambda: Looped(loops=0), "loops must be an integer >= 1, got 0"),
-        (lambda: Looped(loops=5, supervised_loops=6), "supervised_loops must be an integer from 1 to 5, got 6"),
+        (
+            lambda: Looped(loops=5, supervised_loops=6),
+            "supervised_loops must be an integer from 1 to 5, got 6",
+        ),
         (lambda: Looped(supervised_loops=0), "supervised_loops must be an integer >= 1, got 0"),
         (lambda: Looped(n_last_tokens=-2), "n_last_tokens must be an integer >= -1, got -2"),
         (lambda: Looped(positions=0), "positions must be an integer >= 1, got 0"),
-        (lambda: Looped(inject="ad"), "inject must be one of 'add', 'multiply', got 'ad' (did you mean 'add'?)"),
+        (
+            lambda: Looped(inject="ad"),
+            "inject must be one of 'add', 'multiply', got 'ad' (did you mean 'add'?)",
+        ),
         (lambda: Looped(cell="gru"), "cell must be one of 'block', 'lstm', got 'gru'"),
         (lambda: Looped(untied=1), "untied must be True or False, got 1"),
-        (lambda: Looped(untied=True), "supervised_loops must be loops = 20 for an untied model, got 10"),
+        (
+            lambda: Looped(untied=True),
+            "supervised_loops must be loops = 20 for an untied model, got 10",
+        ),
         (
             lambda: replace(MODEL, n_last_tokens=14).check_fit(TASK),
-            "n_last_tokens must be from 0 to the number of tokens, 2 N + 1 = 13, or -1 for all, got 14",
+            "n_last_tokens must be from 0 to the number of tokens, 2 N + 1 = 13, or -1 for "
+            "all, got 14",
         ),
         (
             lambda: replace(MODEL, n_last_tokens=14).predict(drawn(MODEL), sampled()),
-            "n_last_tokens must be from 0 to the number of tokens, 2 N + 1 = 13, or -1 for all, got 14",
+            "n_last_tokens must be from 0 to the number of tokens, 2 N + 1 = 13, or -1 for "
+            "all, got 14",
         ),
         (
             lambda: replace(MODEL, positions=12).check_fit(TASK),
             "positions must be at least the number of tokens, 2 N + 1 = 13, got 12",
         ),
         (
-            lambda: replace(MODEL, positions=12).loss(drawn(replace(MODEL, positions=12)), sampled()),
+            lambda: replace(MODEL, positions=12).loss(
+                drawn(replace(MODEL, positions=12)), sampled()
+            ),
             "positions must be at least the number of tokens, 2 N + 1 = 13, got 12",
         ),
         (lambda: MODEL.predict(drawn(MODEL), sampled(), 0), "loops must be an integer >= 1, got 0"),

@@ -1,4 +1,5 @@
-"""Regression on features: the model against loops over its tokens, the task against its definition, both in fit().
+"""Regression on features: the model against loops over its tokens, the task against its definition,
+both in fit().
 
 Means may miss their expectation by 5 standard errors; seeds are fixed.
 """
@@ -65,15 +66,24 @@ def weights(model, lead=(), dtype=F64):
 
 def batch(lead=(), B=11, task=TASK):
     drawn = [task.sample(B, generator(50 + s), dtype=F64) for s in range(math.prod(lead))]
-    return Prompts(*(torch.stack(t).view(*lead, *t[0].shape) for t in zip(*((p.Z, p.y) for p in drawn), strict=True)))
+    return Prompts(
+        *(
+            torch.stack(t).view(*lead, *t[0].shape)
+            for t in zip(*((p.Z, p.y) for p in drawn), strict=True)
+        )
+    )
 
 
 def by_tokens(params, Z):
-    """The answers for one member's parameters and Z (B, N+1, d+1), token by token: score times value."""
+    """The answers for one member's parameters and Z (B, N+1, d+1), token by token: score times
+    value."""
     answers = []
     for tokens in Z:
         N, d = len(tokens) - 1, len(tokens[0]) - 1
-        x = [linear(relu(linear(t[:d], params["W1"], params["b1"])), params["W2"], params["b2"]) for t in tokens]
+        x = [
+            linear(relu(linear(t[:d], params["W1"], params["b1"])), params["W2"], params["b2"])
+            for t in tokens
+        ]
         z = [torch.cat((x_n, t[d:])) for x_n, t in zip(x, tokens, strict=True)]
         for P, Q in zip(params["P"], params["Q"], strict=True):
             keys = [Q @ z[m] for m in range(N)]  # the query is none
@@ -85,10 +95,15 @@ def by_tokens(params, Z):
 # ---- the model
 
 
-@pytest.mark.parametrize("prompts_lead", [(), (2,)], ids=["shared prompts", "prompts of each member"])
+@pytest.mark.parametrize(
+    "prompts_lead", [(), (2,)], ids=["shared prompts", "prompts of each member"]
+)
 @pytest.mark.parametrize("lead", [(), (2,)], ids=["one member", "two members"])
 def test_answers_and_gradients_are_those_of_a_loop_over_tokens(lead, prompts_lead):
-    prompts, params = batch(prompts_lead), {n: p.requires_grad_() for n, p in weights(MODEL, lead).items()}
+    prompts, params = (
+        batch(prompts_lead),
+        {n: p.requires_grad_() for n, p in weights(MODEL, lead).items()},
+    )
     answers, loss = MODEL.predict(params, prompts), MODEL.loss(params, prompts)
     assert answers.shape[:-1] == loss.shape == (lead or prompts_lead)
     E = 2 if lead or prompts_lead else 1
@@ -98,24 +113,37 @@ def test_answers_and_gradients_are_those_of_a_loop_over_tokens(lead, prompts_lea
     losses = (expected - y).square().mean(1)
     torch.testing.assert_close(answers.view(E, 11), expected, rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(loss.view(E), losses, rtol=1e-11, atol=0)
-    ours, theirs = (torch.autograd.grad(total, list(params.values())) for total in (loss.sum(), losses.sum()))
+    ours, theirs = (
+        torch.autograd.grad(total, list(params.values())) for total in (loss.sum(), losses.sum())
+    )
     for a, b in zip(ours, theirs, strict=True):
         assert a.norm() > 0
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("N", "d", "hidden", "n_layer"), [(1, 1, 1, 1), (1, 4, 2, 1), (2, 1, 3, 2)])
+@pytest.mark.parametrize(
+    ("N", "d", "hidden", "n_layer"), [(1, 1, 1, 1), (1, 4, 2, 1), (2, 1, 3, 2)]
+)
 def test_the_smallest_sizes(N, d, hidden, n_layer):
     model = MLPTransformer(d, n_layer, hidden, init_std=1.0)
     params, prompts = weights(model), batch(task=NonlinearRegression(N, d, 2))
-    torch.testing.assert_close(model.predict(params, prompts), by_tokens(params, prompts.Z), rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(
+        model.predict(params, prompts), by_tokens(params, prompts.Z), rtol=1e-11, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_initial_weights(dtype):
     model = MLPTransformer(d=11, n_layer=2, hidden=29, init_std=0.4)
     drawn = weights(model, (60,), dtype)
-    shapes = {"P": (2, 12, 12), "Q": (2, 12, 12), "W1": (29, 11), "b1": (29,), "W2": (11, 29), "b2": (11,)}
+    shapes = {
+        "P": (2, 12, 12),
+        "Q": (2, 12, 12),
+        "W1": (29, 11),
+        "b1": (29,),
+        "W2": (11, 29),
+        "b2": (11,),
+    }
     assert {n: tuple(p.shape[1:]) for n, p in drawn.items()} == shapes == model.shapes
     assert {p.dtype for p in drawn.values()} == {dtype}
     flat = {n: p.double().flatten() for n, p in drawn.items()}
@@ -125,7 +153,10 @@ def test_initial_weights(dtype):
         assert u.abs().max() > 0.95  # of 660 draws and more
         assert_mean(torch.stack((u, u**2)), torch.tensor([0.0, 1 / 3]))
     for n in "PQ":
-        assert_mean(torch.stack((flat[n], flat[n] ** 2, flat[n] ** 4)), torch.tensor([0.0, 0.16, 3 * 0.16**2]))
+        assert_mean(
+            torch.stack((flat[n], flat[n] ** 2, flat[n] ** 4)),
+            torch.tensor([0.0, 0.16, 3 * 0.16**2]),
+        )
     assert_mean(flat["P"] * flat["Q"], 0.0)
     for n, p in model.init(generator(7), dtype).items():
         assert torch.equal(p, drawn[n][7])
@@ -150,7 +181,8 @@ def test_what_does_not_fit_the_model():
 
 
 def fitted(task, tokens):
-    """Per prompt: the weights that fit the examples' labels, how far the labels are missed, the query's answer."""
+    """Per prompt: the weights that fit the examples' labels, how far the labels are missed, the
+    query's answer."""
     f = task.features(tokens.Z[..., :-1].mT)  # (B, d, N+1)
     w, miss = torch.empty(len(f), task.d, dtype=F64), torch.empty(len(f), dtype=F64)
     for b, (F, Z) in enumerate(zip(f, tokens.Z, strict=True)):
@@ -188,14 +220,20 @@ def test_moments_of_covariates_and_weights():
 def test_the_features_are_a_torch_network(mlp_seed):
     """Drawn from a generator whose seed counts from the end, in float64 for every dtype of x."""
     task, g = replace(TASK, mlp_seed=mlp_seed), generator(2**32 - 1 - mlp_seed)
-    network = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)).double()
+    network = torch.nn.Sequential(
+        torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)
+    ).double()
     with torch.no_grad():
         for layer in (network[0], network[2]):
             for p in (layer.weight, layer.bias):
-                p.copy_(torch.rand(p.shape, generator=g, dtype=F64) * 2 - 1).div_(math.sqrt(layer.in_features))
+                p.copy_(torch.rand(p.shape, generator=g, dtype=F64) * 2 - 1).div_(
+                    math.sqrt(layer.in_features)
+                )
         x = torch.randn(2, 11, 3, generator=generator(), dtype=F64)
         torch.testing.assert_close(task.features(x.mT).mT, network(x), rtol=1e-12, atol=1e-14)
-        torch.testing.assert_close(task.features(x.float().mT).mT, network(x).float(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            task.features(x.float().mT).mT, network(x).float(), rtol=1e-4, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -213,7 +251,10 @@ def test_a_member_alone_and_among_others(dtype):
 
 def test_bad_input():
     for value in (0, 2.0, True, "3", None):
-        for kind, names in ((NonlinearRegression, ("N", "d", "hidden")), (MLPTransformer, ("d", "n_layer", "hidden"))):
+        for kind, names in (
+            (NonlinearRegression, ("N", "d", "hidden")),
+            (MLPTransformer, ("d", "n_layer", "hidden")),
+        ):
             for name in names:
                 said = f"{name} must be an integer >= 1, got {value!r}"
                 refused(lambda kind=kind, wrong={name: value}: kind(**wrong), said)
@@ -223,11 +264,22 @@ def test_bad_input():
     for value in (-0.1, math.nan, "1", None):
         said = f"init_std must be a finite number >= 0, got {value!r}"
         refused(lambda value=value: replace(MODEL, init_std=value), said)
-    refused(lambda: TASK.sample(2, generator(), dtype=torch.float16), "dtype", "float16", "float32", "float64")
     refused(
-        lambda: sample_ensemble([TASK], 2, [generator()], "gram"), "representation must be one of 'tokens', got 'gram'"
+        lambda: TASK.sample(2, generator(), dtype=torch.float16),
+        "dtype",
+        "float16",
+        "float32",
+        "float64",
     )
-    refused(lambda: TASK.features(torch.ones(3, 2, dtype=torch.int64)), "x must be of a floating-point", "int64")
+    refused(
+        lambda: sample_ensemble([TASK], 2, [generator()], "gram"),
+        "representation must be one of 'tokens', got 'gram'",
+    )
+    refused(
+        lambda: TASK.features(torch.ones(3, 2, dtype=torch.int64)),
+        "x must be of a floating-point",
+        "int64",
+    )
 
 
 def test_tasks_that_cannot_be_drawn_side_by_side():
@@ -236,7 +288,9 @@ def test_tasks_that_cannot_be_drawn_side_by_side():
     plain = LinearRegression(6, 3)
     like_it = dataclass(frozen=True)(type("Subclass", (NonlinearRegression,), {}))(6, 3, 5)
     for other in (replace(TASK, N=5), replace(TASK, hidden=6), replace(TASK, d=4), plain, like_it):
-        refused(lambda other=other: check_ensemble([TASK, other]), "may differ in mlp_seed only", other)
+        refused(
+            lambda other=other: check_ensemble([TASK, other]), "may differ in mlp_seed only", other
+        )
     refused(lambda: check_ensemble([plain, TASK]), "may differ in Sigma and Sigma_w only", TASK)
 
 
@@ -249,7 +303,9 @@ def task_of(seed):
 
 def test_training_is_torchs_optimiser_on_the_loop_over_tokens():
     model = replace(MODEL, n_layer=2)
-    history = quiet(model, task_of, TrainConfig(lr=0.02, max_iters=4, B=11, dtype="float64"), seeds=(4, 1))
+    history = quiet(
+        model, task_of, TrainConfig(lr=0.02, max_iters=4, B=11, dtype="float64"), seeds=(4, 1)
+    )
     for e, seed in enumerate((4, 1)):
         g = generator(seed)
         params = {n: p.requires_grad_() for n, p in model.init(g, F64).items()}
@@ -259,7 +315,9 @@ def test_training_is_torchs_optimiser_on_the_loop_over_tokens():
             loss = (by_tokens(params, prompts.Z) - prompts.y).square().mean()
             assert history.loss[e, step].item() == pytest.approx(loss.item(), rel=1e-8)
             for n, p in params.items():
-                torch.testing.assert_close(history.params[n][e, step], p.detach(), rtol=1e-7, atol=1e-9)
+                torch.testing.assert_close(
+                    history.params[n][e, step], p.detach(), rtol=1e-7, atol=1e-9
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -267,15 +325,17 @@ def test_training_is_torchs_optimiser_on_the_loop_over_tokens():
 
 @pytest.mark.parametrize("clip_by", ["global", "matrix"])
 def test_a_seed_alone_and_among_others(clip_by):
-    """Up to rounding: the products of several members' matrices may be summed in another order. 1e-16 grows, in 30
-    steps that do not diverge, to far less than 1e-9."""
+    """Up to rounding: the products of several members' matrices may be summed in another order.
+    1e-16 grows, in 30 steps that do not diverge, to far less than 1e-9."""
     training = replace(TRAINING, dtype="float64", clip=0.01, clip_by=clip_by)
     together = quiet(MODEL, task_of, training, seeds=(2, 0, 7))
     for e, seed in enumerate((2, 0, 7)):
         alone = quiet(MODEL, task_of, training, seeds=(seed,))
         torch.testing.assert_close(alone.loss[0], together.loss[e], rtol=1e-9, atol=0)
         for n in MODEL.shapes:
-            torch.testing.assert_close(alone.params[n][0], together.params[n][e], rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(
+                alone.params[n][0], together.params[n][e], rtol=1e-9, atol=1e-12
+            )
 
 
 @pytest.fixture
@@ -325,14 +385,20 @@ def test_a_configuration_that_does_not_fit_fails_and_stops_no_other(stored):
         store.save(wrong[-1], record)
     for outcomes in ([*map(verify, wrong + stored)], [*reproduce(wrong + stored)]):
         outcomes = {o.path: o for o in outcomes}
-        assert {path: o.ok for path, o in outcomes.items()} == dict.fromkeys(wrong, False) | dict.fromkeys(stored, True)
-        assert all("its configuration does not fit today's code" in outcomes[path].detail for path in wrong)
+        assert {path: o.ok for path, o in outcomes.items()} == dict.fromkeys(
+            wrong, False
+        ) | dict.fromkeys(stored, True)
+        assert all(
+            "its configuration does not fit today's code" in outcomes[path].detail for path in wrong
+        )
 
 
 def test_a_member_is_its_configuration_for_every_kind():
     pairs = [(MODEL, TASK), (MODEL, LinearRegression(6, 3, noise_std=0.5))]
     pairs += [(LinearTransformer(3, 2, attention="relu"), task_of(3))]
-    pairs += [(RecallTransformer("reparamW", "relu", 0.5, 0.2, vocab=13), Recall(0.3, 11, vocab=13))]
+    pairs += [
+        (RecallTransformer("reparamW", "relu", 0.5, 0.2, vocab=13), Recall(0.3, 11, vocab=13))
+    ]
     pairs += [(Encoder(d=3, width=8, clip=1.0), ConditionedRegression(6, 3, 5.0, w_dims=2))]
     pairs += [(Encoder(d=3, width=8, readout="w", positions=9), LogisticRegression(6, 3, 5.0))]
     pairs += [(Looped(d=3, width=8, loops=3, supervised_loops=2), ConditionedRegression(6, 3, 5.0))]
@@ -353,12 +419,20 @@ def test_what_does_not_fit_together_is_refused_before_training(runs, monkeypatch
         (MODEL, LinearRegression(6, 3), integrated, "integrate needs"),
         (MODEL, replace(TASK, d=4), TRAINING, "model with d = 3 and task with d = 4 do not fit"),
         (MODEL, lambda seed: replace(TASK, N=6 + seed), TRAINING, "may differ in mlp_seed only"),
-        (MODEL, NonlinearRegression, TRAINING, "got the class <class 'lintf.tasks.mlp.NonlinearRegression'>"),
+        (
+            MODEL,
+            NonlinearRegression,
+            TRAINING,
+            "got the class <class 'lintf.tasks.mlp.NonlinearRegression'>",
+        ),
         (MODEL, lambda seed: NonlinearRegression, TRAINING, "task must be a Task"),
         (MODEL, "normal", TRAINING, "task must be a Task"),
         (MODEL, MODEL, TRAINING, "task must be a Task"),
         (MLPTransformer, TASK, TRAINING, "model must be a Model"),
         (TASK, MODEL, TRAINING, "model must be a Model"),
     ):
-        refused(lambda a=(model, task, training): fit(*a, seeds=(0, 1), progress=False, device="cpu"), said)
+        refused(
+            lambda a=(model, task, training): fit(*a, seeds=(0, 1), progress=False, device="cpu"),
+            said,
+        )
     assert not runs.exists()

@@ -1,4 +1,5 @@
-"""In-context recall: the sampler against its law, the look-ups against one-hot tokens of the paper's width 128.
+"""In-context recall: the sampler against its law, the look-ups against one-hot tokens of the
+paper's width 128.
 
 Frequencies may miss their expectation by 5 standard errors; seeds are fixed.
 """
@@ -35,7 +36,14 @@ from lintf.training.verify import reproduce, verify
 
 F64 = torch.float64
 TRAINING = TrainConfig(
-    lr=0.1, max_iters=6, B=7, alg="sgd", momentum=0.0, normalize=True, record_every=2, dtype="float64"
+    lr=0.1,
+    max_iters=6,
+    B=7,
+    alg="sgd",
+    momentum=0.0,
+    normalize=True,
+    record_every=2,
+    dtype="float64",
 )
 NOISE = (0.0, 0.3)
 
@@ -58,7 +66,8 @@ def frequency(events, p):
 
 
 def read(task, sentence, following, output):
-    """What a reader makes of one sentence, word by word: the places of the two bigrams, None for one that is absent."""
+    """What a reader makes of one sentence, word by word: the places of the two bigrams, None for
+    one that is absent."""
     n, tau = len(sentence), task.vocab - 1
     q = sentence[-1]
     assert q in (range(task.n_trigger) if task.alpha == 0 else (0,))
@@ -86,7 +95,10 @@ def test_every_sentence_is_as_described(alpha, unseen, H):
     batch = task.sample(4001, generator())
     assert batch.z.shape == (4001, task.H)
     assert batch.z.dtype == batch.next.dtype == batch.output.dtype == torch.int64
-    found = [read(task, *row) for row in zip(*(t.tolist() for t in (batch.z, batch.next, batch.output)), strict=True)]
+    found = [
+        read(task, *row)
+        for row in zip(*(t.tolist() for t in (batch.z, batch.next, batch.output)), strict=True)
+    ]
     q, place, noise = zip(*found, strict=True)
     places, triggers = range(task.H - 2), range(1 if alpha else 3)
     for k in triggers:
@@ -147,7 +159,9 @@ def test_bayes_risk_is_what_the_best_predictor_gets():
     believed = torch.tensor(0.3, dtype=F64, requires_grad=True)
     coin = torch.distributions.Bernoulli(torch.tensor(0.3, dtype=F64))
     assert coin.entropy().item() == pytest.approx(task.bayes_risk, rel=1e-14)
-    excess = torch.distributions.kl_divergence(coin, torch.distributions.Bernoulli(believed * 0 + 0.41))
+    excess = torch.distributions.kl_divergence(
+        coin, torch.distributions.Bernoulli(believed * 0 + 0.41)
+    )
     assert cross_entropy(0.3, 0.41) - task.bayes_risk == pytest.approx(excess.item(), rel=1e-13)
 
 
@@ -155,15 +169,17 @@ def test_bayes_risk_is_what_the_best_predictor_gets():
 
 
 def dense(model, weights, sentences, width):
-    """The paper's definition with one-hot tokens (B, H, width) and square matrices: logits of the attention and of the
-    feed-forward layer."""
+    """The paper's definition with one-hot tokens (B, H, width) and square matrices: logits of the
+    attention and of the feed-forward layer."""
     W, V, F = weights
     n, z = model.vocab, sentences.z
     x = functional.one_hot(z, width).to(W)
     x[:, 1:] += functional.one_hot(z[:, :-1] + n, width).to(W)
     end = x[:, -1]
     scores = torch.einsum("bi,ij,bhj->bh", end, W, x)
-    a = {"linear": scores, "relu": (scores + 1e-8).clamp(min=0), "softmax": scores.softmax(1)}[model.attention]
+    a = {"linear": scores, "relu": (scores + 1e-8).clamp(min=0), "softmax": scores.softmax(1)}[
+        model.attention
+    ]
     m = torch.einsum("bh,bhi->bi", a, x)
     return (m @ V.T)[:, :n], ((end + model.kappa * m) @ F.T)[:, :n]
 
@@ -191,7 +207,10 @@ def dense_weights(model, params, width):
 def drawn(model, lead=(), seed=1):
     """Weights of every size: zeros would hide mistakes."""
     g = generator(seed)
-    return {name: 0.3 * torch.randn(*lead, *shape, generator=g, dtype=F64) for name, shape in model.shapes.items()}
+    return {
+        name: 0.3 * torch.randn(*lead, *shape, generator=g, dtype=F64)
+        for name, shape in model.shapes.items()
+    }
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
@@ -205,7 +224,9 @@ def test_look_ups_are_the_dense_definition(kind, attention, kappa, alpha):
     batch = Recall(alpha, 11, vocab, n_trigger=3, n_output=2).sample(17, generator())
     params = {name: p.requires_grad_() for name, p in drawn(model).items()}
     square = dense_weights(model, params, width)
-    for got, want in zip(model.logits(params, batch), dense(model, square, batch, width), strict=True):
+    for got, want in zip(
+        model.logits(params, batch), dense(model, square, batch, width), strict=True
+    ):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     loss = model.loss(params, batch)
     expected = functional.cross_entropy(sum(dense(model, square, batch, width)), batch.next)
@@ -235,22 +256,30 @@ def test_members_side_by_side(attention):
         for j in range(3):
             alone = {name: p[i, j] for name, p in params.items()}
             here = Sentences(own.z[i, j], own.next[i, j], own.output[i, j])
-            torch.testing.assert_close(model.loss(params, own)[i, j], model.loss(alone, here), rtol=1e-13, atol=0)
-            torch.testing.assert_close(model.loss(params, shared)[i, j], model.loss(alone, shared), rtol=1e-13, atol=0)
+            torch.testing.assert_close(
+                model.loss(params, own)[i, j], model.loss(alone, here), rtol=1e-13, atol=0
+            )
+            torch.testing.assert_close(
+                model.loss(params, shared)[i, j], model.loss(alone, shared), rtol=1e-13, atol=0
+            )
 
 
 def test_small_losses_keep_their_digits():
-    """lam = 200: 12 of 13 logits are 0, and the loss is log(1 + 12 exp(-200)), beyond what 1 + ... can hold."""
+    """lam = 200: 12 of 13 logits are 0, and the loss is log(1 + 12 exp(-200)), beyond what 1 + ...
+    can hold."""
     model, task = RecallTransformer(vocab=13), Recall(H=11, vocab=13)
     lam = torch.full((5,), 200.0, dtype=F64, requires_grad=True)
     loss = model.loss({"lam": lam}, task.sample(50, generator()))
     assert loss.item() == pytest.approx(12 * math.exp(-200), rel=1e-12)
-    assert torch.autograd.grad(loss, lam)[0].sum().item() == pytest.approx(-12 * math.exp(-200), rel=1e-12)
+    assert torch.autograd.grad(loss, lam)[0].sum().item() == pytest.approx(
+        -12 * math.exp(-200), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("attention", ["linear", "relu"])
 def test_reparametrised_models_have_a_risk_in_closed_form(attention):
-    """Without noise log(1 + (n - 1) exp(-lam)), for any output; with noise and kappa = 1 it tends to Bayes'."""
+    """Without noise log(1 + (n - 1) exp(-lam)), for any output; with noise and kappa = 1 it tends
+    to Bayes'."""
     task = Recall(H=20, vocab=13)
     model = RecallTransformer(attention=attention, vocab=13)
     for unseen in (False, True):
@@ -259,7 +288,8 @@ def test_reparametrised_models_have_a_risk_in_closed_form(attention):
             theory = runs_of_recall.excess_in_theory(task, torch.tensor(lam, dtype=F64))
             assert theory.item() == pytest.approx(math.log1p(12 * math.exp(-lam)), rel=1e-12)
             loss = model.loss({"lam": torch.full((5,), lam, dtype=F64)}, batch)
-            assert loss.item() == pytest.approx(math.log1p(12 * math.exp(-lam)), rel=1e-7)  # the ReLU's shift
+            # The ReLU's shift.
+            assert loss.item() == pytest.approx(math.log1p(12 * math.exp(-lam)), rel=1e-7)
     for alpha in (0.2, 0.5, 0.8):
         noisy, gamma = Recall(alpha, 20, 13), math.log(alpha / (1 - alpha))
         for kappa in (0.0, 1.0):
@@ -272,7 +302,9 @@ def test_reparametrised_models_have_a_risk_in_closed_form(attention):
                 right = (1 - share) * logits[0] + share * logits[1]
                 assert loss.item() == pytest.approx((logits.logsumexp(0) - right).item(), rel=1e-6)
             if kappa:
-                expected = noisy.bayes_risk + runs_of_recall.excess_in_theory(noisy, torch.tensor(1.5, dtype=F64))
+                expected = noisy.bayes_risk + runs_of_recall.excess_in_theory(
+                    noisy, torch.tensor(1.5, dtype=F64)
+                )
                 seen = model.metrics({"lam": torch.full((1,), 1.5, dtype=F64)}, noisy)
                 assert seen["population_loss"].item() == pytest.approx(expected.item(), rel=1e-7)
                 assert loss.item() == pytest.approx(cross_entropy(share, alpha), rel=1e-7)
@@ -283,7 +315,8 @@ def test_observed_means_are_those_of_the_dense_form():
     params = drawn(model, (3,))
     seen = model.metrics(params, replace(task, unseen=True))
     again = model.metrics(params, task)
-    assert all(torch.equal(seen[name], again[name]) for name in seen)  # both laws are always measured
+    # Both laws are always measured.
+    assert all(torch.equal(seen[name], again[name]) for name in seen)
     assert len(seen) == 14
     for name, law in (("population", task), ("unseen", replace(task, unseen=True))):
         batch = law.sample(recall.TESTS, generator(2**32 - 1))
@@ -333,7 +366,9 @@ def test_fit_is_normalised_gradient_descent(kind, attention, alpha):
         g = generator(seed)
         batches = [task.sample(7, g) for _ in range(7)]
         losses, params = by_hand(model, batches[:6], 0.1)
-        torch.testing.assert_close(history.loss[e, :6], torch.tensor(losses, dtype=F64), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            history.loss[e, :6], torch.tensor(losses, dtype=F64), rtol=1e-9, atol=0
+        )
         last = functional.cross_entropy(sum(model.logits(params, batches[6])), batches[6].next)
         torch.testing.assert_close(history.loss[e, 6], last.detach(), rtol=1e-9, atol=0)
         for name, value in model.metrics(params, task).items():
@@ -350,8 +385,14 @@ def test_weights_are_kept_where_asked_for(tmp_path, monkeypatch):
     assert {n: tuple(p.shape[1:]) for n, p in history.saved_final.items()} == model.shapes
     assert not history.params
     assert not plain.saved_final
-    for call in (lambda: history.at([0]), lambda: history.losses(model, task.sample(3, generator()))):
-        with pytest.raises(ValueError, match=r"this run has metrics at its steps \(population_loss, .*no parameters"):
+    for call in (
+        lambda: history.at([0]),
+        lambda: history.losses(model, task.sample(3, generator())),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=r"this run has metrics at its steps \(population_loss, .*no parameters",
+        ):
             call()
     assert all(torch.equal(history.metrics[n], plain.metrics[n]) for n in plain.metrics)
     assert history.metrics.keys() == plain.metrics.keys()
@@ -359,7 +400,9 @@ def test_weights_are_kept_where_asked_for(tmp_path, monkeypatch):
         g = generator(seed)
         _, params = by_hand(bare, [task.sample(7, g) for _ in range(6)], 0.1)
         for name, p in params.items():
-            torch.testing.assert_close(history.final_params[name][e], p.detach(), rtol=1e-8, atol=1e-12)
+            torch.testing.assert_close(
+                history.final_params[name][e], p.detach(), rtol=1e-8, atol=1e-12
+            )
     assert len(list(store.runs())) == 4
     assert not [outcome for outcome in map(verify, store.runs()) if not outcome.ok]
     assert "save_final_params" not in bare.config
@@ -367,7 +410,10 @@ def test_weights_are_kept_where_asked_for(tmp_path, monkeypatch):
 
 
 def test_tiny_gradients_have_a_direction_too():
-    grads = [torch.tensor([[3e-200, 4e-200], [0.0, 0.0], [0.0, -2.0]], dtype=F64), torch.zeros(3, 2, 2, dtype=F64)]
+    grads = [
+        torch.tensor([[3e-200, 4e-200], [0.0, 0.0], [0.0, -2.0]], dtype=F64),
+        torch.zeros(3, 2, 2, dtype=F64),
+    ]
     normalize_gradients(grads)
     expected = torch.tensor([[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]], dtype=F64)
     torch.testing.assert_close(grads[0], expected, rtol=1e-15, atol=0)
@@ -434,12 +480,21 @@ def test_runs_are_verified_and_reproduced(tmp_path, monkeypatch):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
     for kind in VARIANTS:
         model = RecallTransformer(kind, "relu", 1.0, 0.0 if kind == "origin" else 0.3, vocab=13)
-        quiet(model, Recall(0.3, 11, 13), replace(TRAINING, train_set_size=14), seeds=(5, 2), stored=True)
+        quiet(
+            model,
+            Recall(0.3, 11, 13),
+            replace(TRAINING, train_set_size=14),
+            seeds=(5, 2),
+            stored=True,
+        )
     paths = list(store.runs())
     assert len(paths) == 6
     assert not [outcome for outcome in map(verify, paths) if not outcome.ok]
     assert not [outcome for outcome in reproduce(paths) if not outcome.ok]
-    assert all(path.name.startswith(("origin-relu-FA-", "reparam-relu-FA-", "reparamW-relu-FA-")) for path in paths)
+    assert all(
+        path.name.startswith(("origin-relu-FA-", "reparam-relu-FA-", "reparamW-relu-FA-"))
+        for path in paths
+    )
     record = store.load(paths[0])
     assert Run.of(record.config).path == paths[0]
     for name in ("unseen_noise_max", "population_loss", "loss"):
@@ -465,7 +520,10 @@ def test_the_thirteen_models():
         model = runs_of_recall.named(name, 0.2)
         assert model.label == name
         assert model.alpha == (0.0 if name.startswith("origin") else 0.2)
-    with pytest.raises(ValueError, match=r"each name must be one of .*got 'origin-linaer-F' \(did you mean 'origin-li"):
+    with pytest.raises(
+        ValueError,
+        match=r"each name must be one of .*got 'origin-linaer-F' \(did you mean 'origin-li",
+    ):
         runs_of_recall.named("origin-linaer-F")
 
 
@@ -482,7 +540,9 @@ def test_samples_give_the_models_their_own_share_of_noise(tmp_path, monkeypatch,
         (member,) = (Run(model, task, runs_of_recall.config(0.1, 6, 14, 2, 28), seed),)
         train_set = Batches([member], [generator(seed)], torch.device("cpu")).train_set
         assert (train_set.next == 59).double().mean() == pytest.approx(share)
-        assert torch.equal(quiet(model, task, member.training, seeds=(seed,)).loss[0], runs[names[0], 0.4].loss[e])
+        assert torch.equal(
+            quiet(model, task, member.training, seeds=(seed,)).loss[0], runs[names[0], 0.4].loss[e]
+        )
         assert runs[names[0], 0.4].seeds == seeds
     capsys.readouterr()
     again = runs_of_recall.trained_on_samples(names, (0.4,), 0.1, 3, 28, 14, 11, seeds, "cpu")
@@ -491,17 +551,24 @@ def test_samples_give_the_models_their_own_share_of_noise(tmp_path, monkeypatch,
         assert all(torch.equal(again[key].metrics[n], run.metrics[n]) for n in run.metrics)
     with pytest.raises(ValueError, match="n must be a multiple of B = 14, got 30"):
         runs_of_recall.trained_on_samples(names, (0.4,), 0.1, 3, 30, 14, 11, seeds)
-    with pytest.raises(ValueError, match=r"n must be large enough for noise and outputs .* got 1 with"):
+    with pytest.raises(
+        ValueError, match=r"n must be large enough for noise and outputs .* got 1 with"
+    ):
         runs_of_recall.noise_share(task, 1, 0)
 
 
 def test_new_sentences_for_several_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("LINTF_RUNS", str(tmp_path))
-    runs = runs_of_recall.trained(("reparam-relu-F",), (0.0, 0.4), (0.1, 0.5), 4, 6, 11, (3, 1), "cpu")
+    runs = runs_of_recall.trained(
+        ("reparam-relu-F",), (0.0, 0.4), (0.1, 0.5), 4, 6, 11, (3, 1), "cpu"
+    )
     assert list(runs) == [("reparam-relu-F", a, lr) for a in (0.0, 0.4) for lr in (0.1, 0.5)]
     for (name, alpha, lr), run in runs.items():
         again = quiet(
-            runs_of_recall.named(name, alpha), Recall(alpha, 11), runs_of_recall.config(lr, 4, 6, 1), seeds=(3, 1)
+            runs_of_recall.named(name, alpha),
+            Recall(alpha, 11),
+            runs_of_recall.config(lr, 4, 6, 1),
+            seeds=(3, 1),
         )
         assert torch.equal(again.loss, run.loss)
 
@@ -531,9 +598,15 @@ def test_alpha_must_be_a_probability_below_one(alpha):
             lambda: RecallTransformer("orign"),
             "variant must be one of 'origin', 'reparam', 'reparamW', got 'orign' (did",
         ),
-        (lambda: RecallTransformer(attention="sofmax"), "attention must be one of 'linear', 'relu', 'softmax', got"),
+        (
+            lambda: RecallTransformer(attention="sofmax"),
+            "attention must be one of 'linear', 'relu', 'softmax', got",
+        ),
         (lambda: RecallTransformer(kappa=-1), "kappa must be a finite number >= 0, got -1"),
-        (lambda: RecallTransformer(save_final_params=1), "save_final_params must be True or False, got 1"),
+        (
+            lambda: RecallTransformer(save_final_params=1),
+            "save_final_params must be True or False, got 1",
+        ),
         (lambda: RecallTransformer(vocab=7), "vocab must be an integer >= 8, got 7"),
         (lambda: replace(TRAINING, normalize="yes"), "normalize must be True or False, got 'yes'"),
         (lambda: replace(TRAINING, alg="adam"), "normalize must be False for adam"),
@@ -550,9 +623,15 @@ def test_alpha_must_be_a_probability_below_one(alpha):
             lambda: replace(TRAINING, train_set_size=14, integrate=True),
             "integrate must be False with train_set_size, got True",
         ),
-        (lambda: replace(TRAINING, train_set_size=0), "train_set_size must be an integer >= 1, got 0"),
+        (
+            lambda: replace(TRAINING, train_set_size=0),
+            "train_set_size must be an integer >= 1, got 0",
+        ),
         (lambda: Recall().sample(0, generator()), "B must be an integer >= 1, got 0"),
-        (lambda: runs_of_recall.trained(("reparam-relu-F",), (1.0,), (0.1,), 4, 6, 11, (0,)), "alpha must be a probab"),
+        (
+            lambda: runs_of_recall.trained(("reparam-relu-F",), (1.0,), (0.1,), 4, 6, 11, (0,)),
+            "alpha must be a probab",
+        ),
     ],
 )
 def test_wrong_settings(build, said):
@@ -570,8 +649,16 @@ def test_wrong_settings(build, said):
             "it trains on 'sentences', these prompts have 'gram' and 'tokens'",
         ),
         (LinearTransformer(d=120), Recall(), "it trains on 'gram', these prompts have 'sentences'"),
-        (RecallTransformer(), Recall(vocab=61), "model with d = 120 and task with d = 122 do not fit"),
-        (RecallTransformer(), Recall(0.5), "do not fit: vocab, n_trigger, or noise in only one of them"),
+        (
+            RecallTransformer(),
+            Recall(vocab=61),
+            "model with d = 120 and task with d = 122 do not fit",
+        ),
+        (
+            RecallTransformer(),
+            Recall(0.5),
+            "do not fit: vocab, n_trigger, or noise in only one of them",
+        ),
         (RecallTransformer("reparamW", alpha=0.5), Recall(), "noise in only one of them"),
         (RecallTransformer(n_trigger=4), Recall(), "do not fit: vocab, n_trigger"),
     ],
@@ -585,10 +672,20 @@ def test_models_and_tasks_that_do_not_fit(model, task, said):
 
 
 def test_wrong_parameters_and_forms():
-    model, batch = RecallTransformer("origin", vocab=13), Recall(H=11, vocab=13).sample(3, generator())
+    model, batch = (
+        RecallTransformer("origin", vocab=13),
+        Recall(H=11, vocab=13).sample(3, generator()),
+    )
     params = model.init(generator())
-    for wrong in ({}, params | {"lam": params["W"]}, params | {"V": params["W"]}, {"W": params["W"]}):
-        with pytest.raises(ValueError, match=r"parameters .* do not fit RecallTransformer\(variant='origin'"):
+    for wrong in (
+        {},
+        params | {"lam": params["W"]},
+        params | {"V": params["W"]},
+        {"W": params["W"]},
+    ):
+        with pytest.raises(
+            ValueError, match=r"parameters .* do not fit RecallTransformer\(variant='origin'"
+        ):
             model.loss(wrong, batch)
     with pytest.raises(ValueError, match="representation must be one of 'sentences', got 'gram'"):
         sample_ensemble([Recall()], 3, [generator()], "gram")

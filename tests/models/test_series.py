@@ -10,7 +10,9 @@ from lintf.models.gram import apply, dot, product
 from lintf.models.series import Series, squares, start, times
 
 # PyTorch's own forward mode says this when it is first used.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+)
 D, B, ROUNDING = 3, 5, 1000 * torch.finfo(torch.float64).eps
 FIXED, LINE, PARABOLA = 1, 2, 3  # terms of what goes in
 
@@ -19,14 +21,22 @@ FIXED, LINE, PARABOLA = 1, 2, 3  # terms of what goes in
 @pytest.mark.parametrize("A_terms", [FIXED, LINE, PARABOLA])
 @pytest.mark.parametrize("x_terms", [FIXED, LINE, PARABOLA])
 def test_first_and_second_derivative_of_the_squares(x_terms, A_terms, lead):
-    """Of out = x . (x + A A^T A x) + x_0 with lines (*lead) through one point; A and what is made of it go in twice."""
+    """Of out = x . (x + A A^T A x) + x_0 with lines (*lead) through one point; A and what is made
+    of it go in twice."""
     g = torch.Generator().manual_seed(1)
 
     def terms(count, *shape):
-        given = [torch.randn(*(lead if k else ()), *shape, B, generator=g, dtype=torch.float64) for k in range(count)]
+        given = [
+            torch.randn(*(lead if k else ()), *shape, B, generator=g, dtype=torch.float64)
+            for k in range(count)
+        ]
         return given + [None] * (PARABOLA - count)
 
-    A, x, y = terms(A_terms, D, D), terms(x_terms, D), torch.randn(B, generator=g, dtype=torch.float64)
+    A, x, y = (
+        terms(A_terms, D, D),
+        terms(x_terms, D),
+        torch.randn(B, generator=g, dtype=torch.float64),
+    )
 
     def series_of(A, x):
         AAA = times(product, times(product, A, A.T), A)
@@ -41,8 +51,12 @@ def test_first_and_second_derivative_of_the_squares(x_terms, A_terms, lead):
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
     slope = lambda t: jvp(loss, (t,), (one,))  # noqa: E731
     (value, first), (_, second) = jvp(slope, (zero,), (one,))
-    for found, exact in zip(squares(series_of(start(*A), start(*x)), y), (value, first, second), strict=True):
-        assert (found - exact).abs().max() <= ROUNDING * max(1.0, float(second.abs().max()), float(value.abs().max()))
+    for found, exact in zip(
+        squares(series_of(start(*A), start(*x)), y), (value, first, second), strict=True
+    ):
+        assert (found - exact).abs().max() <= ROUNDING * max(
+            1.0, float(second.abs().max()), float(value.abs().max())
+        )
         assert found.shape in {exact.shape, ()}  # where nothing moves there is one point
 
 

@@ -1,7 +1,8 @@
-"""Parameters that a page cannot have, over all pages: each ends in one clear error before anything is trained.
+"""Parameters that a page cannot have, over all pages: each ends in one clear error before anything
+is trained.
 
-In the normal tests the cells up to the check of the parameters run in this process; with the marker `faults` every set
-goes through papermill.
+In the normal tests the cells up to the check of the parameters run in this process; with the marker
+`faults` every set goes through papermill.
 """
 
 from __future__ import annotations
@@ -342,7 +343,12 @@ each_bad_set = pytest.mark.parametrize(("name", "given"), SETS)
 
 # Unusual, and fine.
 GOOD: dict[str, list[dict[str, object]]] = {
-    "01_simple_demo": [{"seeds": [7]}, {"n_layer": 1, "max_iters": 1, "B": 1, "N": 1}, {"lr_adam": 1}, {"d": 2}],
+    "01_simple_demo": [
+        {"seeds": [7]},
+        {"n_layer": 1, "max_iters": 1, "B": 1, "N": 1},
+        {"lr_adam": 1},
+        {"d": 2},
+    ],
     "02_rotation_adam": [{"scales": [1, 1]}, {"n_layer": 12}],
     "09_stochastic_noise": [{"seed": 0}, {"n_layers": [3]}],
     "13_newton_regression": [{"more_seeds": []}, {"kappas": [1, 2.5]}],
@@ -350,17 +356,26 @@ GOOD: dict[str, list[dict[str, object]]] = {
     "18_recall_finite": [{"n": 512}],
     "20_loop_information_flow": [{"shares": [0.25, 1], "T": 12}],
 }
-PRESETS = [(path.stem, yaml.safe_load(path.read_text())) for path in sorted((ROOT / "presets").glob("*/*.yaml"))]
+PRESETS = [
+    (path.stem, yaml.safe_load(path.read_text()))
+    for path in sorted((ROOT / "presets").glob("*/*.yaml"))
+]
 
 
 def is_said(given: dict[str, object], message: str) -> bool:
-    """Whether an error names all of these parameters and their values, or the wrong one of a list's values."""
-    return all(name in message and any(v in message for v in said(value)) for name, value in given.items())
+    """Whether an error names all of these parameters and their values, or the wrong one of a list's
+    values."""
+    return all(
+        name in message and any(v in message for v in said(value)) for name, value in given.items()
+    )
 
 
 def said(value: object) -> list[str]:
     """How an error may show a value."""
-    return [f"{value!r:.200}", *(f"got {item!r}" for item in (value if isinstance(value, list) else ()))]
+    return [
+        f"{value!r:.200}",
+        *(f"got {item!r}" for item in (value if isinstance(value, list) else ())),
+    ]
 
 
 def test_the_table_has_enough_for_every_page():
@@ -374,7 +389,8 @@ def test_the_table_has_enough_for_every_page():
 
 @cache
 def opening(name: str) -> tuple[list[str], dict[str, object], str]:
-    """The code cells of a page up to its parameters, what they define, and the check in the cell after them."""
+    """The code cells of a page up to its parameters, what they define, and the check in the cell
+    after them."""
     cells = [c for c in nbformat.read(PAGES[name], as_version=4).cells if c.cell_type == "code"]
     sources = [c.source for c in cells]
     place = next(i for i, source in enumerate(sources) if source.startswith(CHECK))
@@ -392,7 +408,8 @@ def injected(name: str, given: dict[str, object]) -> str:
 
 
 def check(monkeypatch: pytest.MonkeyPatch, name: str, *cells: str, whole: bool = True) -> None:
-    """Run these cells after a page's parameters, and then its check, with what follows in its cell or without."""
+    """Run these cells after a page's parameters, and then its check, with what follows in its cell
+    or without."""
     before, start, last = opening(name)
     if not whole:
         last = ast.get_source_segment(last, ast.parse(last).body[0])
@@ -416,7 +433,9 @@ def test_the_check_refuses(name, given, runs, monkeypatch):
 
 
 @pytest.mark.book
-@pytest.mark.parametrize(("name", "given"), [*PRESETS, *((n, g) for n, each in GOOD.items() for g in each)], ids=repr)
+@pytest.mark.parametrize(
+    ("name", "given"), [*PRESETS, *((n, g) for n, each in GOOD.items() for g in each)], ids=repr
+)
 def test_the_check_accepts(name, given, runs, monkeypatch):
     check(monkeypatch, name, injected(name, given))
     assert not runs.exists(), "the cell of the check trains nothing"
@@ -436,7 +455,9 @@ def test_every_parameter_has_a_rule(name):
     cells, _, _ = opening(name)
     assert parameters.assigned(cells[-1])
     assert set(parameters.assigned(cells[-1])) <= set(parameters.RULES)
-    every = [c.source for c in nbformat.read(PAGES[name], as_version=4).cells if c.cell_type == "code"]
+    every = [
+        c.source for c in nbformat.read(PAGES[name], as_version=4).cells if c.cell_type == "code"
+    ]
     found = parameters._parameter_cells(every)
     assert [set(cell) for cell in found] == [set(parameters.assigned(cells[-1]))], (
         "another cell looks like the parameters"
@@ -448,7 +469,10 @@ def test_every_parameter_has_a_rule(name):
     ("cell", "message"),
     [
         ("N = 0  # none", "N must be an integer from 1 to 100000, got 0"),
-        ("lr_sgd = 1 / -128\nseeds = range(3)", "lr_sgd must be a finite number > 0 and <= 1000, got -0.0078125"),
+        (
+            "lr_sgd = 1 / -128\nseeds = range(3)",
+            "lr_sgd must be a finite number > 0 and <= 1000, got -0.0078125",
+        ),
         ("seeds = [3, 3]", r"seeds must be different values, got \[3, 3\]"),
         ("mode = 'spher'", r"mode must be one of .*, got 'spher' \(did you mean 'sphere'\?\)"),
     ],
@@ -461,7 +485,9 @@ def test_what_a_reader_writes_is_checked_too(cell, message, monkeypatch):
 
 @pytest.mark.book
 def test_a_readers_own_cells_are_left_alone(monkeypatch):
-    check(monkeypatch, "01_simple_demo", "seeds = range(4)", "n = 0", "N = 5; print(N)", "%time N = 0")
+    check(
+        monkeypatch, "01_simple_demo", "seeds = range(4)", "n = 0", "N = 5; print(N)", "%time N = 0"
+    )
 
 
 # --- through papermill ---------------------------------------------------------------------------
@@ -474,7 +500,12 @@ def test_papermill_ends_in_one_clear_error(name, given, runs, tmp_path):
     out = tmp_path / "out.ipynb"
     with pytest.raises(papermill.PapermillExecutionError) as error:
         papermill.execute_notebook(
-            PAGES[name], out, parameters=given, cwd=PAGES[name].parent, progress_bar=False, log_output=False
+            PAGES[name],
+            out,
+            parameters=given,
+            cwd=PAGES[name].parent,
+            progress_bar=False,
+            log_output=False,
         )
     assert error.value.ename == "ValueError"
     assert is_said(given, error.value.evalue), error.value.evalue

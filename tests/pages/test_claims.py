@@ -163,7 +163,13 @@ def test_a_key_stands_for_one_statement(glued):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("about 5", "about 5"), (0.5, "0.5"), (np.float64(-7.1234), "-7.123"), (10_000, "10000"), (1e-5, "1e-05")],
+    [
+        ("about 5", "about 5"),
+        (0.5, "0.5"),
+        (np.float64(-7.1234), "-7.123"),
+        (10_000, "10000"),
+        (1e-5, "1e-05"),
+    ],
 )
 def test_numbers_are_shown_with_four_digits(glued, value, text):
     claim(**GOOD | {"measured": value})
@@ -197,7 +203,10 @@ def test_parameters_of_the_page_are_taken(monkeypatch):
 
 
 def test_a_misspelt_parameter_is_refused(monkeypatch):
-    expected = r"unknown parameter 'n_layr' = 4\. Did you mean 'n_layer'\? This page has: n_layer, lr, seeds\."
+    expected = (
+        r"unknown parameter 'n_layr' = 4\. Did you mean 'n_layer'\? This page has: "
+        r"n_layer, lr, seeds\."
+    )
     with pytest.raises(ValueError, match=expected):
         run_cells(monkeypatch, "import torch", PARAMETERS, "# Parameters\nn_layr = 4\n")
 
@@ -216,7 +225,9 @@ def test_an_unlike_name_gets_no_guess(monkeypatch):
     ],
 )
 def test_a_misspelt_name_in_the_readers_own_hand_is_refused(monkeypatch, cells):
-    with pytest.raises(ValueError, match=r"unknown parameter 'n_layr' = \d\. Did you mean 'n_layer'\?"):
+    with pytest.raises(
+        ValueError, match=r"unknown parameter 'n_layr' = \d\. Did you mean 'n_layer'\?"
+    ):
         run_cells(monkeypatch, "import torch", *cells)
 
 

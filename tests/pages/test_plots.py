@@ -43,7 +43,9 @@ def test_a_grid_has_a_titled_panel_for_each_name(names):
     rows = (len(names) + 1) // 2
     assert tuple(plt.gcf().get_size_inches()) == (5.0, 1.5 * rows)
     assert list(axes) == list(names)
-    assert [ax.axison for ax in plt.gcf().axes] == [True] * len(names) + [False] * (2 * rows - len(names))
+    assert [ax.axison for ax in plt.gcf().axes] == [True] * len(names) + [False] * (
+        2 * rows - len(names)
+    )
     for i, (name, ax) in enumerate(axes.items()):
         assert (ax.get_title(), ax.get_yscale()) == (name, "log")
         assert ax.get_xlabel() == ("step" if i + 2 >= len(names) else "")
@@ -84,7 +86,9 @@ def test_a_shared_legend_is_that_of_one_panel():
     plots.shared_legend(axes[0, 0], 3)
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ["SGD", "Adam"]
-    assert [h.get_color() for h in legend.legend_handles] == [line.get_color() for line in axes[0, 0].lines]
+    assert [h.get_color() for h in legend.legend_handles] == [
+        line.get_color() for line in axes[0, 0].lines
+    ]
     assert legend.get_title().get_text() == "line: mean, band: range of 3 seeds"
     assert all(ax.get_legend() is None for ax in axes.flat)
 
@@ -119,7 +123,10 @@ def test_a_shared_legend_stands_below_all_panels(ncols):
 
 def test_curves_are_bands_with_their_limits_under_one_legend():
     x = torch.arange(4)
-    ys = {name: torch.rand(3, 4, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("ab")}
+    ys = {
+        name: torch.rand(3, 4, generator=torch.Generator().manual_seed(i))
+        for i, name in enumerate("ab")
+    }
     panels = {"one": {"a": (x, ys["a"]), "b": (x, ys["b"])}, "two": {"a": (x, ys["b"])}}
     plots.curves(panels, 3, [0.25, 0.75], "limit", xlabel="step", ylim=(0, 2))
     figure = plots.plt.gcf()
@@ -237,10 +244,13 @@ def test_a_column_of_matrices_for_each_name():
 
 
 def test_a_figure_of_many_panels_is_drawn_once(monkeypatch):
-    """Whatever the number of panels: to draw it once for each would make its cost grow with their square."""
+    """Whatever the number of panels: to draw it once for each would make its cost grow with their
+    square."""
     drawn = []
     draw = Figure.draw
-    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawn.append(self), draw(self, renderer))[1])
+    monkeypatch.setattr(
+        Figure, "draw", lambda self, renderer: (drawn.append(self), draw(self, renderer))[1]
+    )
     x, values = torch.arange(7), ys(2)
     many = [str(i) for i in range(12)]
     matrices, steps = torch.rand(12, 2, 2), torch.rand(2, 7, 12, 2, 2)
@@ -249,7 +259,9 @@ def test_a_figure_of_many_panels_is_drawn_once(monkeypatch):
         lambda: plots.curves({name: {"a": (x, values)} for name in many}, 2),
         lambda: plots.maps(dict.fromkeys(many, values), 3, ("x", range(7)), ("y", range(2)), "z"),
         lambda: plots.distances(plots.panels()[1][0, 0], x, {"Q": steps, "P": steps}),
-        lambda: [plots.legend(ax, 2) for ax in plots.grid(many).values() if ax.plot(x, x, label="a")],
+        lambda: [
+            plots.legend(ax, 2) for ax in plots.grid(many).values() if ax.plot(x, x, label="a")
+        ],
     ):
         function()
         assert len(drawn) == 0
@@ -263,9 +275,15 @@ def test_a_third_matrix_has_dashes_of_its_own_and_a_fourth_is_refused():
     _, axes = plots.panels()
     plots.distances(axes[0, 0], torch.arange(7), {"Q": M, "P": M + 1, "whitened Q": M + 2})
     assert [line.get_linestyle() for line in axes[0, 0].lines] == ["-", "--", ":"]
-    assert [t.get_text()[:5] for t in axes[0, 0].get_legend().get_texts()] == ["$Q_0$", "$P_0$", r"$(UD)"[:5]]
+    assert [t.get_text()[:5] for t in axes[0, 0].get_legend().get_texts()] == [
+        "$Q_0$",
+        "$P_0$",
+        r"$(UD)"[:5],
+    ]
     for columns in ({}, dict.fromkeys("abcd", M)):
-        with pytest.raises(ValueError, match=rf"columns must be 1 to 3 matrices, got {len(columns)}"):
+        with pytest.raises(
+            ValueError, match=rf"columns must be 1 to 3 matrices, got {len(columns)}"
+        ):
             plots.distances(axes[0, 0], torch.arange(7), columns)
 
 
@@ -281,7 +299,10 @@ def test_distances_are_means_over_the_seeds():
         M = (P if name[1] == "P" else Q)[:, :, int(name[3])]
         for t in range(6):
             distances = [
-                float((m - m.trace() / 4 * torch.eye(4)).square().sum().sqrt() / m.square().sum().sqrt())
+                float(
+                    (m - m.trace() / 4 * torch.eye(4)).square().sum().sqrt()
+                    / m.square().sum().sqrt()
+                )
                 for m in M[:, t]
             ]
             assert y[t] == pytest.approx(sum(distances) / 2, rel=1e-5)
@@ -344,7 +365,9 @@ def test_the_palette_is_readable_on_white():
     """Contrast of at least 2 to 1 (WCAG's luminance) against the page; every colour is another."""
     assert len(set(plots.PALETTE)) == len(plots.PALETTE) >= 6
     for colour in plots.PALETTE:
-        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        linear = [
+            c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)
+        ]
         luminance = np.dot([0.2126, 0.7152, 0.0722], linear)
         assert 1.05 / (luminance + 0.05) > 2
 
@@ -366,7 +389,15 @@ def test_the_same_figure_is_the_same_file():
 def test_maps_have_a_panel_each_one_scale_and_crosses_for_what_is_infinite():
     values = torch.tensor([[0.0, 1.0, torch.inf], [2.0, 3.0, 4.0]])
     names = ["a", "b", "c", "d"]
-    plots.maps(dict.fromkeys(names, values), 2, ("$N$", [5, 10, 20]), ("$L$", [1, 2]), "log loss", vmin=0, vmax=6)
+    plots.maps(
+        dict.fromkeys(names, values),
+        2,
+        ("$N$", [5, 10, 20]),
+        ("$L$", [1, 2]),
+        "log loss",
+        vmin=0,
+        vmax=6,
+    )
     *panels, bar = plt.gcf().axes
     assert [ax.get_title() for ax in panels] == names
     assert bar.get_xlabel() == "log loss"

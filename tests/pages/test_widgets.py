@@ -22,7 +22,9 @@ from lintf.pages import plots, widgets
 mpl.use("Agg")
 plt = plots.plt
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-PAGES = sorted(page for page in NOTEBOOKS.glob("*.ipynb") if "widgets.Controls(" in page.read_text())
+PAGES = sorted(
+    page for page in NOTEBOOKS.glob("*.ipynb") if "widgets.Controls(" in page.read_text()
+)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,9 @@ def parabola(height, dash):
 
 def controls(draw=parabola):
     return widgets.Controls(
-        draw, height=widgets.slider("height", [1, 2.5, 4], 1), dash=widgets.choice("dash", ["-", ":"], "-")
+        draw,
+        height=widgets.slider("height", [1, 2.5, 4], 1),
+        dash=widgets.choice("dash", ["-", ":"], "-"),
     )
 
 
@@ -76,7 +80,8 @@ def test_each_change_draws_anew_and_the_latest_values_win():
 
 
 def test_it_is_shown_as_widgets_or_as_a_picture():
-    """Both kinds of front end find theirs: the view of the box that holds every widget, and the PNG."""
+    """Both kinds of front end find theirs: the view of the box that holds every widget, and the
+    PNG."""
     made = controls()
     bundle = made._repr_mimebundle_(include=None, exclude=None)
     view = bundle["application/vnd.jupyter.widget-view+json"]
@@ -90,7 +95,10 @@ def test_names_of_values_are_short():
     made = widgets.slider("rate", [1e-05, 0.30000000000000004, 2], 2)
     assert [name for name, _ in made.options] == ["1e-05", "0.3", "2"]
     assert made.description == "rate"
-    assert [name for name, _ in widgets.choice("law", ["I", "gamma"], "I").options] == ["I", "gamma"]
+    assert [name for name, _ in widgets.choice("law", ["I", "gamma"], "I").options] == [
+        "I",
+        "gamma",
+    ]
 
 
 @pytest.mark.parametrize("widget", [widgets.slider, widgets.choice])
@@ -108,7 +116,8 @@ def fails_from_two(height, dash):
 
 
 def test_an_error_takes_the_place_of_the_picture_until_it_is_gone():
-    """A widget's callback has nobody above it: what it raises would be lost. And an old picture would be wrong."""
+    """A widget's callback has nobody above it: what it raises would be lost. And an old picture
+    would be wrong."""
     made = controls(fails_from_two)
     made.widgets["height"].value = 2.5
     assert "ValueError: height must be &lt; 2, got 2.5 &lt;b&gt;" in made.message.value
@@ -121,7 +130,9 @@ def test_an_error_takes_the_place_of_the_picture_until_it_is_gone():
 def test_the_first_drawing_fails_aloud():
     with pytest.raises(ValueError, match="height must be < 2"):
         widgets.Controls(
-            fails_from_two, height=widgets.slider("height", [2], 2), dash=widgets.choice("dash", ["-"], "-")
+            fails_from_two,
+            height=widgets.slider("height", [2], 2),
+            dash=widgets.choice("dash", ["-"], "-"),
         )
 
 
@@ -159,9 +170,14 @@ def needs_and_gives(source: str) -> tuple[set[str], set[str]]:
 
 
 def made_by(page: Path) -> widgets.Controls:
-    """The control of a page, from the cells up to the parameters' check and those that it needs: others are slow."""
-    cells = [cell.source for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
-    setup = next(i for i, source in enumerate(cells) if source.startswith("parameters.check_parameters("))
+    """The control of a page, from the cells up to the parameters' check and those that it needs:
+    others are slow."""
+    cells = [
+        cell.source for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"
+    ]
+    setup = next(
+        i for i, source in enumerate(cells) if source.startswith("parameters.check_parameters(")
+    )
     (place,) = (i for i, source in enumerate(cells) if source.startswith("widgets.Controls("))
     needed, chosen = needs_and_gives(cells[place])[0], []
     for i in reversed(range(place)):
@@ -175,19 +191,26 @@ def made_by(page: Path) -> widgets.Controls:
     plt.close("all")
     made = eval(compile(cells[place], page.name, "eval"), space)
     later = set().union(*(needs_and_gives(source)[1] for source in cells[place + 1 :]))
-    assert later & draws_with(made.draw, space) == set(), "after a later cell it would draw something else"
+    assert later & draws_with(made.draw, space) == set(), (
+        "after a later cell it would draw something else"
+    )
     return made
 
 
 def draws_with(function: FunctionType, space: dict[str, object]) -> set[str]:
-    """The names of a page that a function reads whenever it is called, itself or through functions of the page."""
+    """The names of a page that a function reads whenever it is called, itself or through functions
+    of the page."""
     found, codes = set(), [function.__code__]
     while codes:
         code = codes.pop()
         codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
-        names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"} - found
+        names = {
+            step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"
+        } - found
         found |= names & set(space)
-        functions = [space[name] for name in names & set(space) if isinstance(space[name], FunctionType)]
+        functions = [
+            space[name] for name in names & set(space) if isinstance(space[name], FunctionType)
+        ]
         codes += [f.__code__ for f in functions if f.__globals__ is space]
     return found
 
@@ -210,7 +233,9 @@ def settings(made: widgets.Controls) -> list[dict[str, object]]:
     """Each widget through its values while the others stay, then all corners."""
     start = {name: widget.value for name, widget in made.widgets.items()}
     ends = [(values(widget)[0], values(widget)[-1]) for widget in made.widgets.values()]
-    alone = [start | {name: value} for name, widget in made.widgets.items() for value in values(widget)]
+    alone = [
+        start | {name: value} for name, widget in made.widgets.items() for value in values(widget)
+    ]
     return alone + [dict(zip(start, corner, strict=True)) for corner in itertools.product(*ends)]
 
 
@@ -221,7 +246,8 @@ def test_six_pages_have_something_to_play_with():
 @pytest.mark.book
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_control_draws_once_for_each_change(page, monkeypatch):
-    """Every widget through its range from the start, then all corners: each gives its own picture."""
+    """Every widget through its range from the start, then all corners: each gives its own
+    picture."""
     monkeypatch.chdir(page.parent)
     made, drawings = made_by(page), []
     assert_shows_something(made)

@@ -1,4 +1,5 @@
-"""What all batches of prompts can do, whatever they hold: against slices by hand, all dimensions different."""
+"""What all batches of prompts can do, whatever they hold: against slices by hand, all dimensions
+different."""
 
 from __future__ import annotations
 
@@ -13,7 +14,12 @@ from lintf.tasks.recall import Recall
 
 E, B, N, D = 2, 6, 5, 3
 LINEAR = LinearRegression(N, D)
-CASES = [(LINEAR, "gram"), (LINEAR, "tokens"), (LogisticRegression(N, D), "labels"), (Recall(H=7), "sentences")]
+CASES = [
+    (LINEAR, "gram"),
+    (LINEAR, "tokens"),
+    (LogisticRegression(N, D), "labels"),
+    (Recall(H=7), "sentences"),
+]
 LAST = {"gram"}  # the forms whose prompts lie along the last axis
 
 
@@ -52,7 +58,8 @@ def test_prompts_are_taken_in_the_order_asked_for(case):
         for e in range(E):
             for k in range(4):
                 assert torch.equal(
-                    prompt(representation, t[e], k), prompt(representation, batch.tensors[name][e], int(chosen[e, k]))
+                    prompt(representation, t[e], k),
+                    prompt(representation, batch.tensors[name][e], int(chosen[e, k])),
                 )
 
 
@@ -65,7 +72,8 @@ def test_splitting_and_joining(case):
         for part in range(3):
             for k in range(2):
                 assert torch.equal(
-                    prompt(representation, t[part], k), prompt(representation, one.tensors[name], 2 * part + k)
+                    prompt(representation, t[part], k),
+                    prompt(representation, one.tensors[name], 2 * part + k),
                 )
     again = Batch.join([parts.member(part) for part in range(3)])
     assert all(torch.equal(t, one.tensors[name]) for name, t in again.tensors.items())

@@ -1,4 +1,5 @@
-"""Weights and query averaged out: against draws of both, against the bilinear form by autograd, and in training."""
+"""Weights and query averaged out: against draws of both, against the bilinear form by autograd, and
+in training."""
 
 from __future__ import annotations
 
@@ -31,9 +32,11 @@ def generator(seed):
 
 
 def covariances(task):
-    """Of the query and of the weights, in float64. On the sphere and for gamma, x' has covariance I / d."""
+    """Of the query and of the weights, in float64. On the sphere and for gamma, x' has covariance I
+    / d."""
     Sigma, Sigma_w = (
-        torch.eye(task.d, dtype=F64) if S is None else torch.tensor(S, dtype=F64) for S in (task.Sigma, task.Sigma_w)
+        torch.eye(task.d, dtype=F64) if S is None else torch.tensor(S, dtype=F64)
+        for S in (task.Sigma, task.Sigma_w)
     )
     return Sigma if task.mode == "normal" else Sigma / task.d, Sigma_w
 
@@ -44,10 +47,13 @@ def prompt(S, x, w, N):
 
 
 def bilinear(model, params, S, N):
-    """R (d, d) with prediction - y = x^T R w on examples of this S, by autograd: R e_j is its gradient at w = e_j."""
+    """R (d, d) with prediction - y = x^T R w on examples of this S, by autograd: R e_j is its
+    gradient at w = e_j."""
     x, w = torch.zeros(len(S), len(S), dtype=F64, requires_grad=True), torch.eye(len(S), dtype=F64)
     prompts = prompt(S, x, w, N)
-    (R,) = torch.autograd.grad((model.predict(params, prompts) - prompts.y).sum(), x, create_graph=True)
+    (R,) = torch.autograd.grad(
+        (model.predict(params, prompts) - prompts.y).sum(), x, create_graph=True
+    )
     return R
 
 
@@ -67,12 +73,15 @@ CASES = [
     LinearRegression(2, 3, Sigma=SIGMA),
     LinearRegression(6, 3, "sphere", Sigma_w=SIGMA_W),
 ]
-cases = pytest.mark.parametrize("task", CASES, ids=lambda t: f"{t.label}{'' if t.Sigma_w is None else '-w'}")
+cases = pytest.mark.parametrize(
+    "task", CASES, ids=lambda t: f"{t.label}{'' if t.Sigma_w is None else '-w'}"
+)
 
 
 @cases
 def test_the_points_have_the_mean_of_the_bilinear_form(task):
-    """Prompt by prompt, for two members at once: the points of a prompt come one after the other."""
+    """Prompt by prompt, for two members at once: the points of a prompt come one after the
+    other."""
     generators = [generator(1), generator(2)]
     batch = sample_ensemble([task] * 2, 5, generators, dtype=F64)
     params = [MODEL.init(generator(s), F64) for s in (3, 4)]
@@ -82,7 +91,10 @@ def test_the_points_have_the_mean_of_the_bilinear_form(task):
     assert points.N == batch.N
     stacked = {n: torch.stack([p[n] for p in params]) for n in ("P", "Q")}
     losses = (MODEL.predict(stacked, points) - points.y).square().view(2, 5, 9).mean(-1)
-    expected = [[exact(MODEL, params[e], task, batch.S[e, ..., b]).item() for b in range(5)] for e in range(2)]
+    expected = [
+        [exact(MODEL, params[e], task, batch.S[e, ..., b]).item() for b in range(5)]
+        for e in range(2)
+    ]
     torch.testing.assert_close(losses, torch.tensor(expected, dtype=F64), rtol=1e-11, atol=0)
     torch.testing.assert_close(MODEL.loss(stacked, points), losses.mean(1), rtol=1e-11, atol=0)
 
@@ -95,13 +107,20 @@ def test_the_points_are_noiseless_prompts_with_the_right_second_moments(task):
     assert torch.equal(S, batch.S[0][..., None].expand_as(S))
     x, s = (t[0].unflatten(-1, (5, 9)) for t in (points.x, points.s))
     w = torch.linalg.pinv(S.permute(2, 3, 0, 1)) @ s.permute(1, 2, 0)[..., None]
-    torch.testing.assert_close(S.permute(2, 3, 0, 1) @ w, s.permute(1, 2, 0)[..., None], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        S.permute(2, 3, 0, 1) @ w, s.permute(1, 2, 0)[..., None], rtol=1e-9, atol=1e-9
+    )
     if task.d <= task.N:
         w = w[..., 0].permute(2, 0, 1)  # (d, B, 9)
         torch.testing.assert_close((w * x).sum(0).flatten(), points.y[0], rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(w, w[:, :1].expand_as(w), rtol=1e-6, atol=1e-6)  # the same for each prompt
-        torch.testing.assert_close((w[:, 0] @ w[:, 0].mT) / 9, covariances(task)[1], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close((x[:, 0] @ x[:, 0].mT) / 9, covariances(task)[0], rtol=1e-12, atol=1e-12)
+        # The same for each prompt.
+        torch.testing.assert_close(w, w[:, :1].expand_as(w), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            (w[:, 0] @ w[:, 0].mT) / 9, covariances(task)[1], rtol=1e-6, atol=1e-6
+        )
+    torch.testing.assert_close(
+        (x[:, 0] @ x[:, 0].mT) / 9, covariances(task)[0], rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -122,7 +141,9 @@ def test_it_is_the_average_over_draws_of_weights_and_query(mode):
     points = integrate([task], Gram(*(getattr(batch, k)[None] for k in ("S", "s", "x", "y")), 4))
     losses = (MODEL.predict(params, points) - points.y).square().view(3, 9).mean(1)
     for b in range(3):
-        drawn = prompt(batch.S[..., b], torch.from_numpy(x.T.copy()), torch.from_numpy(w.T.copy()), 4)
+        drawn = prompt(
+            batch.S[..., b], torch.from_numpy(x.T.copy()), torch.from_numpy(w.T.copy()), 4
+        )
         errors = (MODEL.predict(params, drawn) - drawn.y).square().numpy()
         assert abs(losses[b] - errors.mean()) < 5.5 * errors.std() / math.sqrt(len(errors))
         assert errors.std() / math.sqrt(len(errors)) < 0.1 * errors.mean()
@@ -142,7 +163,8 @@ def test_the_mean_over_examples_is_the_plain_loss(mode):
 
 
 def test_the_gradient_has_less_variance():
-    """Of batches of the same examples, at random parameters and where gradient descent would stand."""
+    """Of batches of the same examples, at random parameters and where gradient descent would
+    stand."""
     task, members = LinearRegression(8, 3, Sigma=SIGMA, Sigma_w=SIGMA_W), 300
     batch = sample_ensemble([task] * members, 6, [generator(s) for s in range(members)], dtype=F64)
     model = LinearTransformer(3, 2, init_std=0.1)
@@ -158,11 +180,17 @@ def test_the_gradient_has_less_variance():
 
 
 def test_members_with_covariances_of_their_own():
-    tasks = [LinearRegression(4, 3, Sigma=SIGMA), LinearRegression(4, 3, Sigma_w=SIGMA_W), LinearRegression(4, 3)]
+    tasks = [
+        LinearRegression(4, 3, Sigma=SIGMA),
+        LinearRegression(4, 3, Sigma_w=SIGMA_W),
+        LinearRegression(4, 3),
+    ]
     batch = sample_ensemble(tasks, 5, [generator(s) for s in (1, 2, 3)])
     together = integrate(tasks, batch)
     for e, task in enumerate(tasks):
-        alone = integrate([task], Gram(*(getattr(batch, k)[e : e + 1] for k in ("S", "s", "x", "y")), 4))
+        alone = integrate(
+            [task], Gram(*(getattr(batch, k)[e : e + 1] for k in ("S", "s", "x", "y")), 4)
+        )
         for k in ("S", "s", "x", "y"):
             assert getattr(alone, k).dtype == torch.float32
             assert torch.equal(getattr(alone, k)[0], getattr(together, k)[e])
@@ -171,7 +199,9 @@ def test_members_with_covariances_of_their_own():
 @pytest.mark.parametrize("tasks", [(0.1,), (0.0, 0.5)])
 def test_label_noise_cannot_be_integrated(tasks):
     tasks = [LinearRegression(4, 3, noise_std=noise) for noise in tasks]
-    batch = sample_ensemble([LinearRegression(4, 3)] * len(tasks), 5, [generator(s) for s in range(len(tasks))])
+    batch = sample_ensemble(
+        [LinearRegression(4, 3)] * len(tasks), 5, [generator(s) for s in range(len(tasks))]
+    )
     with pytest.raises(ValueError, match="noise_std must be 0 to integrate"):
         integrate(tasks, batch)
 
@@ -180,7 +210,9 @@ def test_label_noise_cannot_be_integrated(tasks):
 
 SMALL = replace(MODEL, n_layer=2, n_head=1, init_std=0.1)
 TASK = LinearRegression(6, 3, "sphere", Sigma=SIGMA, Sigma_w=SIGMA_W)
-TRAINING = TrainConfig(lr=0.02, max_iters=25, B=7, dtype="float64", record_every=1, redraw_every=2, integrate=True)
+TRAINING = TrainConfig(
+    lr=0.02, max_iters=25, B=7, dtype="float64", record_every=1, redraw_every=2, integrate=True
+)
 
 
 def quiet(*args, **kwargs):
@@ -203,12 +235,16 @@ def test_training_goes_down_the_exact_average():
             loss.backward()
             optimizer.step()
         for n, p in params.items():
-            torch.testing.assert_close(history.final_params[n][e], p.detach(), rtol=1e-8, atol=1e-10)
+            torch.testing.assert_close(
+                history.final_params[n][e], p.detach(), rtol=1e-8, atol=1e-10
+            )
 
 
 def test_integrated_runs_differ_from_plain_ones_and_seeds_do_not_meet():
     training = replace(TRAINING, dtype="float32", B=20, max_iters=80, redraw_every=1)
-    together, plain = (quiet(SMALL, TASK, t, seeds=(0, 2)) for t in (training, replace(training, integrate=False)))
+    together, plain = (
+        quiet(SMALL, TASK, t, seeds=(0, 2)) for t in (training, replace(training, integrate=False))
+    )
     assert torch.equal(together.params["Q"][:, 0], plain.params["Q"][:, 0])
     assert (together.loss != plain.loss).all()
     assert (together.final_params["Q"] != plain.final_params["Q"]).all()
@@ -223,7 +259,9 @@ def test_integrate_is_part_of_the_configuration_where_it_is_on():
     assert on.config["training"]["integrate"] is True
     assert "integrate" not in off.config["training"]
     assert on.path != off.path
-    assert {k: v for k, v in on.config["training"].items() if k != "integrate"} == off.config["training"]
+    assert {k: v for k, v in on.config["training"].items() if k != "integrate"} == off.config[
+        "training"
+    ]
     for member in (on, off):
         assert Run.of(member.config) == member
 
@@ -247,7 +285,8 @@ def test_stored_integrated_runs_are_checked(runs):
 )
 def test_integrate_needs_linear_attention_and_no_noise(model, task):
     with pytest.raises(
-        ValueError, match="integrate needs a LinearTransformer with linear attention, and noise_std = 0"
+        ValueError,
+        match="integrate needs a LinearTransformer with linear attention, and noise_std = 0",
     ):
         quiet(model, task, TRAINING)
     quiet(model, task, replace(TRAINING, integrate=False, max_iters=1))

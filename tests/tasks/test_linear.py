@@ -1,6 +1,8 @@
-"""The law of the prompts: moments and distributions against theory, both forms against each other, exact identities.
+"""The law of the prompts: moments and distributions against theory, both forms against each other,
+exact identities.
 
-Means may miss their expectation by 5 standard errors, Kolmogorov-Smirnov tests may have p > 1e-5; seeds are fixed.
+Means may miss their expectation by 5 standard errors, Kolmogorov-Smirnov tests may have p > 1e-5;
+seeds are fixed.
 """
 
 from __future__ import annotations
@@ -36,12 +38,15 @@ def draw(task, B, representation, seed=0):
 
 
 def assert_mean(samples, expected, sigmas=5.0):
-    """The mean over the last axis is within some standard errors of the expectation, entry by entry."""
+    """The mean over the last axis is within some standard errors of the expectation, entry by
+    entry."""
     error = samples.std(-1) / math.sqrt(samples.shape[-1])
     expected = torch.as_tensor(expected, dtype=samples.dtype)
     assert expected.shape == error.shape
     gap = (samples.mean(-1) - expected).abs()
-    assert (gap <= sigmas * error + 1e-12).all(), f"off by {(gap / error).max():.1f} standard errors"
+    assert (gap <= sigmas * error + 1e-12).all(), (
+        f"off by {(gap / error).max():.1f} standard errors"
+    )
 
 
 def assert_law(samples, cdf):
@@ -49,7 +54,9 @@ def assert_law(samples, cdf):
 
 
 def assert_same_law(a, b, what=""):
-    assert stats.ks_2samp(np.asarray(a).ravel(), np.asarray(b).ravel(), method="asymp").pvalue > 1e-5, what
+    assert (
+        stats.ks_2samp(np.asarray(a).ravel(), np.asarray(b).ravel(), method="asymp").pvalue > 1e-5
+    ), what
 
 
 def outer(S, T):
@@ -58,7 +65,9 @@ def outer(S, T):
 
 def pairings(M):
     """M_ij M_kl + M_ik M_jl + M_il M_jk"""
-    return sum(torch.einsum(f"{p},{q}->ijkl", M, M) for p, q in (("ij", "kl"), ("ik", "jl"), ("il", "jk")))
+    return sum(
+        torch.einsum(f"{p},{q}->ijkl", M, M) for p, q in (("ij", "kl"), ("ik", "jl"), ("il", "jk"))
+    )
 
 
 def moments_of_S(mode, N, Sigma):
@@ -75,7 +84,8 @@ def moments_of_S(mode, N, Sigma):
 def test_shapes_of_both_forms():
     task = LinearRegression(N=5, d=3)
     tokens, gram = (
-        task.sample(7, generator(0), representation=representation) for representation in ("tokens", "gram")
+        task.sample(7, generator(0), representation=representation)
+        for representation in ("tokens", "gram")
     )
     assert isinstance(tokens, Prompts)
     assert (tokens.Z.shape, tokens.y.shape, tokens.N) == ((7, 6, 4), (7,), 5)
@@ -123,11 +133,15 @@ def test_a_reduced_token_batch_is_its_statistics(mode):
 
 
 def test_a_reduced_ensemble_is_the_members_reduced():
-    batch = sample_ensemble([LinearRegression(4, 3)] * 2, 5, [generator(1), generator(2)], "tokens", torch.float64)
+    batch = sample_ensemble(
+        [LinearRegression(4, 3)] * 2, 5, [generator(1), generator(2)], "tokens", torch.float64
+    )
     for e in range(2):
         alone = Prompts(batch.Z[e], batch.y[e]).gram()
         for name in ("S", "s", "x", "y"):
-            torch.testing.assert_close(getattr(batch.gram(), name)[e], getattr(alone, name), rtol=1e-13, atol=1e-14)
+            torch.testing.assert_close(
+                getattr(batch.gram(), name)[e], getattr(alone, name), rtol=1e-13, atol=1e-14
+            )
 
 
 def test_the_query_has_label_0_in_the_tokens():
@@ -136,7 +150,9 @@ def test_the_query_has_label_0_in_the_tokens():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_noiseless_tokens_are_linear_in_one_w_per_prompt(mode):
-    tokens = draw(LinearRegression(9, 3, mode if mode != "gamma" else "normal", SIGMA, SIGMA_W), 20, "tokens")
+    tokens = draw(
+        LinearRegression(9, 3, mode if mode != "gamma" else "normal", SIGMA, SIGMA_W), 20, "tokens"
+    )
     seen = []
     for Z, y in zip(tokens.Z.numpy(), tokens.y.numpy(), strict=True):
         w, residual, *_ = np.linalg.lstsq(Z[:-1, :-1], Z[:-1, -1])
@@ -199,9 +215,12 @@ def test_first_and_second_moments_of_S(N, mode, representation):
 @pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", MODES)
 def test_moments_of_query_and_labels(mode, representation):
-    """The query is drawn like an example; y and s come from one w ~ N(0, Sigma_w), new in each prompt."""
+    """The query is drawn like an example; y and s come from one w ~ N(0, Sigma_w), new in each
+    prompt."""
     N, noise_std = 4, 0.5
-    gram = draw(LinearRegression(N, 3, mode, SIGMA, SIGMA_W, noise_std), 20_000, representation).gram()
+    gram = draw(
+        LinearRegression(N, 3, mode, SIGMA, SIGMA_W, noise_std), 20_000, representation
+    ).gram()
     Sigma, Sigma_w = (torch.tensor(M, dtype=torch.float64) for M in (SIGMA, SIGMA_W))
     (cov_x, x4), (mean_S, S2) = moments_of_S(mode, 1, Sigma), moments_of_S(mode, N, Sigma)
     x, s, y = gram.x, gram.s, gram.y
@@ -223,7 +242,9 @@ def test_weights_are_normal_with_covariance_Sigma_w(mode, representation):
     w = torch.linalg.solve(gram.S.movedim(-1, 0), gram.s.T).T
     assert_mean(torch.einsum("ib,jb->ijb", w, w), SIGMA_W)
     assert_mean(torch.einsum("ib,jb->ijb", w, gram.S[0]), torch.zeros(3, 3))  # independent
-    white = torch.linalg.solve_triangular(torch.linalg.cholesky(torch.tensor(SIGMA_W, dtype=w.dtype)), w, upper=False)
+    white = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(torch.tensor(SIGMA_W, dtype=w.dtype)), w, upper=False
+    )
     assert_law(white, stats.norm.cdf)
 
 
@@ -240,19 +261,27 @@ def test_identity_is_the_default_covariance():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("N", [3, 9, 10, 12, 20])
 def test_quadratic_forms_of_a_wishart_matrix_are_chi_square(N, dtype):
-    """For any a: a^T S a / a^T Sigma a ~ chi^2_N, and a^T Sigma^-1 a / a^T S^-1 a ~ chi^2_(N-d+1)."""
-    a, Sigma = torch.tensor([0.3, -1.0, 0.7], dtype=torch.float64), torch.tensor(SIGMA, dtype=torch.float64)
+    """For any a: a^T S a / a^T Sigma a ~ chi^2_N, and a^T Sigma^-1 a / a^T S^-1 a ~
+    chi^2_(N-d+1)."""
+    a, Sigma = (
+        torch.tensor([0.3, -1.0, 0.7], dtype=torch.float64),
+        torch.tensor(SIGMA, dtype=torch.float64),
+    )
     S = LinearRegression(N, 3, Sigma=SIGMA).sample(20_000, generator(0), dtype=dtype).S.double()
     representation = torch.einsum("i,ijb,j->b", a, S, a) / (a @ Sigma @ a)
     inverse = torch.linalg.inv(S.movedim(-1, 0))
     assert_law(representation, stats.chi2(N).cdf)
     assert_mean((representation - N).square(), 2.0 * N)
-    assert_law((a @ Sigma.inverse() @ a) / torch.einsum("i,bij,j->b", a, inverse, a), stats.chi2(N - 3 + 1).cdf)
+    assert_law(
+        (a @ Sigma.inverse() @ a) / torch.einsum("i,bij,j->b", a, inverse, a),
+        stats.chi2(N - 3 + 1).cdf,
+    )
 
 
 @pytest.mark.parametrize("N", [1, 2, 9, 10, 40])
 def test_chi_square_in_the_tails(N):
-    """d = 1, where S ~ chi^2_N: a million draws, so that the outer hundred-thousandths are seen too."""
+    """d = 1, where S ~ chi^2_N: a million draws, so that the outer hundred-thousandths are seen
+    too."""
     S = LinearRegression(N, 1).sample(1_000_000, generator(0)).S.flatten().double().numpy()
     assert_law(S, stats.chi2(N).cdf)
     for p in (1e-5, 1e-4, 1e-3):
@@ -261,7 +290,8 @@ def test_chi_square_in_the_tails(N):
 
 
 def test_determinant_of_a_wishart_matrix():
-    """|S| / |Sigma| is a product of independent chi^2 of N, N - 1, N - 2 degrees of freedom (Bartlett)."""
+    """|S| / |Sigma| is a product of independent chi^2 of N, N - 1, N - 2 degrees of freedom
+    (Bartlett)."""
     S = draw(LinearRegression(4, 3, Sigma=SIGMA), 10_000, "gram").S.movedim(-1, 0)
     ratio = torch.linalg.det(S) / torch.linalg.det(torch.tensor(SIGMA, dtype=torch.float64))
     rng = np.random.default_rng(5)
@@ -271,7 +301,9 @@ def test_determinant_of_a_wishart_matrix():
 def test_normal_covariates_are_normal():
     Z = draw(LinearRegression(4, 3, Sigma=SIGMA), 5000, "tokens").Z
     x = Z[..., :3].flatten(0, 1).T
-    white = torch.linalg.solve_triangular(torch.linalg.cholesky(torch.tensor(SIGMA, dtype=x.dtype)), x, upper=False)
+    white = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(torch.tensor(SIGMA, dtype=x.dtype)), x, upper=False
+    )
     assert_law(white, stats.norm.cdf)
     assert_mean(torch.einsum("ib,jb->ijb", white, white), torch.eye(3))
 
@@ -279,7 +311,8 @@ def test_normal_covariates_are_normal():
 @pytest.mark.parametrize("mode", ["sphere", "gamma"])
 @pytest.mark.parametrize("d", [2, 3, 5])
 def test_directions_are_uniform(mode, d):
-    """A coordinate u of a uniform direction in d dimensions: (1 + u) / 2 ~ Beta((d-1)/2, (d-1)/2)."""
+    """A coordinate u of a uniform direction in d dimensions: (1 + u) / 2 ~ Beta((d-1)/2,
+    (d-1)/2)."""
     x = draw(LinearRegression(3, d, mode), 4000, "tokens").Z[..., :d].flatten(0, 1)
     r = x.norm(dim=-1)
     u = x / r[:, None]
@@ -294,18 +327,23 @@ def test_directions_are_uniform(mode, d):
 def test_sphere_has_radius_1(representation):
     task = LinearRegression(4, 3, "sphere")
     gram = draw(task, 500, representation).gram()
-    torch.testing.assert_close(gram.x.norm(dim=0), torch.ones(500, dtype=torch.float64), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        gram.x.norm(dim=0), torch.ones(500, dtype=torch.float64), rtol=1e-14, atol=0
+    )
     trace = gram.S.diagonal().sum(-1)  # sum of the squared radii of the examples
     torch.testing.assert_close(trace, torch.full_like(trace, 4), rtol=1e-14, atol=0)
 
 
 def test_sphere_tokens_have_radius_1():
     x = draw(LinearRegression(4, 3, "sphere"), 500, "tokens").Z[..., :3]
-    torch.testing.assert_close(x.norm(dim=-1), torch.ones(500, 5, dtype=torch.float64), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        x.norm(dim=-1), torch.ones(500, 5, dtype=torch.float64), rtol=1e-14, atol=0
+    )
 
 
 def test_no_direction_is_undefined():
-    """A hundred million float32 draws, of which none may be 0: x / |x| would be NaN, and end a training."""
+    """A hundred million float32 draws, of which none may be 0: x / |x| would be NaN, and end a
+    training."""
     for seed in range(5):
         S = LinearRegression(1000, 1, "sphere").sample(20_000, generator(seed)).S
         torch.testing.assert_close(S, torch.full_like(S, 1000))
@@ -351,7 +389,9 @@ def test_noise_of_the_tokens_is_iid_normal_and_not_on_the_answer(mode):
 @pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 def test_given_S_the_noise_of_s_is_normal_with_covariance_S(mode, representation):
-    gram = draw(LinearRegression(6, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, representation).gram()
+    gram = draw(
+        LinearRegression(6, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, representation
+    ).gram()
     root = torch.linalg.cholesky(gram.S.movedim(-1, 0))
     white = torch.linalg.solve_triangular(root, gram.s.T[..., None], upper=False)[..., 0].T / 0.3
     assert_law(white, stats.norm.cdf)
@@ -365,8 +405,11 @@ def test_given_S_the_noise_of_s_is_normal_with_covariance_S(mode, representation
 @pytest.mark.parametrize("representation", LinearRegression.representations)
 @pytest.mark.parametrize("mode", ["normal", "sphere"])
 def test_noise_lies_in_the_span_of_too_few_examples(mode, representation):
-    """N < d: s^T S^+ s / noise_std^2 ~ chi^2 of N degrees of freedom, and s is in the range of S."""
-    gram = draw(LinearRegression(2, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, representation).gram()
+    """N < d: s^T S^+ s / noise_std^2 ~ chi^2 of N degrees of freedom, and s is in the range of
+    S."""
+    gram = draw(
+        LinearRegression(2, 3, mode, SIGMA, NO_WEIGHTS, noise_std=0.3), 8000, representation
+    ).gram()
     S, s = gram.S.movedim(-1, 0), gram.s.T
     half = torch.einsum("bij,bj->bi", torch.linalg.pinv(S, rtol=1e-12, hermitian=True), s)
     assert_law((s * half).sum(-1) / 0.09, stats.chi2(2).cdf)
@@ -402,7 +445,10 @@ def statistics(gram):
 def test_both_forms_have_one_law(mode, N, d, noise_std):
     Sigma, Sigma_w = (tuple(row[:d] for row in M[:d]) for M in (SIGMA, SIGMA_W))
     task = LinearRegression(N, d, mode, Sigma, Sigma_w, noise_std)
-    tokens, gram = statistics(draw(task, 3000, "tokens", seed=1).gram()), statistics(draw(task, 3000, "gram", seed=2))
+    tokens, gram = (
+        statistics(draw(task, 3000, "tokens", seed=1).gram()),
+        statistics(draw(task, 3000, "gram", seed=2)),
+    )
     for name in tokens:
         assert_same_law(tokens[name], gram[name], name)
 
@@ -411,7 +457,8 @@ def test_both_forms_have_one_law(mode, N, d, noise_std):
 def test_log_det_of_both_forms(mode):
     task = LinearRegression(5, 3, mode, SIGMA)
     a, b = (
-        torch.logdet(draw(task, 3000, representation, seed).gram().S.movedim(-1, 0)) for representation, seed in BOTH
+        torch.logdet(draw(task, 3000, representation, seed).gram().S.movedim(-1, 0))
+        for representation, seed in BOTH
     )
     assert a.isfinite().all()
     assert b.isfinite().all()
@@ -433,7 +480,9 @@ def test_float32_and_float64_have_one_law(mode, representation):
 
 
 def tensors(batch):
-    return [batch.Z, batch.y] if isinstance(batch, Prompts) else [batch.S, batch.s, batch.x, batch.y]
+    return (
+        [batch.Z, batch.y] if isinstance(batch, Prompts) else [batch.S, batch.s, batch.x, batch.y]
+    )
 
 
 def assert_equal(a, b):
@@ -446,7 +495,9 @@ def assert_equal(a, b):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_seed_means_the_same_prompts(mode, representation):
     task = LinearRegression(4, 3, mode, SIGMA, noise_std=0.1)
-    first, again, other = (task.sample(50, generator(seed), representation=representation) for seed in (3, 3, 4))
+    first, again, other = (
+        task.sample(50, generator(seed), representation=representation) for seed in (3, 3, 4)
+    )
     assert_equal(first, again)
     for s, t in zip(tensors(first), tensors(other), strict=True):
         differing = s != t
@@ -457,7 +508,10 @@ def test_a_seed_means_the_same_prompts(mode, representation):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_generator_goes_on(mode, representation):
     g, task = generator(3), LinearRegression(4, 3, mode)
-    a, b = task.sample(40, g, representation=representation), task.sample(40, g, representation=representation)
+    a, b = (
+        task.sample(40, g, representation=representation),
+        task.sample(40, g, representation=representation),
+    )
     assert not set(a.y.tolist()) & set(b.y.tolist())
 
 
@@ -486,9 +540,13 @@ def test_a_seed_means_the_same_prompts_in_every_precision_and_without_compiled_c
 ):
     """Up to rounding: near u = 1 float32 gives Box and Muller's sqrt(-2 ln u) to some 1e-4 only."""
     Sigma, Sigma_w = ([[float(i == j) + 0.3 for j in range(d)] for i in range(d)] for _ in range(2))
-    for task in (LinearRegression(N, d, mode), LinearRegression(N, d, mode, Sigma, Sigma_w, noise_std=0.4)):
+    for task in (
+        LinearRegression(N, d, mode),
+        LinearRegression(N, d, mode, Sigma, Sigma_w, noise_std=0.4),
+    ):
         compiled, exact = (
-            task.sample(37, generator(1), representation, dtype) for dtype in (torch.float32, torch.float64)
+            task.sample(37, generator(1), representation, dtype)
+            for dtype in (torch.float32, torch.float64)
         )
         monkeypatch.setenv("LINTF_KERNEL", "off")
         plain = task.sample(37, generator(1), representation)
@@ -512,7 +570,9 @@ def test_the_number_of_threads_does_not_matter(threads, mode, representation):
     batches = []
     for n in (1, 2):
         threads(n)
-        batches.append(sample_ensemble(tasks, 1500, [generator(s) for s in range(3)], representation))
+        batches.append(
+            sample_ensemble(tasks, 1500, [generator(s) for s in range(3)], representation)
+        )
     assert_equal(*batches)
 
 
@@ -536,18 +596,29 @@ def test_a_member_gets_what_it_gets_alone(mode, representation, dtype):
 
 @pytest.mark.parametrize("representation", LinearRegression.representations)
 def test_each_member_has_its_own_covariances(representation):
-    tasks = [LinearRegression(6, 3, Sigma=S, Sigma_w=W) for S, W in ((None, OTHER), (SIGMA, None), (OTHER, SIGMA_W))]
-    batch = sample_ensemble(tasks, 20_000, [generator(s) for s in range(3)], representation, torch.float64).gram()
+    tasks = [
+        LinearRegression(6, 3, Sigma=S, Sigma_w=W)
+        for S, W in ((None, OTHER), (SIGMA, None), (OTHER, SIGMA_W))
+    ]
+    batch = sample_ensemble(
+        tasks, 20_000, [generator(s) for s in range(3)], representation, torch.float64
+    ).gram()
     identity = torch.eye(3).tolist()
     for e, task in enumerate(tasks):
-        Sigma, Sigma_w = (torch.tensor(M or identity, dtype=torch.float64) for M in (task.Sigma, task.Sigma_w))
+        Sigma, Sigma_w = (
+            torch.tensor(M or identity, dtype=torch.float64) for M in (task.Sigma, task.Sigma_w)
+        )
         assert_mean(batch.S[e], 6 * Sigma)
         assert_mean(batch.y[e].square(), (Sigma * Sigma_w).sum())
 
 
 def test_covariances_may_come_as_tensors_arrays_or_lists():
     expected = LinearRegression(4, 3, Sigma=SIGMA)
-    for given in (torch.tensor(SIGMA, dtype=torch.float64), np.array(SIGMA), [list(row) for row in SIGMA]):
+    for given in (
+        torch.tensor(SIGMA, dtype=torch.float64),
+        np.array(SIGMA),
+        [list(row) for row in SIGMA],
+    ):
         task = LinearRegression(4, 3, Sigma=given)
         assert task == expected
         assert hash(task) == hash(expected)
@@ -566,7 +637,10 @@ def test_statistics_of_a_huge_context_take_no_memory_for_it():
     """N = 10^9 examples, drawn as one Wishart matrix."""
     N = 10**9
     S = draw(LinearRegression(N, 3, Sigma=SIGMA), 2000, "gram").S
-    gap, Sigma = S - N * torch.tensor(SIGMA, dtype=S.dtype)[..., None], torch.tensor(SIGMA, dtype=S.dtype)
+    gap, Sigma = (
+        S - N * torch.tensor(SIGMA, dtype=S.dtype)[..., None],
+        torch.tensor(SIGMA, dtype=S.dtype),
+    )
     assert_mean(gap, torch.zeros(3, 3))
     assert_mean(gap.square() / N, Sigma.diagonal().outer(Sigma.diagonal()) + Sigma.square())
 

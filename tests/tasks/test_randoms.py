@@ -28,7 +28,8 @@ def test_words_are_numpys_stream():
 
 @pytest.mark.parametrize("k", [10, 11, 16, 20, 37, 1000, 20_000, 10**6])
 def test_the_polynomial_is_the_chi_quantile(k):
-    """Against scipy's inverse distribution function, over all z that can occur; float32 rounds at 6e-8 relative."""
+    """Against scipy's inverse distribution function, over all z that can occur; float32 rounds at
+    6e-8 relative."""
     z = np.linspace(-6.77, 6.77, 801)
     exact = np.where(z < 0, stats.chi.ppf(stats.norm.cdf(z), k), stats.chi.isf(stats.norm.sf(z), k))
     ours = randoms.chi(torch.from_numpy(z)[None], [k])[0].numpy()
@@ -40,7 +41,8 @@ def test_chi_variates_follow_their_law(k):
     rows = randoms.rows_of_chi(k)
     sample = randoms.chi(draw(rows, 100_000, seed=k)[:rows], [k])[0].double()
     assert stats.kstest(sample, stats.chi(k).cdf).pvalue > 1e-3
-    assert abs(float(sample.square().mean()) - k) < 5 * (2 * k / 1e5) ** 0.5  # variance of chi^2 is 2 k
+    # Variance of chi^2 is 2 k.
+    assert abs(float(sample.square().mean()) - k) < 5 * (2 * k / 1e5) ** 0.5
 
 
 def test_several_chi_variates_are_those_of_each():
@@ -60,13 +62,17 @@ def test_normals_follow_their_law_and_do_not_know_each_other():
         assert stats.kstest(row, "norm").pvalue > 1e-3
     r = torch.corrcoef(torch.cat((z, z.square())))
     off = r - torch.diag(r.diagonal())
-    assert off.abs().max() < 5 / n**0.5  # of z and z^2, within and across the pairs of Box and Muller
+    # Of z and z^2, within and across the pairs of Box and Muller.
+    assert off.abs().max() < 5 / n**0.5
     assert abs(float(z.pow(4).mean()) - 3) < 5 * (96 / (4 * n)) ** 0.5  # variance of z^4 is 105 - 9
 
 
 def test_the_ends_of_the_word_range():
-    """All zeros give the largest radius, all ones the smallest, and neither gives 0, infinity or NaN."""
-    words = np.array([[0, 2**32 - 1, 0, 2**32 - 1], [0, 0, 2**31, 2**32 - 1]], dtype=np.uint32)[None]
+    """All zeros give the largest radius, all ones the smallest, and neither gives 0, infinity or
+    NaN."""
+    words = np.array([[0, 2**32 - 1, 0, 2**32 - 1], [0, 0, 2**31, 2**32 - 1]], dtype=np.uint32)[
+        None
+    ]
     for dtype in (torch.float32, torch.float64):
         z = randoms.normals(words, dtype, 3)[0]
         assert z.isfinite().all()
@@ -77,7 +83,8 @@ def test_the_ends_of_the_word_range():
 
 @pytest.mark.parametrize("rows", [2, 5])
 def test_compiled_and_plain_normals_are_the_same_numbers(rows, monkeypatch):
-    """Up to float32 rounding of the radius (at most 6.8) and the angle (at most pi); B is no multiple of the lanes."""
+    """Up to float32 rounding of the radius (at most 6.8) and the angle (at most pi); B is no
+    multiple of the lanes."""
     compiled = draw(rows, 1037)
     monkeypatch.setenv("LINTF_KERNEL", "off")
     plain, exact = draw(rows, 1037), draw(rows, 1037, dtype=torch.float64)

@@ -84,7 +84,9 @@ def test_drawn_prompts_have_these_covariances(representation):
         error = products.std(-1) / math.sqrt(B)
         assert ((products.mean(-1) - tensor(S)).abs() < 5.5 * error).all()
     products = gram.S / 7
-    assert ((products.mean(-1) - tensor(task.Sigma)).abs() < 5.5 * products.std(-1) / math.sqrt(B)).all()
+    assert (
+        (products.mean(-1) - tensor(task.Sigma)).abs() < 5.5 * products.std(-1) / math.sqrt(B)
+    ).all()
     across = gram.x[:, None] * w[None]
     assert (across.mean(-1).abs() < 5.5 * across.std(-1) / math.sqrt(B)).all()
 
@@ -92,11 +94,15 @@ def test_drawn_prompts_have_these_covariances(representation):
 @pytest.mark.parametrize("representation", ["tokens", "gram"])
 def test_in_whitened_coordinates_the_prompts_are_isotropic(representation):
     task, UD = rotated_task(5, N=7, scales=OTHER), rotation(5, OTHER)
-    gram = mapped(task.sample(20_000, generator(1), representation, F64).gram(), torch.linalg.inv(UD))
+    gram = mapped(
+        task.sample(20_000, generator(1), representation, F64).gram(), torch.linalg.inv(UD)
+    )
     w = torch.linalg.solve(gram.S.movedim(-1, 0), gram.s.mT[..., None])[..., 0].mT
     for values in (gram.x, w):
         products = values[:, None] * values[None]
-        deviations = (products.mean(-1) - torch.eye(3, dtype=F64)) / (products.std(-1) / math.sqrt(20_000))
+        deviations = (products.mean(-1) - torch.eye(3, dtype=F64)) / (
+            products.std(-1) / math.sqrt(20_000)
+        )
         assert deviations.abs().max() < 5.5
 
 
@@ -120,10 +126,15 @@ def test_whitened_keeps_the_precision_of_the_parameters():
 
 
 def test_the_inverse_covariance_whitens_to_the_identity():
-    """What Q_l = -a_l Sigma^-1 looks like in the figures; the closed form for one layer is such a multiple."""
+    """What Q_l = -a_l Sigma^-1 looks like in the figures; the closed form for one layer is such a
+    multiple."""
     task, UD = rotated_task(1, N=20), rotation(1)
     Q = isotropic_weights([1.0, 2.0], [0.5], torch.linalg.inv(UD @ UD.mT))["Q"]
-    close(whitened(Q[None], UD[None])[0, :, 0], torch.stack([-v * torch.eye(5, dtype=F64) for v in (1, 2)]), 1e-11)
+    close(
+        whitened(Q[None], UD[None])[0, :, 0],
+        torch.stack([-v * torch.eye(5, dtype=F64) for v in (1, 2)]),
+        1e-11,
+    )
     ours = whitened(one_layer_optimum(task)[None], UD[None])[0]
     close(ours, -20 / 26 * torch.eye(5, dtype=F64), 1e-8)
 
@@ -131,7 +142,10 @@ def test_the_inverse_covariance_whitens_to_the_identity():
 def test_the_loss_is_that_of_whitened_parameters_on_whitened_prompts():
     """((UD)^-1 P UD, (UD)^T Q UD) on the prompts in coordinates g with x = UD g."""
     UD = rotation(3, OTHER)
-    prompts, model = rotated_task(3, 8, OTHER).sample(30, generator(0), dtype=F64), LinearTransformer(3, 4, 2)
+    prompts, model = (
+        rotated_task(3, 8, OTHER).sample(30, generator(0), dtype=F64),
+        LinearTransformer(3, 4, 2),
+    )
     P, Q = 0.2 * torch.randn(2, 4, 2, 3, 3, generator=generator(1), dtype=F64)
     plain = model.loss({"P": P, "Q": Q}, prompts)
     white = {"P": torch.linalg.inv(UD) @ P @ UD, "Q": whitened(Q[None], UD[None])[0]}
@@ -140,7 +154,9 @@ def test_the_loss_is_that_of_whitened_parameters_on_whitened_prompts():
     assert abs(model.loss(white, prompts) - plain) > 1e-3 * plain
 
 
-@pytest.mark.parametrize("scales", [(1.0, 0.0), (1.0, -1.0), (1.0, math.nan), (1.0, math.inf), (1.0, "1"), (1.0, None)])
+@pytest.mark.parametrize(
+    "scales", [(1.0, 0.0), (1.0, -1.0), (1.0, math.nan), (1.0, math.inf), (1.0, "1"), (1.0, None)]
+)
 @pytest.mark.parametrize("make", [rotation, lambda seed, scales: rotated_task(seed, 20, scales)])
 def test_scales_are_positive_numbers(make, scales):
     with pytest.raises(ValueError, match=r"scales\[1\] must be a finite number > 0, got "):
@@ -167,7 +183,9 @@ def test_laws_side_by_side():
     for e, seed in enumerate(laws.seeds):
         UD = rotation(seed, laws.scales)
         torch.testing.assert_close(laws.UD[e], UD, rtol=0, atol=0)
-        torch.testing.assert_close(laws.precision[e] @ UD @ UD.mT, torch.eye(3, dtype=torch.float64))
+        torch.testing.assert_close(
+            laws.precision[e] @ UD @ UD.mT, torch.eye(3, dtype=torch.float64)
+        )
         assert laws.task(seed) == rotated_task(seed, 6, laws.scales)
         alone = laws.task(seed).sample(11, torch.Generator().manual_seed(99), dtype=torch.float64)
         torch.testing.assert_close(batch.S[e], alone.S, rtol=0, atol=0)

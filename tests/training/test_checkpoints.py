@@ -9,7 +9,17 @@ import pytest
 import test_faults
 import torch
 from children import digest
-from test_faults import ADAM, EXPERIMENTS, MODEL, SEEDS, TASK, again, counted, members, uninterrupted
+from test_faults import (
+    ADAM,
+    EXPERIMENTS,
+    MODEL,
+    SEEDS,
+    TASK,
+    again,
+    counted,
+    members,
+    uninterrupted,
+)
 
 from lintf.training import checkpoint, store, versions
 from lintf.training import fit as loop
@@ -18,8 +28,11 @@ from lintf.training.state import TrainState
 
 
 def test_a_damaged_file_among_many(runs):
-    """It is named, nothing is trained and no other file is touched; without it one run is trained again."""
-    experiments = {lr: (MODEL, TASK, replace(ADAM, lr=lr, max_iters=5)) for lr in (0.01, 0.02, 0.03, 0.04)}
+    """It is named, nothing is trained and no other file is touched; without it one run is trained
+    again."""
+    experiments = {
+        lr: (MODEL, TASK, replace(ADAM, lr=lr, max_iters=5)) for lr in (0.01, 0.02, 0.03, 0.04)
+    }
     first = fit_many(experiments, SEEDS, "cpu")
     damaged = members(experiments[0.03])[1].path
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -64,15 +77,17 @@ def test_a_checkpoint_of_another_training_is_refused(runs, monkeypatch):
 
 @pytest.mark.parametrize("change", [{"lintf": "0123456789ab"}, {"torch": "2.99.0"}])
 def test_a_checkpoint_of_other_code_waits_for_it(runs, monkeypatch, change):
-    """The training begins anew, and one line says so. That code still goes on where it stood; when the runs are stored
-    no checkpoint is left."""
+    """The training begins anew, and one line says so. That code still goes on where it stood; when
+    the runs are stored no checkpoint is left."""
     experiment = EXPERIMENTS["new batches, Adam"]
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "CODE", checkpoint.CODE | change)
         theirs = checkpointed(patch, experiment)
         step = store.load(theirs).meta["step"]
     content = theirs.read_bytes()
-    with pytest.warns(UserWarning, match=f"{theirs.name}: another version .* begins anew") as caught:
+    with pytest.warns(
+        UserWarning, match=f"{theirs.name}: another version .* begins anew"
+    ) as caught:
         ours = checkpointed(monkeypatch, experiment)
     assert len(caught) == 1
     assert caught[0].filename == test_faults.__file__  # points at the line that calls fit
@@ -80,7 +95,10 @@ def test_a_checkpoint_of_other_code_waits_for_it(runs, monkeypatch, change):
     assert theirs.read_bytes() == content
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "CODE", checkpoint.CODE | change)
-        assert counted(monkeypatch, experiment) == (uninterrupted(experiment), experiment[2].max_iters - step)
+        assert counted(monkeypatch, experiment) == (
+            uninterrupted(experiment),
+            experiment[2].max_iters - step,
+        )
     assert not list((runs / ".partial").iterdir())
 
 
@@ -93,7 +111,10 @@ def test_a_checkpoint_from_before_these_names(runs, monkeypatch):
     store.save(old, replace(store.load(path), config=config))
     path.unlink()
     with pytest.warns(UserWarning, match=f"{old.name}: another version"):
-        assert counted(monkeypatch, experiment) == (uninterrupted(experiment), experiment[2].max_iters)
+        assert counted(monkeypatch, experiment) == (
+            uninterrupted(experiment),
+            experiment[2].max_iters,
+        )
     assert not list((runs / ".partial").iterdir())
 
 
@@ -102,7 +123,8 @@ def test_the_code_of_a_checkpoint_is_all_of_the_package():
 
 
 def test_parts_that_other_threads_made_are_recorded(runs, monkeypatch, request):
-    """Only up to rounding is such a run what one process would have made: its header says of what it is made."""
+    """Only up to rounding is such a run what one process would have made: its header says of what
+    it is made."""
     number = torch.get_num_threads()
     request.addfinalizer(lambda: torch.set_num_threads(number))
     experiment = EXPERIMENTS["new batches, Adam"]

@@ -1,4 +1,5 @@
-"""Runs that diverge: stored as far as they got, raised again, verified; and the trainings of Adam against SGD."""
+"""Runs that diverge: stored as far as they got, raised again, verified; and the trainings of Adam
+against SGD."""
 
 from __future__ import annotations
 
@@ -26,10 +27,12 @@ from lintf.training.verify import _gap, reproduce, verify
 
 MODEL = LinearTransformer(d=3, n_layer=1, n_head=2, init_std=0.1)
 TASK = LinearRegression(N=6, d=3)
-EASY = replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)])  # hardly anything to learn
+# Hardly anything to learn.
+EASY = replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)])
 SGD = TrainConfig(lr=0.01, max_iters=90, B=11, alg="sgd", record_every=9)
-# Seed 0 diverges at step -> with this rate. In one layer the steps are linear and the weights grow evenly, so that
-# rates 1% off give the same step. The loss is beyond ten times the first from step 1 (EARLY) or 3 (LATE) on.
+# Seed 0 diverges at step -> with this rate. In one layer the steps are linear and the weights grow
+# evenly, so that rates 1% off give the same step. The loss is beyond ten times the first from step
+# 1 (EARLY) or 3 (LATE) on.
 RATES = {1: 1e30, 8: 85.0, 19: 1.72, 20: 1.55, 21: 1.41, 40: 0.45}
 EARLY, LATE = 8, 40
 
@@ -96,7 +99,8 @@ def test_a_diverged_run_is_stored_and_raised_again(runs, monkeypatch, capsys, st
     steps = again.history.steps.tolist()
     assert steps == [t for t in training.recorded_steps() if t <= step]
     if step > 1:
-        before = quiet(MODEL, TASK, replace(training, max_iters=step - 1), stored=False)  # stops in time
+        # Stops in time.
+        before = quiet(MODEL, TASK, replace(training, max_iters=step - 1), stored=False)
         n = len(steps) - (steps[-1] == step)
         assert torch.equal(again.history.loss[:, :n], before.loss[:, :n])
         assert torch.equal(again.history.params["Q"][:, :n], before.params["Q"][:, :n])
@@ -119,7 +123,9 @@ def test_seeds_trained_side_by_side(runs, seeds):
 
 
 def test_of_two_at_the_same_step_the_first_is_named(runs):
-    assert [diverge(MODEL, TASK, until(1), seeds).seed for seeds in ((2, 5), (5, 2), (5,), (5, 2))] == [2, 2, 5, 5]
+    assert [
+        diverge(MODEL, TASK, until(1), seeds).seed for seeds in ((2, 5), (5, 2), (5,), (5, 2))
+    ] == [2, 2, 5, 5]
 
 
 def test_interrupted_on_the_way(runs, monkeypatch):
@@ -171,7 +177,8 @@ def test_a_diverged_run_verifies_and_reproduces(runs, monkeypatch, step):
     ("model", "task", "training"),
     [
         (replace(MODEL, init_std=1e30), TASK, SGD),
-        (replace(MODEL, n_layer=2), TASK, replace(SGD, lr=0.01, B=100)),  # at step 26, healthy at 19
+        # At step 26, healthy at 19.
+        (replace(MODEL, n_layer=2), TASK, replace(SGD, lr=0.01, B=100)),
         (MODEL, TASK, replace(SGD, lr=1e3, dtype="float64")),
         (MODEL, TASK, replace(until(EARLY), alg="lbfgs")),
         (MODEL, TASK, replace(SGD, lr=1e3, alg="lbfgs", inner_steps=20)),
@@ -202,7 +209,8 @@ def test_an_overflow_some_steps_earlier_or_later_is_the_same_run(runs, monkeypat
 
 @pytest.mark.parametrize(("step", "explodes"), [(EARLY, 1), (LATE, 3)])
 def test_what_is_altered_before_the_explosion_fails(runs, step, explodes):
-    """Losses before it, parameters up to it. Later ones may be any, but the loss must explode at the same step."""
+    """Losses before it, parameters up to it. Later ones may be any, but the loss must explode at
+    the same step."""
     path = make(step)
     record = store.load(path)
 
@@ -216,7 +224,10 @@ def test_what_is_altered_before_the_explosion_fails(runs, step, explodes):
         assert altered("loss", at).ok == (at >= explodes)
         for name in "PQ":
             assert altered(name, at).ok == (at > explodes)
-    for at, value in ((explodes, 1.0), *((at, v) for at in range(1, explodes) for v in (100.0, math.nan, -math.inf))):
+    for at, value in (
+        (explodes, 1.0),
+        *((at, v) for at in range(1, explodes) for v in (100.0, math.nan, -math.inf)),
+    ):
         outcome = altered("loss", at, value)
         assert not outcome.ok
         assert "its loss explodes at another step" in outcome.detail
@@ -229,7 +240,10 @@ def test_a_forged_step_fails(runs, step):
     for forged in (3, 7, 9, 20, 80, None):
         rewrite(path, diverged=forged)
         outcome = verify(path)
-        assert (outcome.ok, outcome.detail) == (False, "its recorded steps are not those of its configuration")
+        assert (outcome.ok, outcome.detail) == (
+            False,
+            "its recorded steps are not those of its configuration",
+        )
     assert [o.ok for o in reproduce([path])] == [False]  # as if it had come to its end
 
 
@@ -294,13 +308,21 @@ def test_the_published_settings():
         assert setting.task(3) == LinearRegression(N=N, d=3, mode=mode)
         for alg, lr in zip(ALGS, rates, strict=True):
             expected = TrainConfig(lr=lr, max_iters=70, B=11, alg=alg, clip=clip, record_every=250)
-            assert (expected.momentum, expected.betas, expected.clip_by) == (0.9, (0.9, 0.9), "global")
+            assert (expected.momentum, expected.betas, expected.clip_by) == (
+                0.9,
+                (0.9, 0.9),
+                "global",
+            )
             assert setting.config(alg, 70, 11) == expected
-            assert setting.config(alg, 70, 11, lr=0.3, record_every=7) == replace(expected, lr=0.3, record_every=7)
+            assert setting.config(alg, 70, 11, lr=0.3, record_every=7) == replace(
+                expected, lr=0.3, record_every=7
+            )
 
 
 def test_settings_that_are_none():
-    assert chosen(iter(["sphere N=20", "normal N=5"])) == {n: SETTINGS[n] for n in ("sphere N=20", "normal N=5")}
+    assert chosen(iter(["sphere N=20", "normal N=5"])) == {
+        n: SETTINGS[n] for n in ("sphere N=20", "normal N=5")
+    }
     for names, said in (
         (["gama N=20"], "got 'gama N=20' (did you mean 'gamma N=20'?)"),
         (["normal N=20", "normal N=6"], "got 'normal N=6' (did you mean 'normal N=5'?)"),
@@ -337,7 +359,8 @@ def test_trained_once_then_loaded_with_one_line(runs, monkeypatch, capsys):
 
 
 def test_fit_each_seed_goes_on_where_a_run_diverges(runs, monkeypatch, capsys):
-    """Seed 2 diverges a step earlier than seed 0: of the middle recipe, stopped at step 7, only seed 0 is left."""
+    """Seed 2 diverges a step earlier than seed 0: of the middle recipe, stopped at step 7, only
+    seed 0 is left."""
     configs = [SGD, replace(until(EARLY), max_iters=7), until(EARLY)]
     experiments = {i: (MODEL, TASK, config) for i, config in enumerate(configs)}
     first = fit_each_seed(experiments, (0, 2), "cpu")
@@ -348,6 +371,10 @@ def test_fit_each_seed_goes_on_where_a_run_diverges(runs, monkeypatch, capsys):
     said = capsys.readouterr()
     assert (said.out, said.err) == ("6 of 6 runs loaded from runs/\n", "")
     for rows in (list(first.values()), list(again.values())):
-        assert [[run is None for run in row] for row in rows] == [[False, False], [False, True], [True, True]]
+        assert [[run is None for run in row] for row in rows] == [
+            [False, False],
+            [False, True],
+            [True, True],
+        ]
         same(rows[0][1], quiet(MODEL, TASK, configs[0], (2,), stored=False))
         same(rows[1][0], quiet(MODEL, TASK, configs[1], (0,), stored=False))

@@ -1,4 +1,5 @@
-"""fit(): the same steps as loops written here, the same run alone, among others, stored, and after kill -9."""
+"""fit(): the same steps as loops written here, the same run alone, among others, stored, and after
+kill -9."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def path(request, monkeypatch):
 
 
 def clipped(grads, limit, per):
-    """One member's gradients, by name, scaled down to the bound: plain numbers in, plain numbers out."""
+    """One member's gradients, by name, scaled down to the bound: plain numbers in, plain numbers
+    out."""
     grads = {n: g.clone() for n, g in grads.items()}
     if per == "global":
         norm = math.sqrt(sum(float(v) ** 2 for g in grads.values() for v in g.flatten()))
@@ -76,8 +78,8 @@ def clipped(grads, limit, per):
 
 
 def by_hand(model, task, training, seed):
-    """One member's losses and parameters before every step and after the last, by hand-written optimisers on tokens or
-    statistics; gradients by autograd."""
+    """One member's losses and parameters before every step and after the last, by hand-written
+    optimisers on tokens or statistics; gradients by autograd."""
     g = torch.Generator().manual_seed(seed)
     params = model.init(g, torch.float64)
     slots = {n: [torch.zeros_like(p), torch.zeros_like(p)] for n, p in params.items()}
@@ -89,7 +91,9 @@ def by_hand(model, task, training, seed):
         loss = (model.predict(free, batch) - batch.y).square().mean()
         losses.append(loss.item())
         snapshots.append(params)
-        grads = torch.autograd.grad(loss, list(free.values()), allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(
+            loss, list(free.values()), allow_unused=True, materialize_grads=True
+        )
         grads = dict(zip(free, grads, strict=True))
         if training.clip is not None:
             grads = clipped(grads, training.clip, training.clip_by)
@@ -102,13 +106,17 @@ def by_hand(model, task, training, seed):
             if training.alg == "adam":
                 b1, b2 = training.betas
                 m, v = b1 * m + (1 - b1) * grads[n], b2 * v + (1 - b2) * grads[n] ** 2
-                updated[n] = p - lr * (m / (1 - b1 ** (t + 1))) / ((v / (1 - b2 ** (t + 1))).sqrt() + 1e-8)
+                updated[n] = p - lr * (m / (1 - b1 ** (t + 1))) / (
+                    (v / (1 - b2 ** (t + 1))).sqrt() + 1e-8
+                )
             else:
                 m = training.momentum * m + grads[n]
                 updated[n] = p - lr * m
             slots[n] = [m, v]
         params = updated
-    return torch.tensor(losses, dtype=torch.float64), {n: torch.stack([s[n] for s in snapshots]) for n in params}
+    return torch.tensor(losses, dtype=torch.float64), {
+        n: torch.stack([s[n] for s in snapshots]) for n in params
+    }
 
 
 BASE = TrainConfig(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
@@ -124,7 +132,16 @@ BASE = TrainConfig(lr=0.02, max_iters=25, B=9, dtype="float64", record_every=1)
         replace(BASE, clip=0.02, clip_by="matrix", redraw_every=3),
         replace(BASE, lr=0.002, alg="sgd"),
         replace(BASE, lr=0.002, alg="sgd", momentum=0.0, redraw_every=25),
-        replace(BASE, lr=0.002, alg="sgd", momentum=0.5, clip=0.1, clip_by="matrix", halve_every=7, redraw_every=4),
+        replace(
+            BASE,
+            lr=0.002,
+            alg="sgd",
+            momentum=0.5,
+            clip=0.1,
+            clip_by="matrix",
+            halve_every=7,
+            redraw_every=4,
+        ),
         replace(BASE, lr=0.002, alg="sgd", clip=1000.0),
     ],
     ids=lambda t: (
@@ -156,16 +173,23 @@ def test_other_attentions_train_on_tokens(attention):
 
 @pytest.mark.parametrize("per", ["global", "matrix"])
 def test_clipping_really_clips(per):
-    """A first SGD step has the length of the clipped gradient: the bound, or the bound of each matrix."""
-    training = TrainConfig(lr=1.0, max_iters=1, B=9, alg="sgd", clip=1e-3, clip_by=per, dtype="float64")
+    """A first SGD step has the length of the clipped gradient: the bound, or the bound of each
+    matrix."""
+    training = TrainConfig(
+        lr=1.0, max_iters=1, B=9, alg="sgd", clip=1e-3, clip_by=per, dtype="float64"
+    )
     p = quiet(replace(MODEL, init_std=0.3), TASK, training, seeds=(0, 1, 2)).params
     steps = {n: (v[:, 1] - v[:, 0]) for n, v in p.items()}  # (E, L, H, d, d)
     if per == "global":
         lengths = sum(s.square().sum((1, 2, 3, 4)) for s in steps.values()).sqrt()
-        torch.testing.assert_close(lengths, torch.full((3,), 1e-3, dtype=torch.float64), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            lengths, torch.full((3,), 1e-3, dtype=torch.float64), rtol=1e-9, atol=0
+        )
     else:
         expected = torch.tensor([[1e-3, 1e-3]] * 3, dtype=torch.float64)
-        torch.testing.assert_close(steps["Q"][:, :, 0].norm(dim=(-2, -1)), expected, rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            steps["Q"][:, :, 0].norm(dim=(-2, -1)), expected, rtol=1e-9, atol=0
+        )
         assert (steps["P"][:, -1] == 0).all()  # a gradient of zero stays zero
 
 
@@ -173,7 +197,10 @@ def test_clipping_really_clips(per):
 @pytest.mark.parametrize("attention", ["linear", "softmax"])
 def test_one_layer_trains_with_clipping(path, attention, clip_by):
     """The only P of one layer never reaches the prediction."""
-    model, training = LinearTransformer(3, 1, 2, attention, 0.1), replace(BASE, clip=0.1, clip_by=clip_by)
+    model, training = (
+        LinearTransformer(3, 1, 2, attention, 0.1),
+        replace(BASE, clip=0.1, clip_by=clip_by),
+    )
     history = quiet(model, TASK, training)
     losses, params = by_hand(model, TASK, training, 0)
     torch.testing.assert_close(history.loss[0], losses, rtol=1e-9, atol=0)
@@ -181,9 +208,12 @@ def test_one_layer_trains_with_clipping(path, attention, clip_by):
     assert (history.params["P"][0] == history.params["P"][0, 0]).all()
 
 
-@pytest.mark.parametrize("training", [replace(BASE, clip=0.05, clip_by="matrix"), BASE], ids=["clipped", "free"])
+@pytest.mark.parametrize(
+    "training", [replace(BASE, clip=0.05, clip_by="matrix"), BASE], ids=["clipped", "free"]
+)
 def test_P_held_at_zero(training):
-    """As resetting P to 0 after each step of the free model, whose clipping and Adam do not mix P and Q."""
+    """As resetting P to 0 after each step of the free model, whose clipping and Adam do not mix P
+    and Q."""
     model, seeds = replace(MODEL, n_head=2, n_layer=3, free_P=False), (4, 1)
     history = quiet(model, TASK, training, seeds=seeds)
     assert history.params.keys() == {"Q"}
@@ -194,7 +224,9 @@ def test_P_held_at_zero(training):
         optimizer = torch.optim.Adam(params.values(), lr=training.lr, betas=training.betas)
         for step in range(training.max_iters + 1):
             params["P"].data.zero_()
-            torch.testing.assert_close(history.params["Q"][e, step], params["Q"].detach(), rtol=1e-9, atol=1e-11)
+            torch.testing.assert_close(
+                history.params["Q"][e, step], params["Q"].detach(), rtol=1e-9, atol=1e-11
+            )
             batch = TASK.sample(training.B, g, dtype=torch.float64)
             loss = free.loss(params, batch)
             assert history.loss[e, step].item() == pytest.approx(loss.item(), rel=1e-9)
@@ -227,7 +259,8 @@ def test_P_held_at_zero_resumes_and_is_stored(runs, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             quiet(model, TASK, TRAINING, seeds=(0, 3), stored=True)
     assert_same(quiet(model, TASK, TRAINING, seeds=(0, 3), stored=True), whole, {"Q"})
-    assert_same(quiet(model, TASK, TRAINING, seeds=(0, 3), stored=True), whole, {"Q"})  # from the store
+    # From the store.
+    assert_same(quiet(model, TASK, TRAINING, seeds=(0, 3), stored=True), whole, {"Q"})
     paths = list(store.runs())
     assert all(verify(path).ok for path in paths)
     assert [outcome.ok for outcome in reproduce(paths)] == [True, True]
@@ -247,7 +280,8 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction():
             expected = clipped({"P": grads[0][e], "Q": grads[1][e]}, 0.7, per)
             torch.testing.assert_close(ours[0][e], expected["P"], rtol=1e-12, atol=0)
             torch.testing.assert_close(ours[1][e], expected["Q"], rtol=1e-12, atol=0)
-        assert all(torch.equal(o[1], grad[1]) for o, grad in zip(ours, grads, strict=True))  # below the bound
+        # Below the bound.
+        assert all(torch.equal(o[1], grad[1]) for o, grad in zip(ours, grads, strict=True))
 
 
 def test_training_lowers_the_loss():
@@ -324,14 +358,20 @@ def test_the_best_recorded_model_by_brute_force(model, shared):
     prompts, count = validation(shared), len(history.steps)
     losses = torch.empty(3, count)
     for e in range(3):
-        its = prompts if shared else Gram(prompts.S[e], prompts.s[e], prompts.x[e], prompts.y[e], prompts.N)
+        its = (
+            prompts
+            if shared
+            else Gram(prompts.S[e], prompts.s[e], prompts.x[e], prompts.y[e], prompts.N)
+        )
         for t in range(count):
             answers = model.predict({n: p[e, t] for n, p in history.params.items()}, its)
             losses[e, t] = (answers - its.y).square().mean()
     torch.testing.assert_close(history.losses(model, prompts), losses, rtol=1e-4, atol=0)
     chosen = []
     for last in (1, 2, 7, count):
-        torch.testing.assert_close(history.losses(model, prompts, last), losses[:, -last:], rtol=1e-4, atol=0)
+        torch.testing.assert_close(
+            history.losses(model, prompts, last), losses[:, -last:], rtol=1e-4, atol=0
+        )
         best = history.best(model, prompts, last)
         assert best.keys() == history.params.keys()
         for e in range(3):
@@ -380,15 +420,21 @@ def test_large_batches_alone_and_among_others(path):
     if path == "kernel":
         assert torch.equal(alone.loss[0], together.loss[1])
         assert torch.equal(alone.final_params["Q"][0], together.final_params["Q"][1])
-    else:  # in a stack of matrices that is not aligned to its registers a BLAS may sum in another order
+    # in a stack of matrices that is not aligned to its registers a BLAS may sum in another order
+    else:
         torch.testing.assert_close(alone.loss[0], together.loss[1], rtol=1e-5, atol=0)
-        torch.testing.assert_close(alone.final_params["Q"][0], together.final_params["Q"][1], rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(
+            alone.final_params["Q"][0], together.final_params["Q"][1], rtol=1e-3, atol=1e-7
+        )
 
 
 def test_each_seed_is_measured_on_its_own_task():
     """Alone and among others, in any order."""
     model = Looped(d=3, width=4, n_head=2, loops=2, supervised_loops=2, positions=21)
-    tasks = {0: TASK, 3: replace(TASK, Sigma=[[9.0 * (i == j) for j in range(3)] for i in range(3)])}
+    tasks = {
+        0: TASK,
+        3: replace(TASK, Sigma=[[9.0 * (i == j) for j in range(3)] for i in range(3)]),
+    }
     both = quiet(model, tasks.__getitem__, TRAINING, seeds=(0, 3))
     for e, seed in enumerate(both.seeds):
         alone = quiet(model, tasks[seed], TRAINING, seeds=(seed,))
@@ -432,7 +478,9 @@ def test_a_stored_run_is_loaded(runs, monkeypatch, capsys):
 def test_missing_seeds_are_trained(runs, monkeypatch, capsys):
     quiet(MODEL, TASK, TRAINING, seeds=(1,), stored=True)
     drawn, draw = [], data.sample_ensemble
-    monkeypatch.setattr(data, "sample_ensemble", lambda tasks, *rest: drawn.append(len(tasks)) or draw(tasks, *rest))
+    monkeypatch.setattr(
+        data, "sample_ensemble", lambda tasks, *rest: drawn.append(len(tasks)) or draw(tasks, *rest)
+    )
     mixed = quiet(MODEL, TASK, TRAINING, seeds=(0, 1, 2), stored=True, progress=True)
     assert set(drawn) == {2}
     assert "1 of 3 runs loaded" in capsys.readouterr().out
@@ -479,7 +527,11 @@ def test_all_that_changes_the_result_changes_the_name(change):
 @pytest.mark.parametrize(
     ("training", "seed", "name"),
     [
-        ({"lr": 0.001, "clip": 1000.0}, 1, "linear-L3-normal-N20-d5-adam-lr0.001-B4000-T10000-seed1-acb8c95527bc"),
+        (
+            {"lr": 0.001, "clip": 1000.0},
+            1,
+            "linear-L3-normal-N20-d5-adam-lr0.001-B4000-T10000-seed1-acb8c95527bc",
+        ),
         (
             {"lr": 0.02, "clip": 1.0, "alg": "sgd"},
             2,
@@ -506,11 +558,14 @@ def test_what_cannot_change_the_result_does_not_change_the_name():
 def test_a_law_has_one_name_whatever_the_signs_of_its_zeros():
     """The signs of zeros in a product of matrices differ between processors."""
     law = LinearRegression(N=4, d=2, Sigma=[[2.0, 0.0], [0.0, 1.0]])
-    assert store.canonical(asdict(law)) == store.canonical(asdict(replace(law, Sigma=[[2.0, -0.0], [-0.0, 1.0]])))
+    assert store.canonical(asdict(law)) == store.canonical(
+        asdict(replace(law, Sigma=[[2.0, -0.0], [-0.0, 1.0]]))
+    )
 
 
 def test_a_number_is_the_same_number_in_any_type():
-    """1000 and 1000.0, and NumPy's integers, name the same run: notebooks and papermill write both."""
+    """1000 and 1000.0, and NumPy's integers, name the same run: notebooks and papermill write
+    both."""
     a = Run(
         LinearTransformer(d=3, n_layer=2, init_std=1),
         LinearRegression(N=6, d=3, noise_std=0),
@@ -566,7 +621,8 @@ def test_an_unwritable_folder_costs_one_warning(tmp_path, monkeypatch):
 
 
 def test_checkpoints_at_every_step(runs, monkeypatch):
-    """From before the first step on: interrupted again and again, each attempt starts where the last one stood."""
+    """From before the first step on: interrupted again and again, each attempt starts where the
+    last one stood."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     loss, left = LinearTransformer.loss, [0]
 
@@ -613,7 +669,10 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 1e-4)
     slowly = data.sample_ensemble
     monkeypatch.setattr(data, "sample_ensemble", lambda *a: time.sleep(0.001) or slowly(*a))
-    tasks = {3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]), 8: TASK}
+    tasks = {
+        3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]),
+        8: TASK,
+    }
     training = TrainConfig(lr=100.0, max_iters=500, B=20, alg="sgd", halve_every=2)
     with pytest.raises(Diverged) as caught:
         quiet(MODEL, tasks.__getitem__, training, seeds=(3, 8), stored=True)
@@ -629,7 +688,8 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
     assert not history.loss[1, -1].isfinite()
     assert history.loss[0, -1].isfinite()
     assert history.params["Q"].shape[:2] == history.loss.shape
-    assert list(runs.rglob("*.safetensors")) == [Run(MODEL, TASK, training, 8).path]  # and no checkpoint
+    # And no checkpoint.
+    assert list(runs.rglob("*.safetensors")) == [Run(MODEL, TASK, training, 8).path]
     with pytest.raises(Diverged) as caught:
         quiet(MODEL, TASK, training, seeds=(8,), stored=True)
     again = caught.value
@@ -637,7 +697,8 @@ def test_divergence_names_step_seed_and_rate_and_keeps_the_record(runs, monkeypa
 
 
 def test_exceptions_reach_other_processes():
-    """With all they carry: copies are made as for another process. Every exception class of the package."""
+    """With all they carry: copies are made as for another process. Every exception class of the
+    package."""
     for module in pkgutil.walk_packages(lintf.__path__, "lintf."):
         if module.name != "lintf.__main__":
             importlib.import_module(module.name)
@@ -663,7 +724,9 @@ def test_exceptions_reach_other_processes():
 
 def test_huge_losses_that_are_finite_are_no_divergence(monkeypatch):
     """2e38 + 2e38 is beyond float32, but neither loss is."""
-    monkeypatch.setattr(LinearTransformer, "loss", lambda self, params, _: params["Q"].sum((1, 2, 3, 4)) * 0 + 2e38)
+    monkeypatch.setattr(
+        LinearTransformer, "loss", lambda self, params, _: params["Q"].sum((1, 2, 3, 4)) * 0 + 2e38
+    )
     history = quiet(MODEL, TASK, TrainConfig(lr=0.01, max_iters=2, B=3), seeds=(0, 1))
     assert (history.loss == 2e38).all()
 

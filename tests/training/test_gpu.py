@@ -1,4 +1,5 @@
-"""benchmarks/gpu.py, all of it on the CPU: what it checks and measures, trains, leaves in time and takes up again."""
+"""benchmarks/gpu.py, all of it on the CPU: what it checks and measures, trains, leaves in time and
+takes up again."""
 
 from __future__ import annotations
 
@@ -34,20 +35,33 @@ def few(gpu, monkeypatch):
 
 
 def call(gpu, runs, *arguments):
-    return gpu.main([*arguments, "--device", "cpu", "--minutes", "60", "--out", str(runs), "--presets", "smoke"])
+    return gpu.main(
+        [*arguments, "--device", "cpu", "--minutes", "60", "--out", str(runs), "--presets", "smoke"]
+    )
 
 
 def test_it_trains_what_the_pages_train(gpu):
     """With the pages' own parameters: these are the stored runs, all of them and no others."""
     found = {job.run.path.name for job in gpu.jobs("none")}
-    stored = {path.name for kind in ("looped", "encoder") for path in (ROOT / "runs").glob(f"{kind}-*.safetensors")}
+    stored = {
+        path.name
+        for kind in ("looped", "encoder")
+        for path in (ROOT / "runs").glob(f"{kind}-*.safetensors")
+    }
     assert found == stored
 
 
 def test_the_published_scale_begins_with_what_all_pages_of_part_five_share(gpu):
     first, *others = gpu.jobs("paper")
     model, task, training = first.experiment
-    assert (task.N, task.d, model.width, model.loops, model.supervised_loops, model.n_last_tokens) == (
+    assert (
+        task.N,
+        task.d,
+        model.width,
+        model.loops,
+        model.supervised_loops,
+        model.n_last_tokens,
+    ) == (
         40,
         10,
         256,
@@ -82,7 +96,10 @@ def test_from_beginning_to_end_with_an_interruption(gpu, few, runs, monkeypatch,
     assert "the time is up" in said
     assert "wrong" not in said
     assert "finished: 1 of 3" in said
-    assert f"resumes: {few[1].name}, at step {saved[2]} of {few[1].experiment.training.max_iters}" in said
+    assert (
+        f"resumes: {few[1].name}, at step {saved[2]} of {few[1].experiment.training.max_iters}"
+        in said
+    )
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
     assert call(gpu, runs, "train") == 0
@@ -96,10 +113,16 @@ def test_from_beginning_to_end_with_an_interruption(gpu, few, runs, monkeypatch,
     assert saved[3] == saved[2] + 1
     for job in few:
         options = {"device": "cpu", "progress": False}
-        found, expected = (fit(*job.experiment, [job.seed], stored=stored, **options) for stored in (True, False))
+        found, expected = (
+            fit(*job.experiment, [job.seed], stored=stored, **options) for stored in (True, False)
+        )
         assert torch.equal(found.loss, expected.loss)
-        assert all(torch.equal(found.final_params[name], p) for name, p in expected.final_params.items())
-    assert sorted(path.name for path in runs.glob("*.safetensors")) == sorted(job.run.path.name for job in few)
+        assert all(
+            torch.equal(found.final_params[name], p) for name, p in expected.final_params.items()
+        )
+    assert sorted(path.name for path in runs.glob("*.safetensors")) == sorted(
+        job.run.path.name for job in few
+    )
 
 
 def test_a_device_that_is_wrong_is_not_trained_on(gpu, few, runs, monkeypatch, capsys):
@@ -127,7 +150,9 @@ def test_a_device_that_cannot_is_named(gpu, monkeypatch, capsys):
 
     monkeypatch.setitem(gpu.WAYS, "float64", (torch.float64, lambda: cannot))
     experiments = gpu.parts("smoke")
-    assert gpu.check(experiments, CPU) == [f"{name}, float64: no such operation" for name in experiments]
+    assert gpu.check(experiments, CPU) == [
+        f"{name}, float64: no such operation" for name in experiments
+    ]
     assert capsys.readouterr().out.count("nan") == len(experiments)
 
 
@@ -145,7 +170,10 @@ def test_a_graph_is_checked_on_its_replays(gpu):
         return spoilt
 
     given = gpu.drawn(experiment)
-    exact, graph = (gpu.loss_and_gradient(experiment, given, CPU, torch.float64, f) for f in (gpu.eager, Graphed(late)))
+    exact, graph = (
+        gpu.loss_and_gradient(experiment, given, CPU, torch.float64, f)
+        for f in (gpu.eager, Graphed(late))
+    )
     assert gpu.error(graph, exact) == pytest.approx(0.01)
 
 

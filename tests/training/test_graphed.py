@@ -1,4 +1,5 @@
-"""graphed.py without a GPU: everything but `capture`, with a stand-in that replays as a CUDA graph does."""
+"""graphed.py without a GPU: everything but `capture`, with a stand-in that replays as a CUDA graph
+does."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ TRAINING = TrainConfig(lr=1e-2, max_iters=AFTER + 6, B=8, clip=1.0, record_every
 
 
 def replaying(loss, samples):
-    """As torch.cuda.make_graphed_callables: tensors at the samples' addresses are read there, others copied to them;
-    each replay writes over what the last one gave."""
+    """As torch.cuda.make_graphed_callables: tensors at the samples' addresses are read there,
+    others copied to them; each replay writes over what the last one gave."""
     outputs, slots = [], [i for i, t in enumerate(samples) if t.requires_grad]
 
     def keep(key, value):
@@ -58,7 +59,9 @@ def replaying(loss, samples):
         def backward(ctx, g):
             leaves = [samples[i] for i in slots]
             found = iter(torch.autograd.grad(ctx.value, leaves, g, allow_unused=True))
-            return tuple(keep(1 + i, next(found)) if i in slots else None for i in range(len(samples)))
+            return tuple(
+                keep(1 + i, next(found)) if i in slots else None for i in range(len(samples))
+            )
 
     return Replay.apply
 
@@ -75,7 +78,11 @@ class Counted:
 
 
 def tensors(history):
-    return {"loss": history.loss, **history.recorded, **{f"final {n}": t for n, t in history.final_params.items()}}
+    return {
+        "loss": history.loss,
+        **history.recorded,
+        **{f"final {n}": t for n, t in history.final_params.items()},
+    }
 
 
 def trained(monkeypatch, capture, *experiment, seeds=(0, 1)):
@@ -126,13 +133,22 @@ def test_a_parameter_without_gradient_stays_without(monkeypatch):
 @pytest.mark.parametrize(
     ("model", "task", "curriculum", "captures"),
     [
-        (LINEAR, TASK, (("N", 2, 2, AFTER + 2),), 3),  # statistics of 2, 4, 6 examples have the same shapes
-        (LOOPED, TASK, (("N", 2, 4, AFTER + 2), ("loops", 2, 1, 2)), 2),  # 2 loops in two steps only
-        (ENCODER, ConditionedRegression(6, 3, 5.0, w_dims=3), (("w_dims", 1, 1, AFTER + 2), ("N", 2, 4, 5)), 1),
+        # Statistics of 2, 4, 6 examples have the same shapes.
+        (LINEAR, TASK, (("N", 2, 2, AFTER + 2),), 3),
+        # 2 loops in two steps only.
+        (LOOPED, TASK, (("N", 2, 4, AFTER + 2), ("loops", 2, 1, 2)), 2),
+        (
+            ENCODER,
+            ConditionedRegression(6, 3, 5.0, w_dims=3),
+            (("w_dims", 1, 1, AFTER + 2), ("N", 2, 4, 5)),
+            1,
+        ),
         (LINEAR, TASK, (("N", 2, 1, AFTER - 2),), 1),  # the last
     ],
 )
-def test_a_curriculum_is_captured_anew_where_it_stays(monkeypatch, model, task, curriculum, captures):
+def test_a_curriculum_is_captured_anew_where_it_stays(
+    monkeypatch, model, task, curriculum, captures
+):
     training = replace(TRAINING, max_iters=4 * AFTER + 2, curriculum=curriculum)
     counted = Counted()
     found = trained(monkeypatch, counted, model, task, training)
@@ -154,7 +170,10 @@ def test_an_interrupted_training_goes_on(monkeypatch, runs):
     with mock.patch.object(TrainState, "update", stopped), pytest.raises(KeyboardInterrupt):
         fit(LINEAR, TASK, training, device="cpu", progress=False)
     found = fit(LINEAR, TASK, training, device="cpu", progress=False)
-    assert_same(tensors(found), tensors(fit(LINEAR, TASK, training, device="cpu", stored=False, progress=False)))
+    assert_same(
+        tensors(found),
+        tensors(fit(LINEAR, TASK, training, device="cpu", stored=False, progress=False)),
+    )
 
 
 def refused(loss, samples):
@@ -183,7 +202,10 @@ def not_a_number(loss, samples):
     ("capture", "why"),
     [
         (refused, "operation not permitted when stream is capturing"),
-        *((wrong, "its first replay differs") for wrong in (stale, half_a_gradient, one_gradient_lost, not_a_number)),
+        *(
+            (wrong, "its first replay differs")
+            for wrong in (stale, half_a_gradient, one_gradient_lost, not_a_number)
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -232,18 +254,25 @@ class Devices(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.seen |= {t.device.type for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)}
+        self.seen |= {
+            t.device.type for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)
+        }
         return out
 
 
 @pytest.mark.parametrize(("model", "task"), PAIRS, ids=lambda value: getattr(value, "label", None))
 def test_no_loss_leaves_its_device(model, task):
-    """A graph can hold nothing of the CPU. On torch's device without memory a value that is read back is an error, too,
-    as it is while a graph is captured."""
+    """A graph can hold nothing of the CPU. On torch's device without memory a value that is read
+    back is an error, too, as it is while a graph is captured."""
     generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
     batch = sample_ensemble([task] * 2, 4, generators, model.representation).to("meta")
-    params = {n: torch.stack([p, p]).to("meta").requires_grad_() for n, p in model.init(generators[0]).items()}
+    params = {
+        n: torch.stack([p, p]).to("meta").requires_grad_()
+        for n, p in model.init(generators[0]).items()
+    }
     model.loss(params, batch)  # what is made once and kept
     with Devices() as devices:
-        torch.autograd.grad(model.loss(params, batch).sum(), list(params.values()), allow_unused=True)
+        torch.autograd.grad(
+            model.loss(params, batch).sum(), list(params.values()), allow_unused=True
+        )
     assert devices.seen == {"meta"}

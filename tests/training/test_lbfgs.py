@@ -1,4 +1,5 @@
-"""Training with L-BFGS: the steps of torch's own on each seed alone, and the same run after any interruption."""
+"""Training with L-BFGS: the steps of torch's own on each seed alone, and the same run after any
+interruption."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ SIGMA = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
 MODEL = LinearTransformer(d=3, n_layer=2, n_head=2, init_std=0.1)
 TASK = LinearRegression(N=6, d=3)
 TRAINING = TrainConfig(lr=0.1, max_iters=30, B=25, alg="lbfgs", redraw_every=None, record_every=7)
-REDRAWN = replace(TRAINING, redraw_every=1, max_iters=9, B=100)  # without line search, noise soon leads astray
+# Without line search, noise soon leads astray.
+REDRAWN = replace(TRAINING, redraw_every=1, max_iters=9, B=100)
 
 
 def quiet(*args, **kwargs):
@@ -47,12 +49,15 @@ def assert_same(a, b):
 
 
 def by_torch(model, task, training, seed):
-    """Losses and parameters before every step and after the last, by torch.optim.LBFGS on one seed; on the tokens'
-    formula, which the statistics' must equal."""
+    """Losses and parameters before every step and after the last, by torch.optim.LBFGS on one seed;
+    on the tokens' formula, which the statistics' must equal."""
     g = torch.Generator().manual_seed(seed)
     params = {n: p.requires_grad_() for n, p in model.init(g, torch.float64).items()}
     optimizer = torch.optim.LBFGS(
-        params.values(), lr=training.lr, max_iter=training.inner_steps, history_size=training.history_size
+        params.values(),
+        lr=training.lr,
+        max_iter=training.inner_steps,
+        history_size=training.history_size,
     )
     losses, snapshots = [], []
     for step in range(training.max_iters + 1):
@@ -70,7 +75,9 @@ def by_torch(model, task, training, seed):
         if training.halve_every:
             optimizer.param_groups[0]["lr"] = training.lr / 2 ** (step // training.halve_every)
         optimizer.step(loss)
-    return torch.tensor(losses, dtype=torch.float64), {n: torch.stack([s[n] for s in snapshots]) for n in params}
+    return torch.tensor(losses, dtype=torch.float64), {
+        n: torch.stack([s[n] for s in snapshots]) for n in params
+    }
 
 
 BASE = replace(TRAINING, dtype="float64", record_every=1, max_iters=12)
@@ -88,7 +95,16 @@ BASE = replace(TRAINING, dtype="float64", record_every=1, max_iters=12)
         (replace(MODEL, n_layer=1), BASE),  # its P has no gradient
         (replace(MODEL, attention="softmax"), BASE),
     ],
-    ids=["new batches", "one batch", "one inner step", "short history", "halved", "P = 0", "one layer", "softmax"],
+    ids=[
+        "new batches",
+        "one batch",
+        "one inner step",
+        "short history",
+        "halved",
+        "P = 0",
+        "one layer",
+        "softmax",
+    ],
 )
 def test_training_is_torchs_optimiser_on_each_seed(model, training):
     tasks = {4: replace(TASK, Sigma=SIGMA, noise_std=0.1), 1: replace(TASK, noise_std=0.1)}
@@ -96,7 +112,8 @@ def test_training_is_torchs_optimiser_on_each_seed(model, training):
     assert history.params.keys() == ({"P", "Q"} if model.free_P else {"Q"})
     for e, (seed, task) in enumerate(tasks.items()):
         losses, params = by_torch(model, task, training, seed)
-        torch.testing.assert_close(history.loss[e], losses, rtol=1e-6, atol=0)  # curvatures amplify rounding
+        # Curvatures amplify rounding.
+        torch.testing.assert_close(history.loss[e], losses, rtol=1e-6, atol=0)
         for n in params:
             torch.testing.assert_close(history.params[n][e], params[n], rtol=1e-5, atol=1e-7)
     assert (history.loss[0] != history.loss[1]).all()
@@ -108,7 +125,11 @@ def test_it_trains():
     training = TrainConfig(lr=1.0, max_iters=60, B=300, alg="lbfgs", redraw_every=None)
     history = quiet(LinearTransformer(3, 1, init_std=0.01), TASK, training, seeds=(0, 1))
     assert (history.loss[:, -1] < 0.7 * history.loss[:, 0]).all()
-    plain = quiet(LinearTransformer(3, 1, init_std=0.01), TASK, replace(training, alg="sgd", lr=0.01, momentum=0.0))
+    plain = quiet(
+        LinearTransformer(3, 1, init_std=0.01),
+        TASK,
+        replace(training, alg="sgd", lr=0.01, momentum=0.0),
+    )
     assert history.loss[0, 5] < plain.loss[0, 5]
 
 
@@ -135,7 +156,10 @@ def test_a_seed_alone_and_among_others(monkeypatch, kernel, dtype):
 
 
 def test_divergence_names_the_seed():
-    tasks = {3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]), 8: TASK}
+    tasks = {
+        3: replace(TASK, Sigma_w=[[1e-12 * (i == j) for j in range(3)] for i in range(3)]),
+        8: TASK,
+    }
     training = TrainConfig(lr=1e4, max_iters=200, B=20, alg="lbfgs")
     with pytest.raises(Diverged) as caught:
         quiet(MODEL, tasks.__getitem__, training, seeds=(3, 8))
@@ -160,7 +184,10 @@ def test_only_its_own_numbers_are_in_the_configuration():
     for alg in ("adam", "sgd"):
         assert not {"inner_steps", "history_size"} & set(replace(TRAINING, alg=alg).config)
     names = {Run(MODEL, TASK, t, 0).path for t in (TRAINING, replace(TRAINING, inner_steps=5))}
-    names |= {Run(MODEL, TASK, t, 0).path for t in (replace(TRAINING, history_size=5), replace(TRAINING, betas=(0, 0)))}
+    names |= {
+        Run(MODEL, TASK, t, 0).path
+        for t in (replace(TRAINING, history_size=5), replace(TRAINING, betas=(0, 0)))
+    }
     assert len(names) == 3
     run = Run(MODEL, TASK, TRAINING, 5)
     assert Run.of(run.config).config == run.config
@@ -181,7 +208,9 @@ def test_stored_runs_are_checked(runs):
     assert all(outcome.ok and "0.0e+00" in outcome.detail for outcome in reproduce(paths))
     assert_same(quiet(MODEL, tasks.__getitem__, TRAINING, seeds=(0, 4), stored=True), stored)
     record = store.load(paths[0])
-    store.save(paths[0], replace(record, tensors=record.tensors | {"Q": record.tensors["Q"] * 1.01}))
+    store.save(
+        paths[0], replace(record, tensors=record.tensors | {"Q": record.tensors["Q"] * 1.01})
+    )
     assert not verify(paths[0]).ok
 
 
@@ -189,7 +218,8 @@ def test_stored_runs_are_checked(runs):
 
 
 def interrupt(monkeypatch, model, task, training, calls, seeds):
-    """Stop after so many losses, which may be in the midst of a step; the checkpoint is of the step's beginning."""
+    """Stop after so many losses, which may be in the midst of a step; the checkpoint is of the
+    step's beginning."""
     loss, left = LinearTransformer.loss, [calls]
 
     def interrupted(*args):
@@ -231,10 +261,13 @@ def test_interrupted_at_any_step_and_resumed_is_the_same_run(runs, monkeypatch, 
 
 
 def test_an_optimiser_at_rest_resumes(runs, monkeypatch):
-    """One layer without P on one batch is a parabola: the optimiser stops moving, its last steps are empty."""
+    """One layer without P on one batch is a parabola: the optimiser stops moving, its last steps
+    are empty."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     model = LinearTransformer(3, 1, init_std=0.1, free_P=False)
-    training = replace(TRAINING, lr=1.0, redraw_every=None, dtype="float64", max_iters=60, record_every=1)
+    training = replace(
+        TRAINING, lr=1.0, redraw_every=None, dtype="float64", max_iters=60, record_every=1
+    )
     whole = quiet(model, TASK, training)
     assert torch.equal(whole.params["Q"][0, -1], whole.params["Q"][0, -2])
     interrupt(monkeypatch, model, TASK, training, 120, (0,))

@@ -1,4 +1,5 @@
-"""Results that are computed once and kept: asked for again they are not computed again; verify computes them anew."""
+"""Results that are computed once and kept: asked for again they are not computed again; verify
+computes them anew."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ EVERY |= {"prompts": 17, "prompt_seed": 5}
 calls: list[dict] = []
 
 
-def scores(model: LinearTransformer, task: LinearRegression, seed: int, names: list[str]) -> dict[str, torch.Tensor]:
+def scores(
+    model: LinearTransformer, task: LinearRegression, seed: int, names: list[str]
+) -> dict[str, torch.Tensor]:
     """A measure of these tests."""
     calls.append({"seed": seed})
     params = model.init(torch.Generator().manual_seed(seed), torch.float64)
@@ -46,7 +49,12 @@ def test_it_is_computed_once(runs):
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert [path.parent for path in here.results()] == [runs / "measured"]
     assert not list(store.runs())
-    for other in ({"seed": 4}, {"names": ["a"]}, {"task": replace(TASK, N=7)}, {"model": replace(MODEL, n_layer=1)}):
+    for other in (
+        {"seed": 4},
+        {"names": ["a"]},
+        {"task": replace(TASK, N=7)},
+        {"model": replace(MODEL, n_layer=1)},
+    ):
         measured(scores, **GIVEN | other)
     assert len(calls) == 5
     assert len(list(here.results())) == 5

@@ -1,4 +1,5 @@
-"""A task and a model of one's own, which lintf has never heard of: trained, stored, resumed, verified."""
+"""A task and a model of one's own, which lintf has never heard of: trained, stored, resumed,
+verified."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Steps(Task):
 
 @dataclass(frozen=True)
 class Average(Model):
-    """The labels of the examples, weighted by how near they are in learned directions: softmax_i(-|A (x - x_i)|^2)."""
+    """The labels of the examples, weighted by how near they are in learned directions:
+    softmax_i(-|A (x - x_i)|^2)."""
 
     d: int = whole(2)
     k: int = whole(3)
@@ -83,7 +85,9 @@ def test_they_train_and_are_stored(runs):
 
 def test_each_member_is_what_it_is_alone():
     tasks = [replace(TASK), TASK]
-    together = sample_ensemble(tasks, 5, [torch.Generator().manual_seed(s) for s in (4, 9)], dtype=torch.float64)
+    together = sample_ensemble(
+        tasks, 5, [torch.Generator().manual_seed(s) for s in (4, 9)], dtype=torch.float64
+    )
     params = [MODEL.init(torch.Generator().manual_seed(s), torch.float64) for s in (4, 9)]
     stacked = {"A": torch.stack([p["A"] for p in params])}
     for e, seed in enumerate((4, 9)):
@@ -168,9 +172,18 @@ def test_a_class_of_a_session_is_found_there():
         (lambda: Steps(N=0), "N must be an integer >= 1, got 0"),
         (lambda: Steps(height=-1), "height must be a finite number >= 0, got -1"),
         (lambda: Average(k=1.5), "k must be an integer >= 1, got 1.5"),
-        (lambda: quiet(Average(d=3), TASK, TRAINING), "model with d = 3 and task with d = 2 do not fit"),
-        (lambda: TASK.sample(3, torch.Generator(), "gram"), "representation must be one of 'tokens', got 'gram'"),
-        (lambda: quiet(MODEL, TASK, replace(TRAINING, integrate=True)), "integrate must be False for Steps"),
+        (
+            lambda: quiet(Average(d=3), TASK, TRAINING),
+            "model with d = 3 and task with d = 2 do not fit",
+        ),
+        (
+            lambda: TASK.sample(3, torch.Generator(), "gram"),
+            "representation must be one of 'tokens', got 'gram'",
+        ),
+        (
+            lambda: quiet(MODEL, TASK, replace(TRAINING, integrate=True)),
+            "integrate must be False for Steps",
+        ),
         (lambda: MODEL.predict({}, TASK.sample(3, torch.Generator())), "do not fit Average"),
     ],
 )
@@ -182,7 +195,9 @@ def test_what_cannot_be_is_refused(runs, change, said):
 
 
 def test_what_is_not_defined_is_named():
-    bare_task = dataclass(frozen=True)(type("BareTask", (Task,), {"__annotations__": {"d": int}, "d": 2}))()
+    bare_task = dataclass(frozen=True)(
+        type("BareTask", (Task,), {"__annotations__": {"d": int}, "d": 2})
+    )()
     with pytest.raises(NotImplementedError, match=r"BareTask must define draw\(B, rng, dtype\)"):
         bare_task.sample(2, torch.Generator())
     bare = dataclass(frozen=True)(type("Bare", (Model,), {"__annotations__": {"d": int}, "d": 2}))()

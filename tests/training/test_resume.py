@@ -1,4 +1,5 @@
-"""An interrupted training goes on to the very result of an uninterrupted one, whatever its options are."""
+"""An interrupted training goes on to the very result of an uninterrupted one, whatever its options
+are."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ LOOPED = Looped(d=3, width=4, n_head=2, loops=3, supervised_loops=2, positions=1
 ENCODER = Encoder(d=3, width=8, norm=True)
 RECALL = RecallTransformer("reparam", vocab=12, n_trigger=2)
 SENTENCES = Recall(H=8, vocab=12, n_trigger=2, n_output=2)
-PAIRS = [  # of a model and the task of the first seed; the others have the task as it is, without covariances
+# of a model and the task of the first seed; the others have the task as it is, without covariances
+PAIRS = [
     (LINEAR, replace(TASK, Sigma=SIGMA)),
     (LINEAR, replace(TASK, mode="gamma", noise_std=0.5)),
     (replace(LINEAR, free_P=False), replace(TASK, mode="sphere", Sigma_w=SIGMA)),
@@ -43,7 +45,10 @@ PAIRS = [  # of a model and the task of the first seed; the others have the task
     (LOOPED, replace(TASK, Sigma=SIGMA)),
     (replace(LOOPED, cell="lstm", inject="multiply", n_last_tokens=5), TASK),
     (ENCODER, ConditionedRegression(6, 3, kappa=5.0)),
-    (replace(ENCODER, attention="softmax", mlp=True, readout="w", positions=7), LogisticRegression(6, 3)),
+    (
+        replace(ENCODER, attention="softmax", mlp=True, readout="w", positions=7),
+        LogisticRegression(6, 3),
+    ),
     (RECALL, SENTENCES),
     (replace(RECALL, variant="origin", save_final_params=True), replace(SENTENCES, alpha=0.3)),
 ]
@@ -78,7 +83,11 @@ def experiments(draw):
         "redraw_every": pick(1, 2, 3, 4, None),
         "integrate": model.representation == "gram" and pick(False, True),
     }
-    options |= {"record_every": pick(1, 3, 100), "first_steps": pick(1, 5), "dtype": pick("float32", "float64")}
+    options |= {
+        "record_every": pick(1, 3, 100),
+        "first_steps": pick(1, 5),
+        "dtype": pick("float32", "float64"),
+    }
     if sentences and pick(False, True):
         options |= {"train_set_size": 12, "redraw_every": 1, "curriculum": ()}
     try:
@@ -90,7 +99,8 @@ def experiments(draw):
 
 
 def stopped(fit, step):
-    """Whether a fit that is interrupted in this step, after the checkpoint of its beginning, came so far."""
+    """Whether a fit that is interrupted in this step, after the checkpoint of its beginning, came
+    so far."""
     update = TrainState.update
 
     def interrupted(state, now, *args):
@@ -102,9 +112,16 @@ def stopped(fit, step):
         fit()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 @example(
-    (*PAIRS[0], TrainConfig(lr=0.01, max_iters=10, B=4, redraw_every=4, curriculum=(("N", 2, 1, 2),))),
+    (
+        *PAIRS[0],
+        TrainConfig(lr=0.01, max_iters=10, B=4, redraw_every=4, curriculum=(("N", 2, 1, 2),)),
+    ),
     (0, 2),
     [6],
     "off",
@@ -122,11 +139,16 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(experiment, seeds, step
     tasks = dict.fromkeys(seeds, others) | {seeds[0]: task}
 
     def fit(stored=True):
-        return loop.fit(model, tasks.__getitem__, training, seeds, device="cpu", stored=stored, progress=False)
+        return loop.fit(
+            model, tasks.__getitem__, training, seeds, device="cpu", stored=stored, progress=False
+        )
 
     with tempfile.TemporaryDirectory() as runs:
         environment = {"LINTF_RUNS": runs, "LINTF_KERNEL": kernel}
-        with mock.patch.dict(os.environ, environment), mock.patch.object(loop, "CHECKPOINT_SECONDS", -1.0):
+        with (
+            mock.patch.dict(os.environ, environment),
+            mock.patch.object(loop, "CHECKPOINT_SECONDS", -1.0),
+        ):
             whole = digest(fit(stored=False))
             for step in steps:
                 stopped(fit, step)

@@ -1,5 +1,5 @@
-"""Every command, whatever it finds in notebooks/, in runs/ and in its environment: the right exit code, one clear line,
-no traceback, and nothing half-made left behind."""
+"""Every command, whatever it finds in notebooks/, in runs/ and in its environment: the right exit
+code, one clear line, no traceback, and nothing half-made left behind."""
 
 from __future__ import annotations
 
@@ -25,11 +25,17 @@ RUN = "linear-L1-normal-N4-d3-adam-lr0.01-B6-T3-seed0-0123456789ab.safetensors"
 PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
-def write(path: Path, parameters: str = "n = 2", then: str = "print(n)", **metadata: object) -> Path:
+def write(
+    path: Path, parameters: str = "n = 2", then: str = "print(n)", **metadata: object
+) -> Path:
     """A notebook with these two cells."""
     new = nbformat.v4
-    cells = [new.new_code_cell(parameters, metadata={"tags": ["parameters"]}), new.new_code_cell(then)]
-    path.write_text(json.dumps(new.new_notebook(cells=cells) | {"metadata": metadata}))  # which need not be valid
+    cells = [
+        new.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        new.new_code_cell(then),
+    ]
+    # Which need not be valid.
+    path.write_text(json.dumps(new.new_notebook(cells=cells) | {"metadata": metadata}))
     return path
 
 
@@ -116,7 +122,13 @@ def test_a_page_that_is_no_notebook(here, capsys, state):
     """It is named by every command that needs it."""
     path = notebook.FOLDER / "01_one.ipynb"
     NO_NOTEBOOK[state](path)
-    for line in (["list"], ["list", "01"], ["run", "01"], ["run", str(path)], ["sweep", "one", "-p", "n=1"]):
+    for line in (
+        ["list"],
+        ["list", "01"],
+        ["run", "01"],
+        ["run", str(path)],
+        ["sweep", "one", "-p", "n=1"],
+    ):
         check(capsys, 2, f"{path}: ", *line)
     check(capsys, 2, "no stored run in ", "verify", "01")
     assert list(here.iterdir()) == []
@@ -127,9 +139,14 @@ def test_a_page_without_heading_and_without_cells(here, capsys):
     nbformat.write(nbformat.v4.new_notebook(cells=[]), notebook.FOLDER / "01_empty.ipynb")
     write(notebook.FOLDER / "02_code.ipynb")
     assert main(["list"]) == 0
-    assert capsys.readouterr().out.splitlines()[:2] == [f"{'01_empty':24} 01_empty", f"{'02_code':24} 02_code"]
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"{'01_empty':24} 01_empty",
+        f"{'02_code':24} 02_code",
+    ]
     check(capsys, 2, "unknown parameter 'n'; 01_empty has no parameters", "run", "01", "-p", "n=1")
-    check(capsys, 2, "unknown parameter 'n'; 01_empty has no parameters", "sweep", "01", "-p", "n=1")
+    check(
+        capsys, 2, "unknown parameter 'n'; 01_empty has no parameters", "sweep", "01", "-p", "n=1"
+    )
     assert main(["run", "01"]) == 0
     assert (here / "01_empty.out.ipynb").is_file()  # nothing is what it computes
 
@@ -142,20 +159,35 @@ def test_a_page_without_heading_and_without_cells(here, capsys):
     [PYTHON, {**PYTHON, "name": "conda-env-ml-py"}, {"name": "ir", "display_name": "?"}, {}, None],
     ids=["python3", "another environment's", "unknown", "empty", "none"],
 )
-def test_a_page_runs_in_this_python_whatever_kernel_it_names(here, capsys, monkeypatch, tmp_path, kernelspec):
+def test_a_page_runs_in_this_python_whatever_kernel_it_names(
+    here, capsys, monkeypatch, tmp_path, kernelspec
+):
     """Also where the user has installed a kernel of the same name for a Python that is gone."""
     broken = tmp_path / "jupyter" / "kernels" / "python3"
     broken.mkdir(parents=True)
-    argv = [str(tmp_path / "gone" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (broken / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "x", "language": "python"}))
+    argv = [
+        str(tmp_path / "gone" / "python"),
+        "-m",
+        "ipykernel_launcher",
+        "-f",
+        "{connection_file}",
+    ]
+    (broken / "kernel.json").write_text(
+        json.dumps({"argv": argv, "display_name": "x", "language": "python"})
+    )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     before = dict(os.environ)
     then = "import sys, os, lintf\nprint(sys.executable, os.getcwd(), lintf.__file__, n, m)"
     page = write(
-        tmp_path / "own.ipynb", "n = 2\nm = 3", then, **({} if kernelspec is None else {"kernelspec": kernelspec})
+        tmp_path / "own.ipynb",
+        "n = 2\nm = 3",
+        then,
+        **({} if kernelspec is None else {"kernelspec": kernelspec}),
     )
-    assert main(["run", str(page), "-p", "n=7", "-p", "m=(1, [None])"]) == 0, capsys.readouterr().err
+    assert main(["run", str(page), "-p", "n=7", "-p", "m=(1, [None])"]) == 0, (
+        capsys.readouterr().err
+    )
     (said,) = nbformat.read(here / "own.out.ipynb", as_version=4).cells[-1].outputs
     expected = f"{sys.executable} {tmp_path} {ROOT / 'lintf' / '__init__.py'} 7 [1, [None]]\n"
     assert said.text == expected
@@ -165,7 +197,10 @@ def test_a_page_runs_in_this_python_whatever_kernel_it_names(here, capsys, monke
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}, {"language_info": {"name": "R"}}],
+    [
+        {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}},
+        {"language_info": {"name": "R"}},
+    ],
     ids=["kernelspec", "language_info"],
 )
 def test_another_language_is_refused(here, capsys, tmp_path, metadata):
@@ -192,10 +227,26 @@ def fails(error: Exception):
 @pytest.mark.parametrize(
     ("where", "error", "said"),
     [
-        ("nbclient.NotebookClient.setup_kernel", RuntimeError("Kernel didn't respond\nin 60 s"), "respond in 60 s)"),
-        ("jupyter_client.kernelspec.KernelSpecManager.get_kernel_spec", KeyError("python3"), "(KeyError: 'python3')"),
-        ("papermill.iorw.LocalHandler.write", OSError(30, "Read-only file system", "x"), "Read-only file system"),
-        ("papermill.execute.load_notebook_node", ValueError("no notebook"), "(ValueError: no notebook)"),
+        (
+            "nbclient.NotebookClient.setup_kernel",
+            RuntimeError("Kernel didn't respond\nin 60 s"),
+            "respond in 60 s)",
+        ),
+        (
+            "jupyter_client.kernelspec.KernelSpecManager.get_kernel_spec",
+            KeyError("python3"),
+            "(KeyError: 'python3')",
+        ),
+        (
+            "papermill.iorw.LocalHandler.write",
+            OSError(30, "Read-only file system", "x"),
+            "Read-only file system",
+        ),
+        (
+            "papermill.execute.load_notebook_node",
+            ValueError("no notebook"),
+            "(ValueError: no notebook)",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -220,7 +271,9 @@ def test_an_earlier_result_stays_where_it_cannot_be_replaced(here, capsys, tmp_p
     page = write(tmp_path / "own.ipynb", kernelspec=PYTHON)
     assert main(["run", str(page)]) == 0
     before = (here / "own.out.ipynb").read_bytes()
-    monkeypatch.setattr("papermill.iorw.LocalHandler.write", fails(PermissionError(13, "Permission denied", "x")))
+    monkeypatch.setattr(
+        "papermill.iorw.LocalHandler.write", fails(PermissionError(13, "Permission denied", "x"))
+    )
     assert main(["run", str(page)]) == 1
     assert (here / "own.out.ipynb").read_bytes() == before
 
@@ -266,7 +319,8 @@ from lintf import LinearTransformer
 from lintf import LinearRegression
 from lintf import TrainConfig
 def plan(N):
-    return LinearTransformer(d=3), LinearRegression(N=N, d=3), TrainConfig(lr=0.01, max_iters=3, B=6)
+    config = TrainConfig(lr=0.01, max_iters=3, B=6)
+    return LinearTransformer(d=3), LinearRegression(N=N, d=3), config
 """
 
 
@@ -274,12 +328,16 @@ def plan(N):
     ("make", "code", "said"),
     [
         pytest.param(lambda path: path.write_text(""), 2, "no runs can be kept in ", id="a file"),
-        pytest.param(lambda path: path.symlink_to(path), 1, "Too many levels of symbolic links", id="a loop"),
+        pytest.param(
+            lambda path: path.symlink_to(path), 1, "Too many levels of symbolic links", id="a loop"
+        ),
     ],
 )
 def test_runs_that_is_no_folder(here, runs, capsys, monkeypatch, make, code, said):
     """Found before any worker starts."""
-    monkeypatch.setattr("lintf.cli.cluster.connect", lambda *_: pytest.fail("workers were to start"))
+    monkeypatch.setattr(
+        "lintf.cli.cluster.connect", lambda *_: pytest.fail("workers were to start")
+    )
     make(runs)
     (here / "plan.py").write_text(PLAN)
     assert main(["list"]) == 0
@@ -289,13 +347,27 @@ def test_runs_that_is_no_folder(here, runs, capsys, monkeypatch, make, code, sai
     check(capsys, code, said, "sweep", "plan.py:plan", "-p", "N=3")
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")]
+)
 def test_a_disk_that_takes_nothing(here, capsys, monkeypatch, error):
     """Where the table cannot be written, no worker starts."""
-    monkeypatch.setattr("lintf.cli.cluster.connect", lambda *_: pytest.fail("workers were to start"))
+    monkeypatch.setattr(
+        "lintf.cli.cluster.connect", lambda *_: pytest.fail("workers were to start")
+    )
     (here / "plan.py").write_text(PLAN)
     monkeypatch.setattr("lintf.cli.sweep.replace_text", fails(error))
-    check(capsys, 2, "--out out: cannot be written to (", "sweep", "plan.py:plan", "-p", "N=3", "--out", "out")
+    check(
+        capsys,
+        2,
+        "--out out: cannot be written to (",
+        "sweep",
+        "plan.py:plan",
+        "-p",
+        "N=3",
+        "--out",
+        "out",
+    )
 
 
 def test_a_folder_that_may_not_be_read(here, capsys, monkeypatch):
@@ -303,7 +375,14 @@ def test_a_folder_that_may_not_be_read(here, capsys, monkeypatch):
     error = PermissionError(13, "Permission denied", "runs")
     monkeypatch.setattr(store, "runs", fails(error))
     monkeypatch.setattr(notebook, "pages", fails(error))
-    for line in (["list"], ["list", "01"], ["run", "01"], ["sweep", "01", "-p", "n=1"], ["verify"], ["reproduce"]):
+    for line in (
+        ["list"],
+        ["list", "01"],
+        ["run", "01"],
+        ["sweep", "01", "-p", "n=1"],
+        ["verify"],
+        ["reproduce"],
+    ):
         check(capsys, 1, "PermissionError: [Errno 13] Permission denied: 'runs'", *line)
 
 
@@ -312,19 +391,25 @@ def test_a_folder_that_may_not_be_read(here, capsys, monkeypatch):
 
 def program(*line: str, **environment: str) -> subprocess.CompletedProcess:
     given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run([sys.executable, "-m", "lintf", *line], env=given, capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "lintf", *line], env=given, capture_output=True, check=False
+    )
 
 
 def test_a_title_that_the_terminal_cannot_write(here, tmp_path):
     """It is shown with the numbers of the letters that are not there."""
-    shutil.copytree(ROOT / "lintf", tmp_path / "far" / "lintf", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "lintf", tmp_path / "far" / "lintf", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (tmp_path / "far" / "notebooks").mkdir()
     new = nbformat.v4
     page = new.new_notebook(cells=[new.new_markdown_cell("# Schrödinger’s λ")])
     nbformat.write(page, tmp_path / "far" / "notebooks" / "01_one.ipynb")
     done = program("list", PYTHONPATH=str(tmp_path / "far"), PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.splitlines()[0] == b"01_one                   Schr\\xf6dinger\\u2019s \\u03bb"
+    assert (
+        done.stdout.splitlines()[0] == b"01_one                   Schr\\xf6dinger\\u2019s \\u03bb"
+    )
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "-3", "x"])
@@ -337,14 +422,21 @@ def test_a_terminal_without_width(here, tmp_path, capsys, monkeypatch, columns):
         said = capsys.readouterr()
         assert (stopped.value.code, said.err) == (0, "")
         assert "usage: python -m lintf" in said.out
-    page = write(tmp_path / "own.ipynb", then="from tqdm import tqdm\nfor _ in tqdm(range(3)): pass", kernelspec=PYTHON)
+    page = write(
+        tmp_path / "own.ipynb",
+        then="from tqdm import tqdm\nfor _ in tqdm(range(3)): pass",
+        kernelspec=PYTHON,
+    )
     assert main(["run", str(page)]) == 0
     assert "own: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "environment",
-    [{"TQDM_DISABLE": "1"}, {"TQDM_FILE": "x", "TQDM_ASCII": "1", "TQDM_NCOLS": "0", "TQDM_POSITION": "3"}],
+    [
+        {"TQDM_DISABLE": "1"},
+        {"TQDM_FILE": "x", "TQDM_ASCII": "1", "TQDM_NCOLS": "0", "TQDM_POSITION": "3"},
+    ],
     ids=["off", "others"],
 )
 def test_settings_of_tqdm(here, runs, environment):
@@ -358,7 +450,8 @@ def test_a_setting_that_tqdm_cannot_use_is_named(here):
     done = program("list", TQDM_MININTERVAL="often")
     assert done.returncode == 1
     said = (
-        "error: tqdm cannot use TQDM_MININTERVAL=often of the environment (could not convert string to float: 'often')"
+        "error: tqdm cannot use TQDM_MININTERVAL=often of the environment (could not "
+        "convert string to float: 'often')"
     )
     assert done.stderr.decode() == f"{said}\n"
 
@@ -368,12 +461,29 @@ def test_a_setting_that_tqdm_cannot_use_is_named(here):
 
 @pytest.mark.parametrize("word", ["true", "false", "yes", "no", "TRUE"])
 def test_a_word_for_a_truth_value_is_refused(here, capsys, tmp_path, monkeypatch, word):
-    """Every word counts as true. Without any check of the page's own, and before a kernel starts."""
+    """Every word counts as true. Without any check of the page's own, and before a kernel
+    starts."""
     page = write(tmp_path / "own.ipynb", "flag = False\nrate = None\nname = 'x'", kernelspec=PYTHON)
     monkeypatch.setattr(notebook, "run", lambda *_: pytest.fail("a kernel was to start"))
     for command in ("run", "sweep"):
-        check(capsys, 2, f"flag must be True or False, got '{word}'", command, str(page), "-p", f"flag={word}")
-        check(capsys, 2, "rate is the word 'null'; nothing is None in Python", command, str(page), "-p", "rate=null")
+        check(
+            capsys,
+            2,
+            f"flag must be True or False, got '{word}'",
+            command,
+            str(page),
+            "-p",
+            f"flag={word}",
+        )
+        check(
+            capsys,
+            2,
+            "rate is the word 'null'; nothing is None in Python",
+            command,
+            str(page),
+            "-p",
+            "rate=null",
+        )
 
 
 # ---- silence
@@ -398,7 +508,9 @@ def test_who_works_for_long_says_so(monkeypatch, capsys):
     screen.still()
     count.still()
     said = capsys.readouterr()
-    assert said.err == "step 7\n08_loss: In [2] at work for 2 min\n1 of 3 runs, 1 failed after 3 min\n"
+    assert (
+        said.err == "step 7\n08_loss: In [2] at work for 2 min\n1 of 3 runs, 1 failed after 3 min\n"
+    )
     assert said.out == "FAIL linear-L1: no\n"
 
 

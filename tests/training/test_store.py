@@ -1,4 +1,5 @@
-"""runs/: what is saved comes back bit for bit, and a file that is not what was saved is refused by name."""
+"""runs/: what is saved comes back bit for bit, and a file that is not what was saved is refused by
+name."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ from lintf.training import store
 from lintf.training.store import Record, StoreError
 
 PACKAGE = Path(__file__).parents[2] / "lintf"
-CONFIG = {"model": {"kind": "LinearTransformer", "init_std": 1e-05, "label": "é"}, "seed": 3, "betas": (0.9, 0.99)}
+CONFIG = {
+    "model": {"kind": "LinearTransformer", "init_std": 1e-05, "label": "é"},
+    "seed": 3,
+    "betas": (0.9, 0.99),
+}
 META = {"device": "cpu", "seconds": 1.25, "versions": {"torch": "x"}}
 
 
@@ -48,7 +53,9 @@ def same(ours, theirs):
     """Equal in every bit."""
 
     def content(r):
-        tensors = {n: (t.dtype, t.shape, t.contiguous().numpy().tobytes()) for n, t in r.tensors.items()}
+        tensors = {
+            n: (t.dtype, t.shape, t.contiguous().numpy().tobytes()) for n, t in r.tensors.items()
+        }
         return tensors, store.canonical(r.config), store.canonical(r.meta)
 
     return content(ours) == content(theirs)
@@ -81,7 +88,8 @@ def test_names_fit_configurations(path):
     assert path.name == f"a-run-{store.key(CONFIG)}.safetensors"
     assert list(store.runs()) == [path]
     assert store.key(CONFIG) == store.key(json.loads(store.canonical(CONFIG)))
-    assert store.key(CONFIG) == store.key(dict(reversed(CONFIG.items())))  # whatever the order of the fields
+    # Whatever the order of the fields.
+    assert store.key(CONFIG) == store.key(dict(reversed(CONFIG.items())))
     for change in ({"seed": 4}, {"betas": (0.9, 0.98)}, {"new": None}):
         assert store.key(CONFIG | change) != store.key(CONFIG)
 
@@ -121,7 +129,9 @@ def test_a_configuration_without_a_name_is_not_saved(runs, value):
 
 
 @pytest.mark.parametrize("where", ["os.fsync", "os.replace"])
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()], ids=["full", "ctrl-c"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()], ids=["full", "ctrl-c"]
+)
 def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(path, monkeypatch, where, error):
     def interrupted(*args):
         raise error
@@ -150,7 +160,9 @@ def test_a_write_that_stops_half_way_leaves_the_old_file(path, monkeypatch):
 # ---- where the disk, or the system, is not POSIX's
 
 
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EPERM])
+@pytest.mark.parametrize(
+    "number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EPERM]
+)
 def test_a_disk_that_does_not_confirm_a_write(runs, monkeypatch, number):
     """As network and cloud drives: the bytes are there, and that is what counts."""
 
@@ -179,7 +191,11 @@ def test_a_disk_that_neither_confirms_a_write_nor_does_it(path, monkeypatch):
 def test_a_handle_that_only_reads_is_not_synced(runs, monkeypatch):
     """Windows refuses that."""
     modes, fsync = [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda handle: modes.append(fcntl.fcntl(handle, fcntl.F_GETFL)) or fsync(handle))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda handle: modes.append(fcntl.fcntl(handle, fcntl.F_GETFL)) or fsync(handle),
+    )
     store.save(store.path_of("a-run", CONFIG), record())
     assert [mode & os.O_ACCMODE for mode in modes] == [os.O_WRONLY]
 
@@ -196,7 +212,8 @@ def test_what_a_drive_may_refuse_is_not_asked_for(runs, monkeypatch, call):
 
 
 def busy(monkeypatch, owner, name, times):
-    """Somebody else has the file open, as Windows and antivirus programs take it, for so many tries."""
+    """Somebody else has the file open, as Windows and antivirus programs take it, for so many
+    tries."""
     left, act = [times], getattr(owner, name)
 
     def refused(*args, **kwargs):
@@ -219,7 +236,9 @@ def test_a_file_that_another_process_has_open_for_a_moment(path, monkeypatch, ow
 
 def test_a_file_that_another_process_keeps_open(path, monkeypatch):
     busy(monkeypatch, os, "replace", 100)
-    with pytest.raises(OSError, match=rf"{path.name} could not be saved \(.*used by another process"):
+    with pytest.raises(
+        OSError, match=rf"{path.name} could not be saved \(.*used by another process"
+    ):
         store.save(path, Record(CONFIG, {"P": torch.ones(2)}, META))
     assert os.listdir(path.parent) == [path.name]
     assert same(store.load(path), record())
@@ -282,7 +301,9 @@ def test_a_foreign_safetensors_file_is_refused(path):
     refused(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a run\n", b"\x80\x04\x95pickle", b"PK\x03\x04" + bytes(400)])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a run\n", b"\x80\x04\x95pickle", b"PK\x03\x04" + bytes(400)]
+)
 def test_another_kind_of_file_is_refused(path, content):
     path.write_bytes(content)
     refused(path)
@@ -343,6 +364,10 @@ def test_a_digest_of_other_tensors_is_refused(path):
     whole = path.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     header = json.loads(whole[8 : 8 + length])["__metadata__"]
-    for change in ({"P": record().tensors["P"].flip(0)}, {"more": torch.ones(1)}, {"steps": torch.arange(6).int()}):
+    for change in (
+        {"P": record().tensors["P"].flip(0)},
+        {"more": torch.ones(1)},
+        {"steps": torch.arange(6).int()},
+    ):
         save_file({n: t.contiguous() for n, t in (record().tensors | change).items()}, path, header)
         assert "digest" in refused(path)

@@ -48,14 +48,18 @@ def alter(path, change):
     ids=["adam", "sgd", "schedules", "5 steps", "1 step"],
 )
 def test_a_fresh_run_verifies(runs, training):
-    for path in make(training=training, seeds=(0, 4), task=replace(TASK, Sigma=SIGMA, noise_std=0.1)):
+    for path in make(
+        training=training, seeds=(0, 4), task=replace(TASK, Sigma=SIGMA, noise_std=0.1)
+    ):
         outcome = verify(path)
         assert outcome.ok, outcome.detail
         assert outcome.path == path
         assert f"first {min(20, training.max_iters)} steps" in outcome.detail
 
 
-@pytest.mark.parametrize(("mode", "attention"), [("sphere", "linear"), ("gamma", "relu"), ("normal", "softmax")])
+@pytest.mark.parametrize(
+    ("mode", "attention"), [("sphere", "linear"), ("gamma", "relu"), ("normal", "softmax")]
+)
 def test_runs_of_every_kind_verify(runs, mode, attention):
     (path,) = make(replace(MODEL, attention=attention), replace(TASK, mode=mode))
     assert verify(path).ok
@@ -92,8 +96,8 @@ def scale(name, where, factor=1.01):
         lambda tensors: tensors.update(Q=tensors["P"], P=tensors["Q"]),
     ],
     ids=[
-        "first loss", "loss 7", "loss 19", "P 19", "Q 19", "Q 7", "P 1", "steps", "NaN loss", "NaN P", "NaN Q", "short",
-        "swapped",
+        "first loss", "loss 7", "loss 19", "P 19", "Q 19", "Q 7", "P 1", "steps",
+        "NaN loss", "NaN P", "NaN Q", "short", "swapped",
     ],
 )  # fmt: skip
 def test_an_altered_run_fails(runs, change):
@@ -157,7 +161,13 @@ def rewrite(path, change):
         (lambda c: c["task"].update(mode="uniform"), "uniform"),
         (lambda c: c.pop("training"), "training"),
     ],
-    ids=["a default left out", "a field of another version", "an unknown model", "an unknown mode", "a part missing"],
+    ids=[
+        "a default left out",
+        "a field of another version",
+        "an unknown model",
+        "an unknown mode",
+        "a part missing",
+    ],
 )
 def test_a_configuration_of_another_version_fails_with_a_reason(runs, change, said):
     """It does not stop the other runs from being checked."""
@@ -200,8 +210,8 @@ def test_reproduce_groups_of_different_training(runs):
 @pytest.mark.parametrize("factor", [1.1, float("nan")])
 @pytest.mark.parametrize("name", ["P", "Q"])
 def test_reproduce_finds_an_altered_result(runs, name, factor):
-    """verify looks at the first steps; the last ones are reproduce's. The halved rate brings the run to rest: it is
-    compared in units of what it still moves by."""
+    """verify looks at the first steps; the last ones are reproduce's. The halved rate brings the
+    run to rest: it is compared in units of what it still moves by."""
     paths = make(seeds=(0, 1), training=replace(TRAINING, halve_every=5))
     alter(paths[1], scale(name, -1, factor))
     assert verify(paths[1]).ok
@@ -211,7 +221,8 @@ def test_reproduce_finds_an_altered_result(runs, name, factor):
 def test_a_run_is_compared_in_units_of_its_own_fluctuation(runs):
     """Noise of 0.02 around a matrix of norm 1: off by 0.04 is as stored, off by 0.2 is not."""
     noise = torch.randn(200, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    snapshots = torch.eye(2, dtype=torch.float64) / 2**0.5 + 0.01 * noise  # each of 4 entries: 0.02 in all
+    # Each of 4 entries: 0.02 in all.
+    snapshots = torch.eye(2, dtype=torch.float64) / 2**0.5 + 0.01 * noise
     assert _fluctuation(snapshots) == pytest.approx(0.02, rel=0.3)
     assert 0.04 / _fluctuation(snapshots) < FLUCTUATIONS < 0.2 / _fluctuation(snapshots)
     assert _fluctuation(snapshots[:1].expand(50, 2, 2)) == AT_REST
