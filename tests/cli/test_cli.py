@@ -31,7 +31,7 @@ from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import store
 from lintf.training.fit import TrainConfig, fit
-from lintf.training.verify import verify
+from lintf.training.verify import Outcome, verify
 from lintf.training.workers import DIED, verify_all
 
 ROOT = Path(__file__).parents[2]
@@ -279,21 +279,27 @@ def test_verify_takes_the_sample_of_a_day(runs, capsys):
     assert capsys.readouterr().out.startswith(tuple(f"sample of {day}: " for day in days))
 
 
-def test_two_processes_say_the_same_in_the_same_order_and_what_a_dead_one_had_has_failed(runs):
-    slow = make(training=replace(TRAINING, max_iters=400, B=500), seeds=range(11))
-    paths = [path for path in make(seeds=range(7)) if path not in slow]
+def test_two_processes_say_the_same_in_the_same_order_and_what_dead_ones_had_has_failed(
+    runs, tmp_path
+):
+    """Who reads a pipe to which nobody writes is at work until it is killed."""
+    paths = make(seeds=range(7))
     alter(paths[2], "P", 4, 1.01)
     paths[4].write_bytes(b"nothing")
     alone = list(map(verify, paths))
     assert [outcome.ok for outcome in alone] == [True, True, False, True, False, True, True]
-    with closing(verify_all(paths + slow, jobs=2)) as outcomes:
-        found = [next(outcomes) for _ in paths]
-        os.kill(active_children()[0].pid, signal.SIGKILL)
+    pipes = [tmp_path / "one.safetensors", tmp_path / "other.safetensors"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    with closing(verify_all([*paths, *pipes, *paths[:3]], jobs=2)) as outcomes:
+        assert [next(outcomes) for _ in paths] == alone
+        ends = [os.open(pipe, os.O_WRONLY) for pipe in pipes]  # once both read
+        for process in active_children():
+            os.kill(process.pid, signal.SIGKILL)
         rest = list(outcomes)
-    assert found == alone
-    assert [outcome.path for outcome in rest] == slow
-    (failed,) = (outcome for outcome in rest if not outcome.ok)
-    assert failed.detail == DIED
+    for end in ends:
+        os.close(end)
+    assert rest == [*(Outcome(pipe, False, DIED) for pipe in pipes), *alone[:3]]
     assert active_children() == []
 
 
