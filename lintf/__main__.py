@@ -38,7 +38,7 @@ TRAINING = (
     "MODULE:FUNCTION or FILE.py:FUNCTION that returns (model, task, training); part of "
     "a stored run's name"
 )
-PART = "a group of runs as list shows it, or part of their names"
+PART = "a family of runs as list shows it, or part of their names"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,7 +142,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         "--jobs", type=_positive, default=jobs, metavar="N", help=f"processes; {jobs} without it"
     )
     what = (
-        f"one run in {listing.DAYS} and some of every group, others each day: those of "
+        f"one run in {listing.DAYS} and some of every family, others each day: those of "
         "DATE, or of today"
     )
     command.add_argument("--sample", type=_day, nargs="?", const="today", metavar="DATE", help=what)

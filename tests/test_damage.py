@@ -15,7 +15,7 @@ from lintf.training import store
 from lintf.training.store import Record, StoreError
 
 ROOT = Path(__file__).parents[1]
-STORED = sorted((ROOT / "runs").glob("*.safetensors"))
+STORED = sorted((ROOT / "runs").rglob("*.safetensors"))
 
 
 def content(r: Record) -> tuple:
@@ -207,7 +207,7 @@ def test_models_of_others_are_never_unpickled():
 def test_the_folder_of_runs_holds_safetensors_only():
     """Which begin with the length of a JSON header, and the header: no pickle and no zip does. That
     nothing follows the tensors is for `load`, which the tests above run on every file."""
-    files = [path for path in (ROOT / "runs").iterdir() if path.is_file()]
+    files = [path for path in (ROOT / "runs").rglob("*") if path.is_file()]
     assert sorted(files) == STORED
     assert len(files) > 700
     for path in files:

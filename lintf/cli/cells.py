@@ -162,4 +162,4 @@ def _found(record: Record) -> Result:
 
 def _keep_runs(result: Result) -> None:
     for name, record in result.runs.items():
-        store.save(store.folder() / Path(name).name, record)
+        store.save(store.folder() / store.family(record.config) / Path(name).name, record)

@@ -1,8 +1,7 @@
-"""What there is, in words: the pages, and the stored runs in groups or one by one."""
+"""What there is, in words: the pages, and the stored runs by family or one by one."""
 
 from __future__ import annotations
 
-import re
 import statistics
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +13,6 @@ from lintf.cli import notebook
 from lintf.training import measured, store
 from lintf.training.store import Record
 
-# Numbers in a run's name: n_layer, width, loops, ..., then N, d, H, and the training's.
-NUMBERS = re.compile(r"-(?:seed|lr|alpha|kappa|[LwbnNdHBT])\d[\d.]*(?:e[+-]?\d+)?(?=-|$)")
-
 DAYS = 7  # in so many days the samples hold every run
 
 # What a run says of how it was made.
@@ -24,44 +20,39 @@ MADE = {"device", "members", "path", "seconds", "threads", "versions"}
 
 
 def overview(paths: Iterable[Path]) -> Iterator[str]:
-    """Lines: a table of the pages, and one of the stored runs, which are grouped by what differs in
-    more than numbers. Raises StoreError for a damaged run."""
+    """Lines: a table of the pages, and one of the stored runs by families. Raises StoreError for a
+    damaged run."""
     pages = notebook.pages()
     if pages:
         yield from (f"{page.stem:24} {notebook.title(page)}" for page in pages)
         yield ""
-    groups: dict[str, list[tuple[Path, Record]]] = {}
+    families: dict[str, list[tuple[Path, Record]]] = {}
     for path in paths:
-        groups.setdefault(kind(path), []).append((path, _load(path)))
-    if not groups:
+        families.setdefault(path.parent.name, []).append((path, _load(path)))
+    if not families:
         yield f"no stored runs in {store.folder()}"
         return
-    rows = [_row(name, runs) for name, runs in groups.items()]
-    together = _row("total", [run for runs in groups.values() for run in runs])
+    rows = [_row(name, runs) for name, runs in families.items()]
+    together = _row("total", [run for runs in families.values() for run in runs])
     heads = ("stored runs", "runs", "seeds", "steps", "batch", "size", "trained for", "on", "made")
     yield from _table([heads, *rows, together])
     if results := list(measured.results()):
         size = _size(sum(path.stat().st_size for path in results))
         yield f"and {len(results)} results on fixed prompts in {measured.folder()}, {size}"
     yield ""
-    yield "list NAME: the parameters of a page, or each run of a group; run NAME: run a page"
-
-
-def kind(path: Path) -> str:
-    """A run's name without numbers: what it has in common with its group."""
-    return NUMBERS.sub("", path.stem.rpartition("-")[0])
+    yield "list NAME: the parameters of a page, or each run of a family; run NAME: run a page"
 
 
 def having(part: str) -> list[Path]:
-    """The stored runs with this in their names, or in their group's. A number alone is a page's,
-    and the key at the end of a name counts only after all of the name: both would pick runs by
-    chance."""
+    """The stored runs of the family with this name, or with this in their names. A number alone is
+    a page's, and the key at the end of a name counts only after all of the name: both would pick
+    runs by chance."""
     if part.isdecimal():
         return []
-    in_group = [path for path in store.runs() if part == kind(path)]
-    return in_group or [
-        p for p in store.runs() if part in p.name.rpartition("-")[0] or p.name.startswith(part)
-    ]
+    paths = list(store.runs())
+    family = [path for path in paths if part == path.parent.name]
+    named = [p for p in paths if part in p.name.rpartition("-")[0] or p.name.startswith(part)]
+    return family or named
 
 
 def select(part: str) -> list[Path]:
@@ -86,17 +77,15 @@ def select(part: str) -> list[Path]:
 
 def sample(paths: Iterable[Path], day: date) -> list[Path]:
     """The runs whose turn it is on this day, one in seven by a hash of their names, and one of each
-    group in which it is no run's turn: every group is there each day, and every run in any seven
+    family in which it is no run's turn: every family is there each day, and every run in any seven
     days."""
-    groups: dict[str, list[Path]] = {}
+    families: dict[str, list[Path]] = {}
     for path in paths:
-        groups.setdefault(kind(path), []).append(path)
+        families.setdefault(path.parent.name, []).append(path)
     chosen: list[Path] = []
-    for group in groups.values():
-        due = [
-            path for path in group if (zlib.crc32(path.name.encode()) + day.toordinal()) % DAYS == 0
-        ]
-        chosen += due or [group[day.toordinal() % len(group)]]
+    for family in families.values():
+        due = [p for p in family if (zlib.crc32(p.name.encode()) + day.toordinal()) % DAYS == 0]
+        chosen += due or [family[day.toordinal() % len(family)]]
     return sorted(chosen)
 
 
@@ -111,8 +100,8 @@ def _load(path: Path) -> Record:
 
 
 def _row(name: str, runs: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:
-    """The cells of one group of runs. A training of several seeds side by side counts for each with
-    its share."""
+    """The cells of one family of runs. A training of several seeds side by side counts for each
+    with its share."""
     configs, metas = [r.config for _, r in runs], [r.meta for _, r in runs]
     return (
         name,

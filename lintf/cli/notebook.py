@@ -101,8 +101,8 @@ def matching(part: str) -> list[Path]:
 
 def title(page: Path) -> str:
     """The first heading; the file's name if there is none."""
-    texts = [source for kind, source, _ in _cells(page) if kind == "markdown"]
-    heads = (line for text in texts for line in text.splitlines() if line.startswith("#"))
+    text = "\n".join(source for kind, source, _ in _cells(page) if kind == "markdown")
+    heads = (line for line in text.splitlines() if line.startswith("#"))
     return next(heads, page.stem).lstrip("# ")
 
 

@@ -136,13 +136,9 @@ def assigned(source: str) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for node in statements:
         if isinstance(node, ast.Assign):
-            names = [
-                name
-                for target in node.targets
-                for name in ast.walk(target)
-                if isinstance(name, ast.Name)
-            ]
-            found.update({name.id: node.value for name in names if isinstance(name.ctx, ast.Store)})
+            for target in node.targets:
+                names = [part for part in ast.walk(target) if isinstance(part, ast.Name)]
+                found |= {name.id: node.value for name in names if isinstance(name.ctx, ast.Store)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             found[node.target.id] = node.value
     return found

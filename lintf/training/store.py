@@ -1,10 +1,10 @@
-"""runs/: finished training runs as safetensors files, one per configuration and seed. Nothing is
-ever unpickled.
+"""runs/: finished training runs as safetensors files, one per configuration and seed, in a folder
+for each family. Nothing is ever unpickled.
 
-A file is named after its configuration: a readable part and the first 12 hex digits of the
-configuration's SHA-256. Its header holds, as JSON, the configuration, what is worth knowing about
-how the run was made, and a digest of everything in the file; a file whose digest does not fit is
-refused by name.
+A family is a model and a task. A file is named after its configuration: a readable part and the
+first 12 hex digits of the configuration's SHA-256. Its header holds, as JSON, the configuration,
+what is worth knowing about how the run was made, and a digest of everything in the file; a file
+whose digest does not fit is refused by name.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import struct
 import time
@@ -30,6 +31,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 SUFFIX = ".safetensors"
+NO_RUNS = (".partial", "measured")  # folders of something else: checkpoints, and results
 # With which fsync says that the bytes are not on the disk.
 LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 PATIENCE = (0.01, 0.03, 0.1, 0.3)  # seconds
@@ -64,8 +66,18 @@ def key(config: dict) -> str:
     return hashlib.sha256(canonical(config).encode()).hexdigest()[:12]
 
 
+def family(config: dict) -> str:
+    """The folder of a run: the classes of its model and of its task. Nothing for what is none."""
+    names = []
+    for part in ("model", "task"):
+        kind = str(config.get(part, {}).get("kind", ""))
+        module, _, own = kind.partition(":")  # a class from elsewhere is module:name:digest
+        names += re.findall(r"\w+", own.partition(":")[0] or module)[-1:]
+    return "-".join(names)
+
+
 def path_of(label: str, config: dict) -> Path:
-    return folder() / f"{label}-{key(config)}{SUFFIX}"
+    return folder() / family(config) / f"{label}-{key(config)}{SUFFIX}"
 
 
 def save(path: Path, record: Record) -> None:
@@ -77,7 +89,7 @@ def save(path: Path, record: Record) -> None:
     data = serialize(tensors, {"lintf": json.dumps(header)})
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(path.parent, exist_ok=True)
         try:
             write(temporary, data)
             patiently(lambda: os.replace(temporary, path))
@@ -157,8 +169,10 @@ def find(path: Path) -> Record | None:
 
 
 def runs() -> Iterator[Path]:
-    """All stored runs by name."""
-    return iter(sorted(folder().glob(f"*{SUFFIX}")))
+    """All stored runs by family and name."""
+    top = folder()
+    paths = sorted(top.rglob(f"*{SUFFIX}"))
+    return (path for path in paths if path.relative_to(top).parts[0] not in NO_RUNS)
 
 
 def sweep(place: Path) -> None:

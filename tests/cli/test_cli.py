@@ -28,6 +28,7 @@ from lintf.__main__ import PIPE_CLOSED, main
 from lintf.checks import UsageError
 from lintf.cli import listing, notebook
 from lintf.models.linear import LinearTransformer
+from lintf.tasks.conditioned import ConditionedRegression
 from lintf.tasks.linear import LinearRegression
 from lintf.training import store
 from lintf.training.fit import TrainConfig, fit
@@ -36,13 +37,13 @@ from lintf.training.workers import DIED, verify_all
 
 ROOT = Path(__file__).parents[2]
 MODEL = LinearTransformer(d=3, n_layer=2, init_std=0.1)
-TASK = LinearRegression(N=6, d=3)
+TASK, TOKENS = LinearRegression(N=6, d=3), ConditionedRegression(N=6, d=3)
 TRAINING = TrainConfig(lr=0.01, max_iters=40, B=20)
 
 
-def make(training=TRAINING, seeds=(0,), model=MODEL):
+def make(training=TRAINING, seeds=(0,), model=MODEL, task=TASK):
     """Train and store; the paths of all stored runs."""
-    fit(model, TASK, training, seeds, progress=False, device="cpu")
+    fit(model, task, training, seeds, progress=False, device="cpu")
     return list(store.runs())
 
 
@@ -143,31 +144,32 @@ def test_an_empty_folder_is_said(runs, capsys, command):
 # ---- list
 
 
-def test_the_overview_shows_pages_and_groups_of_runs(runs, capsys):
+def test_the_overview_shows_pages_and_families_of_runs(runs, capsys):
     make(seeds=(0, 1))
     paths = make(training=replace(TRAINING, max_iters=60, lr=1e-5), seeds=(0,))
-    make(model=replace(MODEL, tied=True))
+    make(model=replace(MODEL, attention="relu"), task=TOKENS)
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) < 80
     assert f"{'08_loss':24} Adam against SGD" in lines
     cells = [re.split(r"\s{2,}", line) for line in lines]
-    (group,) = [row for row in cells if row[0] == "linear-normal-adam"]
+    family = "LinearTransformer-LinearRegression"
+    (group,) = [row for row in cells if row[0] == family]
     kilobytes = f"{sum(p.stat().st_size for p in paths) / 1000:.0f} kB"
     today = time.strftime("%Y-%m-%d", time.gmtime())
     assert re.fullmatch(r"\d+ s", group.pop(6))
-    assert group == ["linear-normal-adam", "3", "2", "40..60", "20", kilobytes, "cpu", today]
-    (tied,) = [row for row in cells if row[0] == "linear-tied-normal-adam"]
-    assert tied[1:5] == ["1", "1", "40", "20"]
+    assert group == [family, "3", "2", "40..60", "20", kilobytes, "cpu", today]
+    (tokens,) = [row for row in cells if row[0] == "LinearTransformer-ConditionedRegression"]
+    assert tokens[1:5] == ["1", "1", "40", "20"]
     (total,) = [row for row in cells if row[0] == "total"]
     assert total[1:3] == ["4", "2"]
 
 
-def test_a_group_names_its_runs(runs, capsys):
+def test_a_family_names_its_runs(runs, capsys):
     paths = make(seeds=(0, 1))
-    make(model=replace(MODEL, tied=True))
-    assert {listing.kind(path) for path in paths} == {"linear-normal-adam"}
-    assert main(["list", "linear-normal-adam"]) == 0
+    make(model=replace(MODEL, attention="relu"), task=TOKENS)
+    assert {path.parent.name for path in paths} == {"LinearTransformer-LinearRegression"}
+    assert main(["list", "LinearTransformer-LinearRegression"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()[:-1]] == [
         p.name for p in paths
     ]
@@ -198,7 +200,9 @@ def test_a_run_without_a_date_says_so(runs, capsys):
     main(["list", "linear-L2"])
     assert "made -\n" in capsys.readouterr().out
     main(["list"])
-    assert re.search(r"^linear-normal-adam .* -$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        r"^LinearTransformer-LinearRegression .* -$", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 def test_a_page_is_listed_with_its_parameters(runs, capsys):
@@ -243,7 +247,7 @@ def test_verify_says_what_came_out(runs, capsys):
 def test_a_sample_of_what_the_book_stores_has_every_kind_each_day_and_every_run_in_seven():
     def kinds(paths):
         return {
-            (listing.kind(path), config["model"]["kind"], config["task"]["kind"])
+            (path.parent.name, config["model"]["kind"], config["task"]["kind"])
             for path, config in paths
         }
 
@@ -440,7 +444,7 @@ def test_a_page_runs_with_its_parameters(page, tmp_path, runs, capsys, monkeypat
     said = outputs(Path("own.out.ipynb"))
     assert said["stdout"].startswith("31 0.01 [7]\n")
     assert said["stderr"].count("\n") == 1  # of a training's bar its last state
-    assert len(list(runs.glob("linear-L1-*.safetensors"))) == 1
+    assert len(list(runs.rglob("linear-L1-*.safetensors"))) == 1
     assert [p.name for p in (tmp_path / "pages").iterdir()] == ["own.ipynb"]
     assert "LINTF_PROGRESS" not in os.environ
 

@@ -46,7 +46,7 @@ def test_it_trains_what_the_pages_train(gpu):
     stored = {
         path.name
         for kind in ("looped", "encoder")
-        for path in (ROOT / "runs").glob(f"{kind}-*.safetensors")
+        for path in (ROOT / "runs").rglob(f"{kind}-*.safetensors")
     }
     assert found == stored
 
@@ -120,7 +120,7 @@ def test_from_beginning_to_end_with_an_interruption(gpu, few, runs, monkeypatch,
         assert all(
             torch.equal(found.final_params[name], p) for name, p in expected.final_params.items()
         )
-    assert sorted(path.name for path in runs.glob("*.safetensors")) == sorted(
+    assert sorted(path.name for path in runs.rglob("*.safetensors")) == sorted(
         job.run.path.name for job in few
     )
 

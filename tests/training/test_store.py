@@ -74,7 +74,7 @@ def refused(path):
 
 def test_round_trip(path):
     assert same(store.load(path), record())
-    assert path.parent == store.folder()
+    assert path.parent == store.folder() / "LinearTransformer"
 
 
 def test_tensors_come_in_the_order_of_their_names(path):
@@ -173,7 +173,7 @@ def test_a_disk_that_does_not_confirm_a_write(runs, monkeypatch, number):
     path = store.path_of("a-run", CONFIG)
     store.save(path, record())
     assert same(store.load(path), record())
-    assert os.listdir(runs) == [path.name]
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_a_disk_that_neither_confirms_a_write_nor_does_it(path, monkeypatch):
