@@ -18,7 +18,7 @@ from PIL import ImageFont
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
-GROUND = {"light": "#ffffff", "dark": "#14181e"}  # of the book
+GROUND = {"light": "#ffffff", "dark": "#121212"}  # of the book
 
 pytestmark = pytest.mark.book
 
