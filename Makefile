@@ -33,8 +33,9 @@ style: env
 lint: style  ## code style; notebooks and their .py twins in step, without outputs
 	$(PYTEST) tests/book/test_book.py -k "twin or outputs"
 
-tidy: env  ## format the code; bring the twins of pages into step, without outputs and what editors add
+tidy: env  ## format the code; bring the twins of pages into step, without what editors add; draw the map
 	$(BIN)/python tests/tidy.py
+	$(BIN)/python book/map.py
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 

@@ -1,4 +1,5 @@
-"""One clear error for a parameter that cannot be right: its name, its value, what is allowed.
+"""One clear error for a parameter that cannot be right. It says its name, its value and what is
+allowed.
 
 Each check returns the value as a plain Python number or word, so that equal settings are equal in
 every type.

@@ -7,6 +7,8 @@
   again.
 - What earlier builds left of pages that are gone is removed, and the user's own settings reach no
   page.
+- Which page used which stored run is noted as the pages run, and written to ``runs.txt`` beside
+  the built book.
 - The ``ledger`` directive lists the claims that the notebooks made, from what they glued.
 """
 
@@ -19,12 +21,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
+import nbformat
 from docutils import nodes
 from jupyter_cache import get_cache
-from jupyter_cache.base import JupyterCacheAbstract
+from jupyter_cache.base import JupyterCacheAbstract, ProjectNb
 from jupyter_cache.executors.basic import REPORT_LEVEL, ExecutionWorkerLocalMProc, ProcessData
+from jupyter_cache.executors.utils import ExecutionResult
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -156,7 +161,52 @@ def run_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
         multiprocessing.log_to_stderr(REPORT_LEVEL)  # names each page that begins
         # Jupyter-cache's own takes all of the machine.
         with multiprocessing.Pool(min(cores(), len(jobs))) as pool:
-            pool.map(ExecutionWorkerLocalMProc(), jobs, chunksize=1)
+            pool.map(TracingWorker(), jobs, chunksize=1)
+
+
+# --- which page uses which run -------------------------------------------------------------------
+
+
+def trace_of(cache: JupyterCacheAbstract, notebook: nbformat.NotebookNode) -> Path:
+    """Where it is noted which stored files a page found. As its outputs in the cache, the note
+    belongs to the cells that ran, whatever the page becomes."""
+    _, key = cache.create_hashed_notebook(notebook)
+    return Path(cache.path) / "traces" / f"{key}.txt"
+
+
+class TracingWorker(ExecutionWorkerLocalMProc):
+    """Jupyter-cache's worker, which also has the page note what it finds in runs/."""
+
+    @staticmethod
+    def execute(project_nb: ProjectNb, data: ProcessData) -> ExecutionResult:
+        trace = trace_of(data.cache, project_nb.nb)
+        trace.parent.mkdir(exist_ok=True)
+        trace.write_text("")  # anew, and also for a page that finds nothing
+        os.environ["LINTF_TRACE"] = str(trace)  # of this process, and so of the page's kernel
+        return ExecutionWorkerLocalMProc.execute(project_nb, data)
+
+
+def used_runs(cache: JupyterCacheAbstract, pages: list[Path]) -> dict[str, list[str]]:
+    """The stored files that these pages found, each with the names of its pages; under "?" the
+    pages whose notes went with a damaged cache."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for page in sorted(pages):
+        trace = trace_of(cache, nbformat.read(page, as_version=4))
+        noted = trace.read_text(encoding="utf-8").splitlines() if trace.exists() else ["?"]
+        for file in set(noted):
+            found[file].append(page.stem)
+    return dict(sorted(found.items()))
+
+
+def write_used_runs(app: Sphinx, exception: Exception | None) -> None:
+    """Write beside the book: a line for each stored file that a page used, with its pages."""
+    if exception is not None or app.config.nb_execution_mode != "cache":
+        return
+    pages = [Path(app.env.doc2path(doc)) for doc in app.env.found_docs]
+    cache = get_cache(app.config.nb_execution_cache_path)
+    used = used_runs(cache, [page for page in pages if page.suffix == ".ipynb"])
+    lines = [f"{file} {' '.join(names)}\n" for file, names in used.items()]
+    (Path(app.outdir).parent / "runs.txt").write_text("".join(lines), encoding="utf-8")
 
 
 def forget_pages(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
@@ -334,5 +384,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-before-read-docs", run_pages)
     app.connect("doctree-read", drop_widgets)
     app.connect("doctree-resolved", fill_ledger)
+    app.connect("build-finished", write_used_runs)
     app.connect("build-finished", forget_failed_build)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

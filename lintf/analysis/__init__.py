@@ -1,1 +1,1 @@
-"""What is measured of prompts and models, and the classical methods beside them."""
+"""What is measured of prompts and models, and classical methods."""

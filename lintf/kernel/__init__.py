@@ -1,7 +1,7 @@
-"""The compiled CPU code of the fast path: kernel.cpp (predictions, loss and gradient), draw.cpp
-(prompts) and lines.cpp (the loss along lines).
+"""The compiled code of the fast path, in C++, never needed.
 
-It is built on first use with whatever C++ compiler is there, and is an accelerator only:
+kernel.cpp has predictions, loss and gradient, draw.cpp prompts, lines.cpp the loss along lines. It
+is built on first use with whatever C++ compiler is there, and is an accelerator only:
 `unavailable` says why it cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py,
 randoms.py then take their plain PyTorch path, and landscape.py too, with the same numbers up to
 rounding. LINTF_KERNEL=off switches it off.

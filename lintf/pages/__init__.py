@@ -1,1 +1,1 @@
-"""What pages share: claims, the check of their parameters, figures, figures to play with."""
+"""What pages share: claims, rules for parameters, figures, controls."""

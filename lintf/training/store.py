@@ -161,11 +161,26 @@ def load(path: Path) -> Record:
 
 def find(path: Path) -> Record | None:
     """`load`, or None if there is no such file: another process may store it or take it away at any
-    time."""
+    time. What is found is noted where LINTF_TRACE says."""
     try:
-        return load(path)
+        record = load(path)
     except FileNotFoundError:
         return None
+    note(path)
+    return record
+
+
+def note(path: Path) -> None:
+    """Add a line with the file's name, as seen from the folder, to the file that $LINTF_TRACE
+    names, if it names one. Raises OSError where that cannot be written."""
+    if trace := os.environ.get("LINTF_TRACE"):
+        line = os.path.relpath(path, folder()).replace(os.sep, "/") + "\n"
+        # Whole lines, whichever processes of a page write at once.
+        handle = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
 
 
 def runs() -> Iterator[Path]:

@@ -37,6 +37,7 @@ import tidy  # noqa: E402
 
 from lintf.cli import notebook as programs  # noqa: E402
 from lintf.pages import parameters  # noqa: E402
+from lintf.training import store  # noqa: E402
 
 PAGES = programs.pages()  # other notebooks may lie beside them
 
@@ -700,6 +701,41 @@ def test_a_change_outside_the_cells_runs_the_page_again(tmp_path):
     assert "2.75" in page.read_text()
     assert "2.75" in ledger.read_text()
     assert len(list(caches.iterdir())) == 1
+
+
+FINDS = """from lintf import claim
+from lintf.training import store
+for name in {names}:
+    assert store.find(store.path_of(name, {{"name": name}}))
+claim({key!r}, "the runs are there", "a file", "yes", "yes", True)
+"""
+
+
+def test_the_build_notes_which_page_used_which_run(tmp_path, runs):
+    files = {}
+    for name in ("one", "two", "three"):
+        path = store.path_of(name, {"name": name})
+        store.save(path, store.Record({"name": name}, {}, {}))
+        files[name] = path.name
+
+    def used(second: tuple[str, ...]) -> tuple[dict[str, str], int]:
+        """The runs and their pages, where the second page finds these; how many pages were run."""
+        pages = {
+            "01_one": notebook(FINDS.format(names=("one",), key="one-x")),
+            "02_two": notebook(FINDS.format(names=second, key="two-x")),
+        }
+        small_book(tmp_path, pages, "cache")
+        ran = succeeds(tmp_path).count("Executing: ")
+        lines = (tmp_path / "out" / "runs.txt").read_text().splitlines()
+        return dict(line.split(" ", 1) for line in lines), ran
+
+    first = {files["one"]: "01_one 02_two", files["two"]: "02_two"}
+    assert used(("one", "two")) == (first, 2)
+    assert used(("three",)) == ({files["one"]: "01_one", files["three"]: "02_two"}, 1)
+    assert used(("one", "two")) == (first, 0), "what is noted belongs to the outputs in the cache"
+    for trace in (tmp_path / "out" / ".jupyter_cache").glob("*/traces/*"):
+        trace.unlink()
+    assert used(("one", "two")) == ({"?": "01_one 02_two"}, 0)
 
 
 def test_a_claim_that_does_not_hold_stops_the_build(tmp_path):

@@ -118,6 +118,21 @@ def test_the_folder_is_the_one_of_the_environment(monkeypatch, tmp_path):
     assert store.folder() == PACKAGE.parent / "runs"
 
 
+def test_what_is_found_is_noted_where_the_environment_says(path, monkeypatch, tmp_path):
+    trace, other = tmp_path / "trace.txt", store.folder() / "measured" / path.name
+    store.save(other, record())
+    monkeypatch.setenv("LINTF_TRACE", str(trace))
+    for each in (path, other, path):
+        assert same(store.find(each), record())
+    assert store.find(path.with_name("another.safetensors")) is None
+    store.load(path)  # as verify does
+    expected = [path.name, f"measured/{path.name}", path.name]
+    assert trace.read_text().splitlines() == expected
+    monkeypatch.delenv("LINTF_TRACE")
+    store.find(path)
+    assert trace.read_text().splitlines() == expected
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_configuration_without_a_name_is_not_saved(runs, value):
     with pytest.raises(ValueError, match="JSON"):
