@@ -126,7 +126,8 @@ def test_what_is_found_is_noted_where_the_environment_says(path, monkeypatch, tm
         assert same(store.find(each), record())
     assert store.find(path.with_name("another.safetensors")) is None
     store.load(path)  # as verify does
-    expected = [path.name, f"measured/{path.name}", path.name]
+    own = path.relative_to(store.folder()).as_posix()
+    expected = [own, f"measured/{path.name}", own]
     assert trace.read_text().splitlines() == expected
     monkeypatch.delenv("LINTF_TRACE")
     store.find(path)
