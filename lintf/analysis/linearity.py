@@ -129,7 +129,7 @@ def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
 
 def null_score(n: int, dim: int, width: int) -> Estimate:
     """The score of unrelated layers, with the interval that holds 95 percent of them. Centring
-    leaves Y an (n - 1)- dimensional space, of which X spans dim directions; if Y is Gaussian, their
+    leaves Y an (n - 1)-dimensional space, of which X spans dim directions; if Y is Gaussian, their
     share in its square follows Beta(dim width / 2, (n - 1 - dim) width / 2), with mean dim / (n -
     1)."""
     dim, width = check_int("dim", dim, 1), check_int("width", width, 1)
