@@ -26,6 +26,9 @@
 # Our mixture has two clusters, and its best prediction is one line. We define the task and a model for it in cells of
 # this notebook; `lintf` has never heard of either, and trains them all the same. You need to have seen
 # [the simple demonstration](01_simple_demo.ipynb).
+#
+# **In short.** Two cells of 25 lines are enough. No linear transformer can have an error below 0.672 here; the model of
+# our own comes to 0.357, two in a thousand above the Bayes optimum.
 
 # %% tags=["remove-cell"]
 import os
@@ -140,18 +143,18 @@ class TwoClusters(Task):
 
 
 # %% [markdown]
+# Nobody has to be told that this class exists: to define it is enough.
+#
 # Never train on a task that you have not looked at. First a set of prompts in numbers: labels should have variance
 # $|\mu|^2 + d\, \tau^2 + \sigma^2$, and the queries' labels the same without $\sigma^2$.
 
 # %%
 task = TwoClusters(N=N, d=d, center=center, spread=spread, noise=noise)
-test = task.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
+prompts = task.sample(test_prompts, torch.Generator().manual_seed(99), "tokens")
 signal = center**2 + d * spread**2
-for name, labels, due in (
-    ("examples", test.labels[:, :-1], signal + noise**2),
-    ("queries", test.y, signal),
-):
-    print(f"{name}: variance of labels {labels.var():.3f}, expected {due:.3f}")
+examples, queries = prompts.labels[:, :-1].var(), prompts.y.var()
+print(f"examples: variance {examples:.3f}, expected {signal + noise**2:.3f}")
+print(f"queries:  variance {queries:.3f}, expected {signal:.3f}")
 
 # %% [markdown]
 # ## The best prediction
@@ -184,27 +187,25 @@ class TwoRidges:
 
     task: TwoClusters
 
-    def half_log_odds(self, prompts):
+    def half_log_odds(self, g):
         """Half the log odds of the coin (B,), and M (B, d, d)."""
-        g, mu = prompts.gram(), self.task.mu
-        S, s = g.S.movedim(-1, 0).double(), g.s.mT.double()
-        noise = self.task.noise**2 * torch.eye(g.d, dtype=S.dtype)
-        M = torch.linalg.inv(self.task.spread**2 * S + noise)
-        return torch.einsum("d,bde,be->b", mu, M, s), M
+        t, eye = self.task, torch.eye(g.d, dtype=torch.float64)
+        M = torch.linalg.inv(t.spread**2 * g.S.movedim(-1, 0) + t.noise**2 * eye)
+        return torch.einsum("d,bde,eb->b", t.mu, M, g.s.double()), M
 
-    def predict(self, prompts):
-        g, mu = prompts.gram(), self.task.mu
-        half, M = self.half_log_odds(prompts)
-        pull = self.task.noise**2 * half.tanh().unsqueeze(-1) * mu
-        return torch.einsum(
-            "db,bde,be->b", g.x.double(), M, self.task.spread**2 * g.s.mT + pull
-        )
+    def predict(self, g):
+        t, (half, M) = self.task, self.half_log_odds(g)
+        target = t.spread**2 * g.s + t.noise**2 * torch.outer(t.mu, half.tanh())
+        return torch.einsum("db,bde,eb->b", g.x.double(), M, target)
 
 
 # %% [markdown]
-# A predictor is anything with a method `predict`, so no base class is needed here. A closed form of one's own is
-# right when something else says so. In two dimensions the posterior is a surface that a grid can hold: prior times
-# likelihood at 160,000 points, for twenty prompts, with no Gaussian identity in it.
+# A predictor is anything with a method `predict`, so no base class is needed here. `g` are the sums of prompts, with the
+# prompts along their last axis: `g.S` is $(d, d, B)$, `g.s` and the query `g.x` are $(d, B)$.
+#
+# A closed form of one's own is right when something else says so. In two dimensions the posterior is a surface that a
+# grid can hold. Twenty prompts, 160,000 points $w$, and at each of them the logarithm of the prior, straight from
+# {eq}`eq-own-task`:
 
 # %%
 flat = replace(task, d=2)
@@ -213,29 +214,35 @@ reach = float(flat.mu[0]) + 8 * spread  # where the prior is below 1e-13 of its 
 line = torch.linspace(-reach, reach, 400, dtype=torch.float64)
 w = torch.cartesian_prod(line, line)
 near = [-(w - sign * flat.mu).square().sum(1) / (2 * spread**2) for sign in (1, -1)]
+
+# %% [markdown]
+# The likelihood is a sum of squares. The mean over the grid uses no identity of Gaussians, no inverse and no tangent.
+
+# %%
 X, labels = few.Z[:, :-1, :-1], few.labels[:, :-1]
 misfit = (labels.unsqueeze(-1) - X @ w.T).square().sum(1) / (2 * noise**2)
 posterior = (torch.logaddexp(*near) - misfit).softmax(1)
 by_grid = ((posterior @ w) * few.Z[:, -1, :-1]).sum(1)
-gap = float((by_grid - TwoRidges(flat).predict(few)).abs().max())
+gap = float((by_grid - TwoRidges(flat).predict(few.gram())).abs().max())
 print(f"largest difference to the grid: {gap:.0e}")
 
 # %% [markdown]
-# Now four prompts of the task itself, seen along $\mu$. The titles have the probability of the rising line, from
-# {eq}`eq-own-bayes`. Three of a hundred prompts leave it between 0.05 and 0.95; the seed is one that shows such a
-# prompt among its first four.
+# Now four prompts of the task itself, seen along $\mu$. Three of a hundred prompts leave the probability of the rising
+# line between 0.05 and 0.95; the seed is one that shows such a prompt among its first four.
+
+# %%
+shown = task.sample(4, torch.Generator().manual_seed(15), "tokens")
+half, _ = TwoRidges(task).half_log_odds(shown.gram())
+titles = [f"prompt {i + 1}: p(+) = {p:.3f}" for i, p in enumerate((2 * half).sigmoid())]
 
 # %% mystnb={"figure": {"caption": "The examples of four prompts (d = 5, N = 10; the first four of a seed): label against the component of x along the direction of the centers. Lines: the two centers, with slopes 2 and -2. Titles: the exact probability that the coin fell on the rising line. Label noise has standard deviation 2.", "name": "fig-own-prompts"}, "image": {"alt": "Four small panels with ten points each around a cross of two lines, one rising and one falling. In three panels the points follow one line and the probability is near 0 or 1; in the fourth it is 0.823."}}
-shown = task.sample(4, torch.Generator().manual_seed(15), "tokens")
-chance = (2 * TwoRidges(task).half_log_odds(shown)[0]).sigmoid()
-titles = [f"prompt {i + 1}: p(+) = {p:.3f}" for i, p in enumerate(chance)]
 axes = plots.grid(titles, xlabel=r"$\mu^\top x_i\, /\, |\mu|$", ylabel="label $y_i$")
-ends, top = np.array([-2.5, 2.5]), 1.1 * float(shown.labels.abs().max())
+top = 1.1 * float(shown.labels.abs().max())
 for Z, ax in zip(shown.Z, axes.values(), strict=True):
     ax.plot(Z[:-1, :-1].sum(1) / d**0.5, Z[:-1, -1], "o", ms=4)
-    ax.plot(ends, center * ends, "0.4", lw=1)
-    ax.plot(ends, -center * ends, "0.4", lw=1, ls="--")
-    ax.set_ylim(-top, top)
+    for slope, dash in ((center, "-"), (-center, "--")):
+        ax.axline((0, 0), slope=slope, color="0.4", lw=1, ls=dash)
+    ax.set(xlim=(-3, 3), ylim=(-top, top))
 
 # %% [markdown]
 # ## What is out of reach
@@ -262,16 +269,15 @@ class BestLinear:
 
     task: TwoClusters
 
-    def predict(self, prompts):
-        g, mu, v = prompts.gram(), self.task.mu, self.task.spread**2
-        prior = torch.outer(mu, mu) + v * torch.eye(g.d, dtype=mu.dtype)
-        A = g.S.movedim(-1, 0) + self.task.noise**2 * torch.linalg.inv(prior)
+    def predict(self, g):
+        t, eye = self.task, torch.eye(g.d, dtype=torch.float64)
+        prior = torch.outer(t.mu, t.mu) + t.spread**2 * eye
+        A = g.S.movedim(-1, 0) + t.noise**2 * torch.linalg.inv(prior)
         return (torch.linalg.solve(A, g.s.mT.double()) * g.x.mT).sum(1)
 
 
 # %% [markdown]
-# All four on the test prompts. An error is a mean of $(\hat y - w^\top x_q)^2$; predicting 0 has the error that comes
-# first.
+# All four meet the same prompts.
 
 # %%
 classical = {
@@ -280,8 +286,14 @@ classical = {
     "best linear": BestLinear(task),
     "two ridges (Bayes)": TwoRidges(task),
 }
+
+# %% [markdown]
+# The score is the mean of $(\hat y - w^\top x_q)^2$. Who always predicts 0 has the variance of the queries' labels, which
+# stands above.
+
+# %%
+test = prompts.gram()
 errors = {name: squared_error(rule, test) for name, rule in classical.items()}
-print(f"{'zero':20} {test.y.square().mean():.3f}")
 for name, error in errors.items():
     print(f"{name:20} {error.mean():.3f}")
 
@@ -353,6 +365,10 @@ class GatedExperts(Model):
 # The starts begin at random, near 0, since experts that begin alike stay alike. Everything else begins at 0, so that the
 # gate does not yet prefer anybody.
 #
+# A model may say more, and inherits an answer where it does not: `loss`; `metrics`, which a run records on its way;
+# `check_fit`, which refuses a task before anything is drawn; `label`, for the names of files. One that is faster for many
+# seeds at once than `vmap` defines `predict` in place of `forward`.
+#
 # ## Training
 #
 # From here on nothing is special. Our model has 37 numbers to learn, and competes with a linear transformer of this book
@@ -372,28 +388,25 @@ runs = fit_many(
 
 # %%
 trained = {name: FittedModel(networks[name], runs[name].final_params) for name in runs}
-errors |= {name: squared_error(one, test.gram()) for name, one in trained.items()}
+errors |= {name: squared_error(one, test) for name, one in trained.items()}
 for name in trained:
     took = runs[name].meta[0]["seconds"]
     found = ", ".join(f"{error:.4f}" for error in errors[name].mean(1))
     print(f"{name:20} {found}   ({took:.0f} s for {len(seeds)} seeds when trained)")
 
-# %% mystnb={"figure": {"caption": "Training loss (1000 new prompts at each step) against the step (d = 5, N = 10; line: mean over three seeds, band: smallest to largest). Horizontal lines: errors of least squares, of ridge regression with one penalty, of the best prediction that is linear in the labels, and of the Bayes optimum, two ridge regressions, on 100,000 test prompts.", "name": "fig-own-loss"}, "image": {"alt": "Two falling curves on logarithmic axes. The linear transformer first jumps to 40, then comes down to the line of the best linear prediction at 0.67 and stays there; the gated experts go through it and settle on the line of the Bayes optimum at 0.36. Least squares lies far above, at 5."}}
+# %% mystnb={"figure": {"caption": "Training loss (1000 new prompts at each step) against the step (d = 5, N = 10; line: mean over three seeds, band: smallest to largest). Horizontal lines: errors of least squares, of ridge regression with one penalty, of the best prediction that is linear in the labels, and of the Bayes optimum, two ridge regressions, on 100,000 test prompts.", "name": "fig-own-loss"}, "image": {"alt": "Two falling curves on logarithmic axes. The linear transformer, whose mean jumps to 40 near step 11, comes down to the line of the best linear prediction at 0.67 and stays there; the gated experts go through it and settle on the line of the Bayes optimum at 0.36. Least squares lies far above, at 5."}}
 _, ((ax,),) = plots.panels(height=3.8)
 for name, run in runs.items():
     plots.band(ax, run.steps, run.loss, name)
-for (name, dash), shade in zip(
-    zip(classical, ("-", ":", "--", "-."), strict=True), "6420", strict=True
-):
-    level = float(errors[name].mean())
-    ax.axhline(level, color=f"0.{shade}", ls=dash, lw=1, label=name)
+for name, dash in zip(classical, ("-", ":", "--", "-."), strict=True):
+    ax.axhline(float(errors[name].mean()), color="0.3", ls=dash, lw=1, label=name)
 ax.set(xlabel="training step", ylabel="mean squared error", yscale="log")
 ax.set(xscale="log", xlim=(1, max_iters))
 plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
-# Near step ten the large learning rate throws the linear transformer far off, and it comes back. It finds the best that
-# is open to it, and waits there; with a hundred layers it would have to wait at the same place. The experts follow it
+# Near step ten the large learning rate throws one of the linear transformers far off, and it comes back. All three find
+# the best that is open to them, and wait there; with a hundred layers they would have to wait at the same place. The experts follow it
 # down, and go on.
 #
 # ## What they have learned
@@ -443,14 +456,9 @@ plots.legend(ax)
 # its runs.
 
 # %%
-saved = {
-    name: [Run(networks[name], task, config, seed) for seed in seeds] for name in runs
-}
-for name in saved:
-    for part_of_name in ("model", "task"):
-        print(
-            f"{name:20} {part_of_name:6} {saved[name][0].config[part_of_name]['kind']}"
-        )
+saved = [Run(networks[name], task, config, s) for name in networks for s in seeds]
+for part_of_name in ("model", "task"):
+    print(f"{part_of_name:6}", saved[0].config[part_of_name]["kind"])
 
 # %% [markdown]
 # The module of a notebook is `__main__`, and so is that of every other notebook. Hence `python -m lintf verify`, which
@@ -458,7 +466,7 @@ for name in saved:
 # runs. Here they are at hand, and the same function repeats the first 20 steps of each:
 
 # %%
-outcomes = [verify(run.path) for runs_of_one in saved.values() for run in runs_of_one]
+outcomes = [verify(run.path) for run in saved]
 print(sum(outcome.ok is True for outcome in outcomes), "of", len(outcomes), "as stored")
 print(outcomes[0].detail)
 expect(all(outcome.ok for outcome in outcomes))
@@ -475,14 +483,9 @@ expect(all(outcome.ok for outcome in outcomes))
 
 
 # %%
-def above(name, bound):
-    """The mean excess of each seed over a bound, and its standard error: (seeds,) both."""
-    excess = errors[name] - errors[bound]
-    return excess.mean(1), excess.std(1) / test_prompts**0.5
-
-
-excess, error = above("linear transformer", "best linear")
-least = float(errors["best linear"].mean())
+excess = errors["linear transformer"] - errors["best linear"]
+error = excess.std(1) / test_prompts**0.5
+excess, least = excess.mean(1), float(errors["best linear"].mean())
 claim(
     "your-own-linear",
     "A linear transformer learns the best prediction that is linear in the labels, no better",
@@ -498,7 +501,7 @@ claim(
 
 # %%
 optimum = float(errors["two ridges (Bayes)"].mean())
-short, _ = above("gated experts", "two ridges (Bayes)")
+short = errors["gated experts"].mean(1) - optimum
 claim(
     "your-own-bayes",
     "Two gated experts go at least 99 percent of the way from there to the Bayes optimum",
@@ -557,7 +560,7 @@ expect(max(prize, key=prize.get) in (0.5, 1.0))
 # that symmetry forbids: the bound holds, and one step does not even reach it.
 single = GatedExperts(d=d, n_expert=1)
 lone = FittedModel(single, fit(single, task, config, seeds, device=device).final_params)
-lone_error = squared_error(lone, test.gram()).mean(1)
+lone_error = squared_error(lone, test).mean(1)
 print("one expert:", ", ".join(f"{error:.3f}" for error in lone_error))
 expect(float(lone_error.min()) > least)
 
