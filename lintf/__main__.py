@@ -337,10 +337,13 @@ def _seconds(path: Path) -> float:
 def _report(outcomes: Generator[Outcome], work: dict[Path, float]) -> int:
     """Print each outcome as it comes, and in a terminal how many are left and for how long, going
     by the work (in seconds, say) that each run is. Returns the exit code."""
+    skipped = 0
     with closing(outcomes), Count("runs", len(work), sum(work.values())) as count:
         for outcome in outcomes:
             count.add(outcome.ok, f"{outcome.path.name}: {outcome.detail}", work[outcome.path])
-    print(f"{count.done - count.failed} of {count.done} runs came out as stored")
+            skipped += outcome.ok is None
+    came = f"{count.done - count.failed - skipped} of {count.done} runs came out as stored"
+    print(came + f", {skipped} skipped" * (skipped > 0))
     return int(count.failed > 0)
 
 

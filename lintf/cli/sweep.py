@@ -20,7 +20,7 @@ from lintf.cli.cells import Cell, PageCell, Result, TrainingCell, claims, replac
 from lintf.cli.values import check_switches
 from lintf.pages import parameters
 from lintf.training import store
-from lintf.training.run import Run
+from lintf.training.run import OfANotebook, Run
 from lintf.training.several import Experiment
 
 SEEDS = "seeds"
@@ -137,7 +137,10 @@ def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
         raise UsageError(
             f"{name!r} could be one of {len(configs)} configurations of stored runs ({some}, ...)"
         )
-    run = Run.of(next(iter(configs.values())))
+    try:
+        run = Run.of(next(iter(configs.values())))
+    except OfANotebook as error:
+        raise UsageError(f"{found[0].name}: {error}") from error
     parts = (run.model, run.task, run.training)
     known = [{f.name for f in fields(part)} for part in parts]
     notebook.check_names(found[0].name, axes, [*sorted(set().union(*known)), SEEDS])

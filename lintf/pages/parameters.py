@@ -80,7 +80,7 @@ def _each(names: str, rule: Rule) -> dict[str, Rule]:
 
 SEED, RATE = whole(0, 2**32 - 1), number(0, 1000, above=True)
 RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more memory than there is
-    **_each("d n_layer hidden hidden_target loops T", whole(1, 500)),
+    **_each("d n_layer n_expert hidden hidden_target loops T", whole(1, 500)),
     **_each("n_rates test_sets test_groups", whole(1, 1000)),
     **_each("width n_head inner_steps history last folds paragraphs most", whole(1, 10**4)),
     **_each("N points epochs steps slow_steps sweeps walk", whole(1, 10**5)),
@@ -93,6 +93,8 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("lr lr_adam lr_sgd lr_few lowest_rate clip", RATE),
     **_each("lr_end", number(0, 1000)),
     **_each("mu reach", number(0, 10**6, above=True)),
+    **_each("center", number(0, 10**3)),
+    **_each("spread noise", number(0, 10**3, above=True)),
     **_each("n_layers layers", several(whole(1, 500))),
     **_each("depths", several(whole(0, 500))),
     **_each("Ns", several(whole(1, 10**5))),

@@ -194,13 +194,12 @@ def _train(
 
 def _path(model: Model, p: Tensor) -> str:
     """Which code the training goes through, for parameters such as p."""
+    if not isinstance(model, LinearTransformer):
+        return "plain PyTorch"
     if model.representation != "gram":
-        return "token space" if isinstance(model, LinearTransformer) else "plain PyTorch"
-    return (
-        "plain PyTorch"
-        if kernel.unavailable(model.d, p.dtype, p.device.type)
-        else "compiled kernel"
-    )
+        return "token space"
+    slow = kernel.unavailable(model.d, p.dtype, p.device.type)
+    return "plain PyTorch" if slow else "compiled kernel"
 
 
 def _how(model: Model, p: Tensor) -> dict:

@@ -45,6 +45,9 @@ def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+MARKS = {True: "ok  ", False: "FAIL", None: "skip"}
+
+
 class Count:
     """How many of some things are done and have failed: a bar in a terminal, which goes by how much
     work each is, and elsewhere a line where nothing else has been said for a while."""
@@ -66,11 +69,12 @@ class Count:
             self.failed > 0
         )
 
-    def add(self, ok: bool, line: str, work: float = 1) -> None:
-        """One more is done, which a line tells of."""
-        tqdm.write(f"{'ok  ' if ok else 'FAIL'} {line}")
+    def add(self, ok: bool | None, line: str, work: float = 1) -> None:
+        """One more is done, which a line tells of, or for None was skipped."""
+        tqdm.write(f"{MARKS[ok]} {line}")
         sys.stdout.flush()
-        self.done, self.failed, self.last = self.done + 1, self.failed + (not ok), time.monotonic()
+        self.done, self.failed = self.done + 1, self.failed + (ok is not None and not ok)
+        self.last = time.monotonic()
         self.bar.set_description_str(self.said)
         self.bar.update(work)
 

@@ -43,6 +43,10 @@ STORED_FIELDS = {
 STORED_VALUES = {"Training": {"clip_by": {"global": "member", "matrix": "matrix"}}}
 
 
+class OfANotebook(ValueError):
+    """A class of `__main__`, which is another program each time."""
+
+
 @dataclass(frozen=True)
 class Run:
     """Raises ValueError where the four do not fit together."""
@@ -129,11 +133,15 @@ def kind_of(cls: type) -> str:
 
 def class_of(kind: str) -> type:
     """The inverse of `kind_of`. Raises ValueError, naming the class, where it is not here or has
-    another definition."""
+    another definition: `OfANotebook` for one that no other program can have."""
     if kind in NAMED:
         return NAMED[kind]
     module, _, rest = kind.partition(":")
     name = rest.partition(":")[0]
+    if module == "__main__" and not _is_here(name, kind):
+        raise OfANotebook(
+            f"{name} was defined in a notebook or a script: only there can this be done again"
+        )
     try:
         found = sys.modules.get(module) or importlib.import_module(module)
         for part in name.split("."):
@@ -143,6 +151,12 @@ def class_of(kind: str) -> type:
     if kind_of(found) != kind:
         raise ValueError(f"{name} of {module} has another definition here")
     return found
+
+
+def _is_here(name: str, kind: str) -> bool:
+    """Whether the program that runs has itself defined this class."""
+    own = getattr(sys.modules["__main__"], name, None)
+    return isinstance(own, type) and kind_of(own) == kind
 
 
 def _code(cls: type) -> str:

@@ -14,7 +14,7 @@ from lintf.training import measured, store
 from lintf.training.config import FIRST_STEPS
 from lintf.training.fit import fit
 from lintf.training.history import Diverged
-from lintf.training.run import Run
+from lintf.training.run import OfANotebook, Run
 from lintf.training.state import FINAL
 
 # Relative to rounding, 6e-8 in float32: sums over a batch in another order differ by a few of
@@ -35,7 +35,7 @@ GONE = "it is gone, or was a link to nothing"
 @dataclass(frozen=True)
 class Outcome:
     path: Path
-    ok: bool
+    ok: bool | None  # None: its classes are those of a notebook, so that nobody else can say
     detail: str
 
 
@@ -62,6 +62,8 @@ def verify(path: Path) -> Outcome:
         again = fit(
             run.model, run.task, short, (run.seed,), device="cpu", stored=False, progress=False
         )
+    except OfANotebook as error:
+        return Outcome(path, None, str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Outcome(path, False, f"its configuration does not fit today's code: {error!r}")
     except Diverged as error:
@@ -145,6 +147,9 @@ def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcom
             continue
         except FileNotFoundError:
             yield Outcome(path, False, GONE)
+            continue
+        except OfANotebook as error:
+            yield Outcome(path, None, str(error))
             continue
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             yield Outcome(path, False, f"its configuration does not fit today's code: {error!r}")

@@ -441,9 +441,12 @@ def test_no_helper_is_defined_twice():
 
 
 def defs(source: str) -> set[str]:
-    """The functions and classes that a source defines."""
+    """The functions and classes that a source defines. Methods belong to their classes: `draw` is
+    that of a task."""
+    nodes = list(ast.walk(ast.parse(source)))
+    methods = {part for node in nodes if isinstance(node, ast.ClassDef) for part in node.body}
     kinds = ast.FunctionDef | ast.ClassDef
-    return {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)}
+    return {node.name for node in nodes if isinstance(node, kinds) and node not in methods}
 
 
 # --- the configuration ---------------------------------------------------------------------------

@@ -541,7 +541,7 @@ def test_a_page_has_many_names(monkeypatch, name):
         ("8los", "no page '8los'; the nearest is 08_loss; the pages are 01_simple_demo, "),
         ("99", "no page '99'; the pages are "),
         ("rotatoin", "the nearest is 02_rotation_adam"),
-        ("nowhere/own.ipynb", "no page 'nowhere/own.ipynb'; "),
+        ("nowhere/mine.ipynb", "no page 'nowhere/mine.ipynb'; "),
     ],
 )
 def test_an_unknown_page_suggests_the_nearest(name, said):

@@ -332,6 +332,18 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"test_prompts": 1},
         {"noise_std": 1.0},
     ],
+    "27_your_own": [
+        {"center": -1.0},
+        {"center": inf},
+        {"spread": 0},
+        {"noise": 0.0},  # the posterior has no density
+        {"noise": "loud"},
+        {"n_expert": 0},
+        {"n_experts": 2},
+        {"d": 101},
+        {"test_prompts": 1},
+        {"seeds": []},
+    ],
 }
 EVERYWHERE = [{"n_layr": 4}]
 SETS = [

@@ -3,17 +3,23 @@ verified."""
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 import types
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from lintf.__main__ import main
 from lintf.checks import real, whole
 from lintf.models.base import Model, Params
+from lintf.models.linear import LinearTransformer
 from lintf.tasks.base import Task, sample_ensemble
 from lintf.tasks.batches import Prompts
 from lintf.tasks.linear import LinearRegression
@@ -24,6 +30,8 @@ from lintf.training.fit import fit
 from lintf.training.run import Run, class_of, kind_of
 from lintf.training.verify import reproduce, verify
 
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "notebooks" / "27_your_own.ipynb"
 TRAINING = TrainConfig(lr=0.01, max_iters=7, B=11, record_every=3, first_steps=4)
 
 
@@ -164,6 +172,99 @@ def test_a_class_of_a_session_is_found_there():
         assert class_of(kind_of(Here)) is Here
     finally:
         del sys.modules["a_session"]
+
+
+# ---- of a notebook, which every program calls __main__
+
+
+@pytest.fixture
+def of_a_notebook(monkeypatch):
+    """A task as a notebook defines it."""
+    Here = dataclass(frozen=True)(type("Here", (Steps,), {"__module__": "__main__"}))
+    monkeypatch.setattr(sys.modules["__main__"], "Here", Here, raising=False)
+    return Here
+
+
+def test_a_notebook_verifies_its_own_runs(runs, of_a_notebook):
+    quiet(MODEL, of_a_notebook(), TRAINING)
+    (path,) = store.runs()
+    assert verify(path).ok
+    assert [outcome.ok for outcome in reproduce([path])] == [True]
+
+
+@pytest.mark.parametrize("other", [None, Steps, "a name for something else"])
+def test_elsewhere_they_are_named_and_skipped(runs, of_a_notebook, monkeypatch, capsys, other):
+    """Also by a program that has another class of this name."""
+    quiet(MODEL, of_a_notebook(), TRAINING)
+    quiet(MODEL, TASK, TRAINING)
+    (path,) = runs.glob("*-here-*")
+    monkeypatch.setattr(sys.modules["__main__"], "Here", other)
+    for command in (["verify", "--jobs", "1"], ["reproduce"]):
+        assert main(command) == 0
+        out = capsys.readouterr().out
+        assert f"skip {path.name}: Here was defined in a notebook or a script" in out
+        assert "1 of 2 runs came out as stored, 1 skipped" in out
+    assert main(["sweep", path.stem, "-p", "seeds=0,1", "--out", str(runs / "out")]) == 2
+    assert "Here was defined in a notebook" in capsys.readouterr().err
+
+
+def test_a_damaged_run_of_a_notebook_fails(runs, of_a_notebook, monkeypatch):
+    quiet(MODEL, of_a_notebook(), TRAINING)
+    (path,) = store.runs()
+    monkeypatch.delattr(sys.modules["__main__"], "Here")
+    assert verify(path).ok is None
+    path.write_bytes(path.read_bytes()[:-1])
+    assert verify(path).ok is False
+
+
+def test_the_stored_runs_of_the_page_are_what_its_classes_train(tmp_path):
+    """verify skips them. So the page's cells that define classes become a program, which verifies
+    them: whoever edits one of these cells trains the page again."""
+    cells = [c.source for c in nbformat.read(PAGE, as_version=4).cells if c.cell_type == "code"]
+    chosen = [c for c in cells if "\nclass " in c or c.startswith("from dataclasses")]
+    assert len(chosen) >= 3
+    script = tmp_path / "page.py"
+    script.write_text("\n\n".join([*chosen, VERIFY]))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout.split()
+    assert len(said) == 9  # two models and the exercise's, three seeds each
+    assert set(said) == {"True"}
+
+
+VERIFY = """
+from lintf.training import store
+for path in store.runs():
+    config = store.load(path).config
+    if "__main__:" in config["model"]["kind"] + config["task"]["kind"]:
+        print(verify(path).ok)
+"""
+
+
+def test_the_example_for_contributors_runs(runs):
+    (source,) = re.findall(
+        r"```python\n(from dataclasses .*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL
+    )
+    script = runs.parent / "example.py"
+    script.write_text(source)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    first, last = map(float, done.stdout.split()[-2:])
+    assert last < 0.5 * first
+    assert len(list(runs.glob("*.safetensors"))) == 1
+
+
+def test_a_run_says_by_which_code_it_was_made():
+    """No foreign model goes through the compiled kernel, also not one that reads sums."""
+    own = dataclass(frozen=True)(
+        type("OfSums", (Average,), {"representation": "gram", "forward": lambda *_: None})
+    )()
+    assert loop._path(own, torch.zeros(1)) == "plain PyTorch"
+    assert loop._path(LinearTransformer(attention="relu"), torch.zeros(1)) == "token space"
 
 
 @pytest.mark.parametrize(
