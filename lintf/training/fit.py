@@ -23,7 +23,7 @@ from lintf.training.config import TrainConfig
 from lintf.training.data import Batches
 from lintf.training.graphed import loss_on
 from lintf.training.history import Diverged, History, history_of
-from lintf.training.progress import tqdm
+from lintf.training.progress import Steps
 from lintf.training.run import Run
 from lintf.training.state import FINAL, TrainState
 
@@ -117,79 +117,87 @@ def _keep(checkpoint: Checkpoint, done: list[tuple[Run, store.Record]]) -> None:
 def _train(
     runs: list[Run], device: torch.device, checkpoint: Checkpoint | None, progress: bool
 ) -> list[store.Record]:
-    """Train members that differ in seed and task only, side by side."""
+    """Train runs that differ in seed and task only, side by side."""
     model, training = runs[0].model, runs[0].training
-    seeds = [m.seed for m in runs]
-    state, recorded = TrainState(runs, device), training.recorded_steps()
-    batches, loss_of = Batches(runs, state.generators, device), loss_on(device, training.alg)
-    first, spent, how, before = 0, 0.0, _how(model, next(iter(state.params.values()))), []
-    if checkpoint and (saved := checkpoint.load()):
-        state.restore(saved.tensors)
-        first, spent, before = saved.meta["step"], saved.meta["seconds"], saved.meta["parts"]
-        if progress:
-            print(f"an interrupted training goes on at step {first} of {training.max_iters}")
-    elif checkpoint and (others := checkpoint.others()):
-        said = "another version of lintf or torch wrote this checkpoint. The training begins anew"
-        warnings.warn(
-            f"{others[0]}: {said}, and the file stays until the runs are stored", stacklevel=3
-        )
-    start = last_save = last_shown = time.perf_counter()
+    state = TrainState(runs, device)
+    batches = Batches(runs, state.generators, device)
+    loss_of = loss_on(device, training.alg)
+    recorded = training.recorded_steps()
+    how = _how(model, next(iter(state.params.values())))
+    first, spent, parts = _resume(checkpoint, state, training, progress)
+    start = last_save = time.perf_counter()
 
     def records() -> list[store.Record]:
-        steps = torch.tensor(recorded[: len(state.losses)], dtype=torch.int64, device="cpu")
-        stacked = state.recorded() | state.final_params()
-        meta = how | {
-            # Wall time of all members trained together.
-            "seconds": round(spent + time.perf_counter() - start, 3),
-            "members": len(runs),
-            "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
-        }
-        # Not bit for bit what this process would have made alone.
-        if any(part["how"] != how for part in before):
-            meta["before"] = before
-        return [
-            store.Record(m.config, {"steps": steps} | {n: t[e] for n, t in stacked.items()}, meta)
-            for e, m in enumerate(runs)
-        ]
+        seconds = spent + time.perf_counter() - start
+        return _records(runs, state, how | _made(runs, seconds, how, parts))
 
     title = f"{model.label}, {training.alg} ({how['path']})"
-    # With the loss in 80 columns.
-    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-    with tqdm(
-        total=training.max_iters, initial=first, desc=title, disable=not progress, bar_format=layout
-    ) as bar:
+    with Steps(title, first, training.max_iters, shown=progress) as bar:
         for step in range(first, training.max_iters + 1):
             batch = batches.at(step)
             now = time.perf_counter()
             if checkpoint and step > first and now - last_save > CHECKPOINT_SECONDS:
                 tensors = state.tensors() | {"generators": batches.before}
-                parts = [*before, {"until": step, "how": how}]
-                checkpoint.save(
-                    tensors, {"step": step, "seconds": spent + now - start, "parts": parts}
-                )
+                so_far = [*parts, {"until": step, "how": how}]
+                meta = {"step": step, "seconds": spent + now - start, "parts": so_far}
+                checkpoint.save(tensors, meta)
                 last_save = now
-            # It evaluates the loss again itself.
-            with torch.set_grad_enabled(training.alg != "lbfgs"):
+            with torch.set_grad_enabled(training.alg != "lbfgs"):  # which takes its own gradients
                 loss = loss_of(training.model_at(model, step), state.params, batch)  # (E,)
-            values = loss.tolist()
             if step == recorded[len(state.losses)]:
                 state.record(loss)
-            if not all(map(math.isfinite, values)):
-                seed = next(
-                    s for s, value in zip(seeds, values, strict=True) if not math.isfinite(value)
-                )
-                raise Diverged(
-                    step, seed, training.rate(step), history_of(records(), tuple(seeds), model)
-                )
+            values = loss.tolist()
+            for run, value in zip(runs, values, strict=True):
+                if not math.isfinite(value):
+                    history = history_of(records(), tuple(r.seed for r in runs), model)
+                    raise Diverged(step, run.seed, training.rate(step), history)
             if step == training.max_iters:
                 break
             state.update(step, loss, batch)
-            if now - last_shown > 0.2:
-                bar.set_postfix(loss=f"{sum(values) / len(values):.3g}", refresh=False)
-                bar.update(step + 1 - bar.n)
-                last_shown = now
-        bar.update(training.max_iters - bar.n)
+            bar.show(step + 1, sum(values) / len(values))
     return records()
+
+
+def _resume(
+    checkpoint: Checkpoint | None, state: TrainState, training: TrainConfig, progress: bool
+) -> tuple[int, float, list[dict]]:
+    """Put the state to where an interrupted training stood: at which step, after how many seconds,
+    and how the steps before were made."""
+    if checkpoint and (saved := checkpoint.load()):
+        state.restore(saved.tensors)
+        if progress:
+            step = saved.meta["step"]
+            print(f"an interrupted training goes on at step {step} of {training.max_iters}")
+        return saved.meta["step"], saved.meta["seconds"], saved.meta["parts"]
+    if checkpoint and (others := checkpoint.others()):
+        said = "another version of lintf or torch wrote this checkpoint. The training begins anew"
+        last = "and the file stays until the runs are stored"
+        warnings.warn(f"{others[0]}: {said}, {last}", stacklevel=4)
+    return 0, 0.0, []
+
+
+def _records(runs: list[Run], state: TrainState, meta: dict) -> list[store.Record]:
+    """What is stored of each run: at which steps, and what was recorded."""
+    steps = state.training.recorded_steps()[: len(state.losses)]
+    stacked = state.recorded() | state.final_params()
+    found = []
+    for e, run in enumerate(runs):
+        tensors = {"steps": torch.tensor(steps, dtype=torch.int64, device="cpu")}
+        tensors |= {name: t[e] for name, t in stacked.items()}
+        found.append(store.Record(run.config, tensors, meta))
+    return found
+
+
+def _made(runs: list[Run], seconds: float, how: dict, parts: list[dict]) -> dict:
+    """When and for how long: the wall time of all runs together."""
+    made = {
+        "seconds": round(seconds, 3),
+        "members": len(runs),
+        "made": time.strftime("%Y-%m-%d", time.gmtime()),  # the day, in UTC
+    }
+    if any(part["how"] != how for part in parts):  # not bit for bit what this process would make
+        made["before"] = parts
+    return made
 
 
 def _path(model: Model, p: Tensor) -> str:

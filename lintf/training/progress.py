@@ -45,6 +45,32 @@ def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+class Steps:
+    """The bar of a training: how many of its steps are done, with the loss, for how long it has
+    been and will be. Fits in 80 columns."""
+
+    def __init__(self, title: str, first: int, steps: int, shown: bool) -> None:
+        layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        self.bar = tqdm(
+            total=steps, initial=first, desc=title, disable=not shown, bar_format=layout
+        )
+        self.steps, self.last = steps, time.perf_counter()
+
+    def show(self, done: int, loss: float) -> None:
+        """So many steps are done; the bar itself is drawn a few times a second."""
+        now = time.perf_counter()
+        if now - self.last > 0.2 or done == self.steps:
+            self.bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+            self.bar.update(done - self.bar.n)
+            self.last = now
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+
 MARKS = {True: "ok  ", False: "FAIL", None: "skip"}
 
 
