@@ -29,7 +29,7 @@ NARROWEST = 40  # columns: a narrower bar has room for nothing
 
 @contextmanager
 def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
-    """Call `say` so often, in another thread, until the block ends."""
+    """Calls `say` so often, in another thread, until the block ends."""
     ended = threading.Event()
 
     def repeat() -> None:
@@ -62,12 +62,13 @@ class Count:
 
     @property
     def said(self) -> str:
+        """How far it is, in words."""
         return f"{self.done} of {self.number} {self.things}" + f", {self.failed} failed" * (
             self.failed > 0
         )
 
     def add(self, ok: bool, line: str, work: float = 1) -> None:
-        """One more is done, which a line tells of."""
+        """Counts one more as done, which a line tells of."""
         tqdm.write(f"{'ok  ' if ok else 'FAIL'} {line}")
         sys.stdout.flush()
         self.done, self.failed, self.last = self.done + 1, self.failed + (not ok), time.monotonic()
@@ -75,7 +76,7 @@ class Count:
         self.bar.update(work)
 
     def still(self) -> None:
-        """Let the bar's clock go on, or say how far it is unless something else has spoken
+        """Lets the bar's clock go on, or says how far it is unless something else has spoken
         lately."""
         now = time.monotonic()
         if not self.bar.disable:
@@ -106,6 +107,7 @@ class Screen(io.TextIOBase):
         self.width = max(shutil.get_terminal_size((100, 24)).columns - 1, NARROWEST)
 
     def write(self, text: str) -> int:
+        """Writes text to stderr as the class says. Returns its length."""
         self.last = time.monotonic()
         if self.live:
             sys.stderr.write(text.replace("\r", "\r\x1b[K"))
@@ -117,11 +119,11 @@ class Screen(io.TextIOBase):
         return len(text)
 
     def begin(self, **_: object) -> None:
-        """A code cell begins."""
+        """Notes that a code cell begins."""
         self.cell, self.began = self.cell + 1, time.monotonic()
 
     def still(self) -> None:
-        """Say what is at work, unless something else has spoken lately."""
+        """Says what is at work, unless something else has spoken lately."""
         now = time.monotonic()
         if self.cell and now - self.last >= SILENCE:
             self.write(
