@@ -25,8 +25,8 @@ __all__ = sorted(PUBLIC)
 
 
 def __getattr__(name: str) -> object:
-    """The public names, each loaded when it is first asked for: the command line needs no torch to
-    say what it can."""
+    """Loads a public name when it is first asked for: the command line needs no torch to say what
+    it can."""
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)

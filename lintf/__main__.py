@@ -285,7 +285,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 
 def _watch(table: sweep.Table, missing: list[int], results: Generator[tuple[int, Result]]) -> None:
-    """Keep and print the results of a table's missing cells as they come."""
+    """Keeps and prints the results of a table's missing cells as they come."""
     with closing(results), Count("cells", len(missing)) as count:
         for k, result in results:
             cell = table.cells[missing[k]]
@@ -325,8 +325,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _seconds(path: Path) -> float:
-    """How long a run took when it was stored; a moment if nobody knows, since then it is refused at
-    once."""
+    """Returns how long a run took when it was stored; a moment if nobody knows, since then it is
+    refused at once."""
     try:
         meta = store.load(path).meta
     except (store.StoreError, OSError):
@@ -335,7 +335,7 @@ def _seconds(path: Path) -> float:
 
 
 def _report(outcomes: Generator[Outcome], work: dict[Path, float]) -> int:
-    """Print each outcome as it comes, and in a terminal how many are left and for how long, going
+    """Prints each outcome as it comes, and in a terminal how many are left and for how long, going
     by the work (in seconds, say) that each run is. Returns the exit code."""
     skipped = 0
     with closing(outcomes), Count("runs", len(work), sum(work.values())) as count:
@@ -348,7 +348,7 @@ def _report(outcomes: Generator[Outcome], work: dict[Path, float]) -> int:
 
 
 def _program() -> int:
-    """`main`, which ends quietly where the reader of its output has gone, as `| head` does, and
+    """Calls `main`, and ends quietly where the reader of its output has gone, as `| head` does. It
     shows a letter that the terminal does not have by its number."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")

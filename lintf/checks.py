@@ -17,7 +17,13 @@ from typing import Any
 
 
 def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
-    """A whole number from low to high (no upper bound for None)."""
+    """Returns the value as an int where it is a whole number from low to high.
+
+    name: what the value is of, for the message.
+    value: what was given; True and False are no numbers.
+    low, high: the bounds, which are allowed themselves; None is no upper bound.
+    Raises ValueError for any other value.
+    """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         bound = f">= {low}" if high is None else f"from {low} to {high}"
@@ -28,7 +34,14 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
 def check_real(
     name: str, value: object, low: float = -math.inf, high: float = math.inf, *, above: bool = False
 ) -> float:
-    """A finite number >= low (> low with `above`) and <= high."""
+    """Returns the value as a float where it is a finite number from low to high.
+
+    name: what the value is of, for the message.
+    value: what was given; True and False are no numbers.
+    low, high: the bounds, which are allowed themselves.
+    above: whether low itself is refused.
+    Raises ValueError for any other value.
+    """
     ok = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not ok or not low <= value <= high or (above and value == low):
         bound = "" if low == -math.inf else f" {'>' if above else '>='} {low:g}"
@@ -38,6 +51,8 @@ def check_real(
 
 
 def check_choice(name: str, value: object, allowed: Iterable[str]) -> str:
+    """Returns the value where it is one of the allowed words. Raises ValueError for another one,
+    with the nearest word as a hint."""
     allowed = tuple(allowed)
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, 1)
@@ -49,13 +64,15 @@ def check_choice(name: str, value: object, allowed: Iterable[str]) -> str:
 
 
 def check_list(name: str, values: object) -> list:
-    """At least one value."""
+    """Returns the values as a list. Raises ValueError for a text, for what is no series of values,
+    and for none."""
     if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
         raise ValueError(f"{name} must be a list of at least one, got {values!r}")
     return list(values)
 
 
 def check_bool(name: str, value: object) -> bool:
+    """Returns the value where it is True or False. Raises ValueError for any other one."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False, got {value!r}")
     return value
@@ -64,9 +81,14 @@ def check_bool(name: str, value: object) -> bool:
 def checked(
     default: Any, check: Callable[[str, object], object], *, later: bool = False, none: bool = False
 ) -> Any:
-    """A field of a `Checked` dataclass, with what its values must pass; with `none`, or where it is
-    the default, None passes too. A field that came `later` stays out of the configuration while it
-    has its default: older runs keep their names."""
+    """Makes a field of a `Checked` dataclass from what its values must pass.
+
+    default: the value of a field that is not given; MISSING where it must be given.
+    check: gets the field's name and value, returns the value as it is kept, or raises ValueError.
+    later: whether older configurations lack the field. It stays out of the configuration while it
+        has its default, so that older runs keep their names.
+    none: whether None passes unchecked; it does where it is the default.
+    """
     return field(
         default=default, metadata={"check": check, "later": later, "none": none or default is None}
     )
@@ -80,7 +102,11 @@ def whole(
     later: bool = False,
     none: bool = False,
 ) -> Any:
-    """A field for a whole number from low to high."""
+    """Makes a field for a whole number from low to high.
+
+    default, later, none: as for `checked`.
+    low, high: the bounds, which are allowed themselves; None is no upper bound.
+    """
     return checked(default, partial(check_int, low=low, high=high), later=later, none=none)
 
 
@@ -92,17 +118,22 @@ def real(
     above: bool = False,
     later: bool = False,
 ) -> Any:
-    """A field for a finite number from low, or above it, to high."""
+    """Makes a field for a finite number from low to high.
+
+    default, later: as for `checked`; None passes where it is the default.
+    low, high: the bounds, which are allowed themselves.
+    above: whether low itself is refused.
+    """
     return checked(default, partial(check_real, low=low, high=high, above=above), later=later)
 
 
 def one_of(default: Any, allowed: Iterable[str]) -> Any:
-    """A field for one of some words."""
+    """Makes a field for one of the allowed words."""
     return checked(default, partial(check_choice, allowed=tuple(allowed)))
 
 
 def flag(default: bool, *, later: bool = False) -> Any:
-    """A field that is True or False."""
+    """Makes a field that is True or False; `later` as for `checked`."""
     return checked(default, check_bool, later=later)
 
 
@@ -117,12 +148,13 @@ class Checked:
                 set_fields(self, **{spec.name: spec.metadata["check"](spec.name, value)})
 
     def idle(self) -> set[str]:
-        """The fields that change nothing, with the values that the others have."""
+        """Returns the names of the fields that change nothing, given the values of the others."""
         return set()
 
     @property
     def config(self) -> dict:
-        """The fields, without those that change nothing: what names a run."""
+        """The fields by name, as they name a run: without those that change nothing (`idle`), and
+        without the `later` ones that have their default."""
         left_out = {
             f.name
             for f in fields(self)
@@ -133,7 +165,7 @@ class Checked:
 
 
 def set_fields(settings: object, **values: object) -> None:
-    """Put checked values into a frozen dataclass, from its __post_init__."""
+    """Puts checked values into a frozen dataclass, from its __post_init__."""
     for name, value in values.items():
         object.__setattr__(settings, name, value)
 
@@ -144,13 +176,14 @@ class UsageError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: "; the nearest is ..." for the known name that is most like this
-    one, or nothing."""
+    """Returns the end of an error message: "; the nearest is ..." for the known name that is most
+    like this one, or "" where none is like it."""
     near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
     return f"; the nearest is {near[0]}" if near else ""
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception of foreign code says, and its kind, in one line of bearable length."""
+    """Returns what an exception of foreign code says, and its kind, in one line of bearable
+    length."""
     said = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     return said if len(said) < 400 else f"{said[:400]} ..."

@@ -24,27 +24,28 @@ class Estimate:
         return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
     def overlaps(self, other: Estimate) -> bool:
+        """Says whether the two intervals have a point in common."""
         return self.low <= other.high and other.low <= self.high
 
 
 def mean(values: Tensor) -> Estimate:
-    """The mean of values (n,) from a normal law, with Student's interval."""
+    """Returns the mean of values (n,) from a normal law, with Student's interval."""
     v = _values(values, 2)
     return published(float(v.mean()), float(v.std(ddof=1)), len(v))
 
 
 def published(mean: float, std: float, n: int) -> Estimate:
-    """The same from a mean and a standard deviation over n values, which is what papers print as
-    mean +- spread."""
+    """Returns the same from a mean and a standard deviation over n values, which is what papers
+    print as mean +- spread."""
     mean = check_real("mean", mean)
     half = stats.t.ppf(0.975, check_int("n", n, 2) - 1) * check_real("std", std, low=0.0) / n**0.5
     return Estimate(mean, mean - half, mean + half)
 
 
 def kurtosis(values: Tensor, resamples: int = 400) -> Estimate:
-    """Excess kurtosis E (v - mean)^4 / sd^4 - 3, which is 0 for a normal distribution, of values
-    (n,); percentile interval of a bootstrap. For tails so heavy that the fourth moment hardly
-    exists, the interval is too short."""
+    """Returns the excess kurtosis E (v - mean)^4 / sd^4 - 3, which is 0 for a normal distribution,
+    of values (n,), with the percentile interval of a bootstrap. For tails so heavy that the fourth
+    moment hardly exists, the interval is too short."""
     v = _values(values, 10)
     low, high = stats.bootstrap(
         (v,),
@@ -58,8 +59,8 @@ def kurtosis(values: Tensor, resamples: int = 400) -> Estimate:
 
 
 def by_group(values: Tensor, groups: int) -> Tensor:
-    """(..., n) -> (groups, ...): the means of so many successive parts of the last axis, for
-    bootstrap. Raises ValueError where the parts would not be equal."""
+    """Returns the means of so many successive parts of the last axis, (..., n) -> (groups, ...),
+    for bootstrap. Raises ValueError where the parts would not be equal."""
     n = values.shape[-1]
     if n % check_int("groups", groups, 1):
         raise ValueError(f"groups must divide the number of values, {n}, got {groups}")
@@ -69,9 +70,9 @@ def by_group(values: Tensor, groups: int) -> Tensor:
 def bootstrap(
     values: Tensor, statistic: Callable[[np.ndarray], float], resamples: int = 1000
 ) -> Estimate:
-    """statistic(mean of values (n, ...) over the n) with the percentile interval of a bootstrap
-    over the n, which must be independent of each other: seeds, prompts, or groups of prompts that
-    have something in common."""
+    """Returns statistic(mean of values (n, ...) over the n) with the percentile interval of a
+    bootstrap over the n, which must be independent of each other: seeds, prompts, or groups of
+    prompts that have something in common."""
     v = values.detach().cpu().double().numpy()
     if len(v) < 2 or not np.isfinite(v).all():
         raise ValueError(f"values must be finite and at least two, got an array of shape {v.shape}")
@@ -87,11 +88,11 @@ def bootstrap(
 
 
 def tail_index(values: Tensor, share: float = 0.02) -> Estimate:
-    """Hill's estimate of alpha in P(v > t) ~ t^-alpha, from the largest `share` of values (n,): one
-    over the mean of log(v_i / v_k) over the k largest, v_k the next, which must be positive. The
-    smaller, the heavier; moments from alpha on do not exist. The interval is the asymptotic one,
-    alpha (1 +- 1.96 / sqrt(k)). Light tails have no index: for them the estimate grows as the share
-    shrinks, so compare at one share."""
+    """Returns Hill's estimate of alpha in P(v > t) ~ t^-alpha, from the largest `share` of values
+    (n,): one over the mean of log(v_i / v_k) over the k largest, v_k the next, which must be
+    positive. The smaller, the heavier; moments from alpha on do not exist. The interval is the
+    asymptotic one, alpha (1 +- 1.96 / sqrt(k)). Light tails have no index: for them the estimate
+    grows as the share shrinks, so compare at one share."""
     v = np.sort(_values(values, 10))[::-1]
     k = int(check_real("share", share) * len(v))
     if not 0 < share < 1 or k < 2 or v[k] <= 0 or v[0] == v[k]:
@@ -104,9 +105,16 @@ def tail_index(values: Tensor, share: float = 0.02) -> Estimate:
 
 
 def slope(x: Tensor, y: Tensor, block: int = 100, thin: int = 8, resamples: int = 100) -> Estimate:
-    """The median of the slopes between all pairs of points (x_i, y_i), i < n (Theil and Sen), for a
-    series whose neighbours are alike: the percentile interval is that of a bootstrap of whole
-    blocks of so many successive points. Of the points every `thin`-th is used."""
+    """Returns the median of the slopes between all pairs of points (x_i, y_i) (Theil and Sen), for
+    a series whose neighbours are alike: the percentile interval is that of a bootstrap of whole
+    blocks of successive points.
+
+    x, y: (n,) each, n at least two blocks.
+    block: how many successive points of the series are drawn together.
+    thin: of these points every `thin`-th is used.
+    resamples: how many series are drawn for the interval.
+    Raises ValueError for values that are not finite or all equal, and for other lengths.
+    """
     block = check_int("block", block, 1)
     thin = check_int("thin", thin, 1, block)
     x, y = _values(x, 2 * block), _values(y, 2 * block)
@@ -124,6 +132,8 @@ def slope(x: Tensor, y: Tensor, block: int = 100, thin: int = 8, resamples: int 
 
 
 def _values(values: Tensor, least: int) -> np.ndarray:
+    """Returns the values as an array in float64. Raises ValueError for fewer than `least`, or such
+    that are not finite or all equal."""
     v = values.detach().cpu().double().numpy()
     if v.ndim != 1 or len(v) < least or not np.isfinite(v).all() or np.ptp(v) == 0:
         raise ValueError(

@@ -7,7 +7,7 @@ With eigenvalue t, a layer does to the residual r (which starts at 1) and to t
 
 so that the last r is a polynomial in the first t, of degree (3^L - 1) / 2, with r(0) = 1. The
 population loss is E sum_i r(t_i)^2 over the d eigenvalues: exact, as an integral over their
-density. Rotated prompts (rotation.py) have the same optimum with Q_l = -a_l Sigma^-1.
+density. Rotated prompts (tasks/rotated.py) have the same optimum with Q_l = -a_l Sigma^-1.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ def spectrum(N: int, d: int, rare: float = 0.0) -> tuple[np.ndarray, np.ndarray]
 
 
 def density(N: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points t > 0 and the density there of an eigenvalue of S / N. For N < d it integrates to N /
-    d only."""
+    """Returns points t > 0 and the density there of an eigenvalue of S / N. For N < d it integrates
+    to N / d only."""
     nodes, weights, spacing = _wishart(check_int("N", N, 1), check_int("d", d, 1))
     return nodes[nodes > 0], weights[nodes > 0] / spacing
 
 
 @lru_cache(maxsize=64, typed=True)
 def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nodes and weights of all eigenvalues, and how much of the axis each node > 0 stands for.
+    """Returns nodes and weights of all eigenvalues, and how much of the axis a node > 0 stands for.
 
     The eigenvalues of a real Wishart matrix have the joint density prod |x_i - x_j| prod w(x_i), w
     = x^a e^(-x/2). Its integrals are Pfaffians (de Bruijn), and so is their generating function:
@@ -63,8 +63,7 @@ def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     n, m = sorted((N, d))
     a = (m - n - 1) / 2
-    # x = u^2 makes half-integer powers smooth; Gauss-Legendre on panels, with integrals up to each
-    # node
+    # x = u^2 makes half-integer powers smooth; Gauss-Legendre on panels, integrals up to each node
     k = a + 2 * n + DEGREE
     edges = np.linspace(0, np.sqrt(2 * (k + 10 * np.sqrt(k) + 50)), PANELS + 1)
     z, weight = np.polynomial.legendre.leggauss(ORDER)
@@ -72,7 +71,7 @@ def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     u = edges[:-1, None] + half * (1 + z)
     x, du = u**2, half * weight
     primitives = [np.polynomial.Legendre(c).integ(lbnd=-1)(z) for c in np.eye(ORDER)]
-    # Int_-1^z_i f.
+    # int_-1^z_i f
     up_to = np.stack(primitives, 1) @ np.linalg.inv(np.polynomial.legendre.legvander(z, ORDER - 1))
     gamma = special.gammaln(a + 1 + np.arange(n))
     law = 2 * np.exp((2 * a + 1) * np.log(u) - x / 2 - gamma[0] - (a + 1) * np.log(2))
@@ -104,7 +103,7 @@ def _wishart(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def residual(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> np.ndarray:
-    """r(t) after layers with a (L,) and b (L - 1,), at eigenvalues t of S / N."""
+    """Returns r(t) after layers with a (L,) and b (L - 1,), at eigenvalues t of S / N."""
     r = np.ones_like(t)
     for layer, step in enumerate(a):
         r = r * (1 - step * t)
@@ -116,14 +115,20 @@ def residual(a: Sequence[float], b: Sequence[float], t: np.ndarray) -> np.ndarra
 def population_loss(
     a: Sequence[float], b: Sequence[float], N: int, d: int, rare: float = 0.0
 ) -> float:
-    """E (prediction - y)^2 = d E r(t)^2, exact up to rounding for L <= 4, but for eigenvalues rarer
-    than `rare`."""
+    """Returns E (prediction - y)^2 = d E r(t)^2, exact up to rounding for L <= 4, but for
+    eigenvalues rarer than `rare`.
+
+    a, b: (L,) and (L - 1,), the layers' numbers. N, d, rare: as for `spectrum`.
+    """
     t, weights = spectrum(N, d, rare)
     return d * float(weights @ residual(a, b, t) ** 2)
 
 
 def chebyshev(degree: int, low: float, high: float, t: np.ndarray) -> np.ndarray:
-    """The polynomial with value 1 at 0 whose largest absolute value on [low, high] is smallest."""
+    """Returns at t the polynomial with value 1 at 0 that stays smallest in modulus on [low, high].
+
+    degree: that of the polynomial. low, high: the ends of the interval. t: points, of any shape.
+    """
     return special.eval_chebyt(degree, (2 * t - high - low) / (high - low)) / special.eval_chebyt(
         degree, (-high - low) / (high - low)
     )
@@ -140,10 +145,12 @@ class Isotropic:
 
 @lru_cache(maxsize=64, typed=True)
 def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
-    """The best member of the family with n_layer <= 4. Its 2L - 1 numbers have many local optima,
-    so the best of some thousand random ones are improved by Levenberg and Marquardt's method, in
-    float64, and the best of those is it. rare: see spectrum; the optimum for prompts that can be
-    met."""
+    """Returns the best member of the family. Its 2L - 1 numbers have many local optima, so the best
+    of some thousand random ones are improved by Levenberg and Marquardt's method, in float64, and
+    the best of those is it. With `rare` it is the optimum for prompts that can be met.
+
+    n_layer: L, from 1 to 4. N, d, rare: as for `spectrum`.
+    """
     L = check_int("n_layer", n_layer, 1, 4)
     # Exact for the squares of these residuals.
     t, weights = _gauss((3**L + 1) // 2, *spectrum(N, d, rare))
@@ -168,9 +175,11 @@ def optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
 
 @lru_cache(maxsize=64, typed=True)
 def tied_optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
-    """The best member of the family whose layers share one a and one b, for n_layer from 2 to 4:
-    the best points of a grid, improved by Levenberg and Marquardt's method. rare: as for
-    `optimum`."""
+    """Returns the best member of the family whose layers share one a and one b: the best points of
+    a grid, improved by Levenberg and Marquardt's method.
+
+    n_layer: from 2 to 4. N, d, rare: as for `optimum`.
+    """
     L, (t, weights) = check_int("n_layer", n_layer, 2, 4), spectrum(N, d, rare)
     a, b = np.meshgrid(np.linspace(0.05, 4, 80), np.linspace(-1, 1, 81), indexing="ij")
     losses = (
@@ -192,7 +201,10 @@ def tied_optimum(n_layer: int, N: int, d: int, rare: float = 0.0) -> Isotropic:
 def local_optimum(
     a: Sequence[float], b: Sequence[float], N: int, d: int, rare: float = 0.0
 ) -> Isotropic:
-    """The local optimum downhill from a (L,) and b (L - 1,). rare: as for `optimum`."""
+    """Returns the local optimum downhill from the given numbers.
+
+    a, b: (L,) and (L - 1,), where it starts. N, d, rare: as for `optimum`.
+    """
     best = _downhill(np.array([*a, *b]), len(a), *spectrum(N, d, rare), steps=1000).x.tolist()
     a, b = best[: len(a)], best[len(a) :]
     return Isotropic(tuple(a), tuple(b), population_loss(a, b, N, d, rare))
@@ -200,10 +212,10 @@ def local_optimum(
 
 @lru_cache(maxsize=64, typed=True)
 def best_polynomial(degree: int, N: int, d: int) -> Isotropic:
-    """The best with b = 0, as many layers as the degree: any polynomial of this degree with value 1
-    at 0 and positive roots 1 / a_l, in ascending order of a. The best one is orthogonal to all
-    lower ones under the eigenvalues' density times t, so that its roots are the eigenvalues of that
-    density's Jacobi matrix, which Lanczos' recursion gives."""
+    """Returns the best with b = 0, as many layers as the degree: any polynomial of this degree with
+    value 1 at 0 and positive roots 1 / a_l, in ascending order of a. The best one is orthogonal to
+    all lower ones under the eigenvalues' density times t, so that its roots are the eigenvalues of
+    that density's Jacobi matrix, which Lanczos' recursion gives."""
     check_int("degree", degree, 1)
     t, weights = spectrum(N, d)
     roots, _ = _gauss(degree, t, weights * t)
@@ -213,7 +225,7 @@ def best_polynomial(degree: int, N: int, d: int) -> Isotropic:
 
 @lru_cache(maxsize=64, typed=True)
 def best_gradient_descent(steps: int, N: int, d: int) -> Isotropic:
-    """Gradient descent with the best step size: b = 0 and equal a."""
+    """Returns gradient descent with the best step size: b = 0 and equal a."""
     check_int("steps", steps, 1)
 
     def loss(a: float) -> float:
@@ -224,10 +236,9 @@ def best_gradient_descent(steps: int, N: int, d: int) -> Isotropic:
 
 
 def _gauss(count: int, t: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights (count,) with the same sums as t and its weights for all polynomials of
-    degree < 2 count. The nodes are the eigenvalues of the Jacobi matrix, which Lanczos' recursion
-    gives; a weight is one over the sum of the squares of the orthonormal polynomials at its
-    node."""
+    """Returns nodes and weights (count,) with the same sums as t and its weights for all
+    polynomials of degree < 2 count: eigenvalues of the Jacobi matrix, which Lanczos' recursion
+    gives, and one over the sum of the squares of the orthonormal polynomials at each."""
     basis = [np.zeros_like(t), np.sqrt(weights / weights.sum())]
     diagonal, beside = [], [0.0]
     for _ in range(count):
@@ -254,8 +265,8 @@ def _downhill(
     steps: int,
     tie: np.ndarray | None = None,
 ) -> OptimizeResult:
-    """Levenberg and Marquardt's method with at most so many steps, for (a, b) = tie theta; without
-    tie theta is (a, b)."""
+    """Runs Levenberg and Marquardt's method for at most so many steps, for (a, b) = tie theta;
+    without tie theta is (a, b)."""
     tie, root = np.eye(2 * L - 1) if tie is None else tie, np.sqrt(weights)
 
     def scaled(theta: np.ndarray) -> np.ndarray:
@@ -273,7 +284,7 @@ def _downhill(
 
 
 def _jacobian(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """The derivatives (2L - 1, len(t)) of the residual along a and b, forwards through the
+    """Returns the derivatives (2L - 1, len(t)) of the residual along a and b, forwards through the
     layers."""
     along_a, along_b = np.split(np.eye(len(a) + len(b))[..., None], [len(a)])
     r, dr, dt = np.ones_like(t), 0.0, 0.0

@@ -37,7 +37,8 @@ DIRECTIONS = (
 
 
 def gradient(model: Model, params: Params, prompts: Batch) -> Params:
-    """Of the loss: for every ensemble member of the parameters or the prompts, its own."""
+    """Returns the gradient of the loss, each ensemble member's own; leading axes are those of the
+    parameters or the prompts."""
     lead = torch.broadcast_shapes(model.check_params(params), prompts.lead)
     own = {
         n: p.detach().expand(*lead, *model.shapes[n]).clone().requires_grad_()
@@ -58,9 +59,16 @@ def gradient_noise(
     generator: torch.Generator,
     reference: int = 100_000,
 ) -> Tensor:
-    """(n, size): the vectors g_B - g, for the gradients g_B on n batches of B fresh prompts and the
-    mean gradient g, estimated by the one on `reference` other prompts. The parameters have no
-    leading axes here; their entries come in order. They and the generator live on the CPU."""
+    """Returns the vectors g_B - g, (n, size), for the gradients g_B on n batches of B fresh prompts
+    and the mean gradient g. Entries come in the parameters' order.
+
+    model, params: a model and its parameters, which have no leading axes here, on the CPU.
+    task: the law of the prompts.
+    B, n: prompts in a batch, and batches.
+    generator: on the CPU.
+    reference: how many other prompts g is estimated from, by the mean over them.
+    Raises ValueError for leading axes, and numbers below 1.
+    """
     if model.check_params(params):
         raise ValueError(
             f"params must have no leading axes for the gradient noise, got {_shapes(params)}"
@@ -73,7 +81,7 @@ def gradient_noise(
     dtype, at_once = next(iter(params.values())).dtype, max(1, CHUNK // B)
 
     def gradients(batches: int, size: int) -> Tensor:
-        """(batches, all parameters), on batches of that size"""
+        """Returns gradients (batches, all parameters), on batches of that size."""
         drawn = sample_ensemble([task], batches * size, [generator], model.representation, dtype)
         found = gradient(model, params, drawn.member(0).split(batches))
         return torch.cat([g.flatten(1) for g in found.values()], 1)
@@ -85,11 +93,14 @@ def gradient_noise(
 
 
 def hessian_diagonal(model: Model, params: Params, prompts: Batch, backend: str = "auto") -> Tensor:
-    """(..., n): d^2 loss / d theta_i^2 for each of the n entries of the parameters (..., shape), in
-    their order. The prompts have no leading axes: all parameters share them.
+    """Returns d^2 loss / d theta_i^2, (..., n), for each of the n entries of the parameters, in
+    their order.
 
-    backend: "kernel" is the compiled code (raises RuntimeError where it cannot be had), "plain" is
-    PyTorch, "auto" takes the kernel where it can.
+    model, params: a model and its parameters (..., shape).
+    prompts: without leading axes; all parameters share them.
+    backend: "kernel" is the compiled code, "plain" is PyTorch, "auto" takes the kernel where it
+        can.
+    Raises RuntimeError where "kernel" cannot be had.
     """
     lead, flat = _flat(model, params, prompts)
     if _compiled(model, flat, prompts, backend):
@@ -100,18 +111,21 @@ def hessian_diagonal(model: Model, params: Params, prompts: Batch, backend: str 
 
 
 def condition_number(diagonal: Tensor) -> Tensor:
-    """(...): the largest |entry| of Hessian diagonals (..., n) over the median one (the lower of
-    the two in the middle for an even n). The robust condition number of arXiv 2310.01082, whose
-    median counts all parameters, also those of the last P, which are 0."""
+    """Returns the largest |entry| of Hessian diagonals (..., n) over the median one (the lower of
+    the two in the middle for an even n), (...). It is the robust condition number of arXiv
+    2310.01082, whose median counts all parameters, also those of the last P, which are 0."""
     return diagonal.abs().amax(-1) / diagonal.abs().median(-1).values
 
 
 def directional_derivatives(
     model: Model, params: Params, directions: Params, prompts: Batch, backend: str = "auto"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(...) each: loss, slope and curvature, that is the value and the first and second derivative
-    of t -> loss(params + t direction) at t = 0. Parameters and directions are (..., shape); backend
-    as above."""
+    """Returns loss, slope and curvature, (...) each, that is the value and the first and second
+    derivative of t -> loss(params + t direction) at t = 0.
+
+    model, params, prompts, backend: as for `hessian_diagonal`.
+    directions: (..., shape) like the parameters, not scaled to length 1.
+    """
     lead, flat = _flat(model, params, prompts)
     if _shapes(params) != _shapes(directions):
         raise ValueError(
@@ -146,9 +160,12 @@ def directional_derivatives(
 def directional_smoothness(
     model: Model, snapshots: Params, prompts: Batch, backend: str = "auto"
 ) -> tuple[Tensor, Tensor]:
-    """(T - 1,) each, for the parameters (T, shape) at T successive steps: the second derivative of
-    the loss along the unit vector of each step taken, and the norm of the gradient at its start. A
-    step of length 0 gives nan."""
+    """Returns two tensors (T - 1,): the second derivative of the loss along the unit vector of each
+    step taken, and the norm of the gradient at its start. A step of length 0 gives nan.
+
+    snapshots: the parameters (T, shape) at T successive steps.
+    model, prompts, backend: as for `hessian_diagonal`.
+    """
     lead = model.check_params(snapshots)
     if len(lead) != 1 or lead[0] < 2:
         raise ValueError(
@@ -169,12 +186,12 @@ def directional_smoothness(
 
 
 def _some(params: Params) -> Iterator[tuple[Tensor, ...]]:
-    """A few members at a time."""
+    """Yields a few members at a time."""
     return zip(*(p.split(DIRECTIONS) for p in params.values()), strict=True)
 
 
 def _diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
-    """hessian_diagonal of one member, in PyTorch."""
+    """Returns hessian_diagonal of one member, in PyTorch."""
     if isinstance(model, MLPTransformer):
         return mlp_hessian.hessian_diagonal(model, params, prompts)
     if not _on_statistics(model, prompts):
@@ -190,8 +207,8 @@ def _diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
 
 
 def _units(params: Params) -> Params:
-    """(n, shape): the directions along each of the n entries of parameters (..., shape) with one
-    leading axis."""
+    """Returns the directions (n, shape) along each of the n entries of parameters (..., shape) with
+    one leading axis."""
     sizes = [p[0].numel() for p in params.values()]
     p = next(iter(params.values()))
     rows = torch.eye(sum(sizes), dtype=p.dtype, device=p.device).split(sizes, 1)
@@ -201,8 +218,8 @@ def _units(params: Params) -> Params:
 
 
 def _func_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
-    """Each parameter tensor by itself: a derivative goes through nothing but what depends on that
-    tensor."""
+    """Differentiates along each parameter tensor by itself: a derivative goes through nothing but
+    what depends on that tensor."""
 
     def of(name: str) -> Tensor:
         slopes = grad(lambda p: model.loss({**params, name: p}, prompts))
@@ -223,7 +240,7 @@ def _func_diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:
 def _lines(
     model: LinearTransformer, params: Params, directions: Params, gram: Gram
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """kernel.lines, in the parameters' dtype."""
+    """Returns what kernel.lines does, in the parameters' dtype."""
     (P, Q), (dP, dQ) = model.layers(params), model.layers(directions)
     return kernel.lines(P, Q, dP, dQ, gram.S, gram.s, gram.x, gram.y, gram.N).to(Q.dtype).unbind(-1)
 
@@ -237,6 +254,8 @@ def _on_statistics(model: Model, prompts: Batch) -> bool:
 
 
 def _compiled(model: Model, params: Params, prompts: Batch, backend: str) -> bool:
+    """Says whether the compiled code does it. Raises RuntimeError where it is asked for and cannot
+    be had."""
     check_choice("backend", backend, BACKENDS)
     p = next(iter(params.values()))
     why_not = "it is for linear transformers on Gram statistics"
@@ -248,7 +267,7 @@ def _compiled(model: Model, params: Params, prompts: Batch, backend: str) -> boo
 
 
 def _flat(model: Model, params: Params, prompts: Batch) -> tuple[torch.Size, Params]:
-    """The leading axes, and the parameters with these made one."""
+    """Returns the leading axes, and the parameters with these made one."""
     lead = model.check(params, prompts)
     if 0 in lead or prompts.lead:
         raise ValueError(

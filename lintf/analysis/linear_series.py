@@ -25,8 +25,11 @@ TOGETHER = 2**20
 def directional_derivatives(
     P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, gram: Gram
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(n,) each: loss, slope and curvature at t = 0 of n lines P + t dP, Q + t dQ, (n, L, H, d, d)
-    each."""
+    """Returns loss, slope and curvature at t = 0, (n,) each, of n lines P + t dP, Q + t dQ.
+
+    P, Q, dP, dQ: (n, L, H, d, d), points and directions; Q is not yet divided by N.
+    gram: the statistics of the prompts, over which the loss is the mean, without leading axes.
+    """
     at_once = max(1, TOGETHER // gram.S.numel())
     parts = []
     for some in zip(*(W.split(at_once) for W in (P, dP, Q / gram.N, dQ / gram.N)), strict=True):
@@ -39,7 +42,8 @@ def directional_derivatives(
 
 
 def hessian_diagonal(P: Tensor, Q: Tensor, gram: Gram) -> dict[str, Tensor]:
-    """d^2 loss / d theta^2 for the entries of P and of Q, (L, H, d, d) each: of one member."""
+    """Returns d^2 loss / d theta^2 for the entries of P and of Q, (L, H, d, d) each, of one
+    member."""
     found = {name: torch.zeros_like(P) for name in ("P", "Q")}
     at_once = max(16, TOGETHER // P[0].numel() ** 2)
     for part in zip(*(t.split(at_once, -1) for t in (gram.S, gram.s, gram.x, gram.y)), strict=True):
@@ -83,5 +87,5 @@ def _add_diagonal(found: dict[str, Tensor], P: Tensor, Q: Tensor, gram: Gram) ->
 
 
 def outer(v: Tensor, w: Tensor) -> Tensor:
-    """v w^T, (..., d, d, B)."""
+    """Returns v w^T, prompt by prompt, (..., d, d, B)."""
     return v.unsqueeze(-2) * w.unsqueeze(-3)

@@ -49,17 +49,19 @@ class Explained:
 
     @property
     def score(self) -> float:
+        """The share of the variance of all tokens that is explained."""
         return 1 - float(self.error.sum() / self.size.sum())
 
     @property
     def tokens(self) -> Tensor:
-        """(n,): 1 - |x_i A - y_i|^2 / |y_i|^2. Their mean with weights |y_i|^2 is the score. A
-        token near the mean of its layer can be far below 0."""
+        """The score of each token by itself, (n,): 1 - |x_i A - y_i|^2 / |y_i|^2. Their mean with
+        weights |y_i|^2 is the score. A token near the mean of its layer can be far below 0."""
         return 1 - self.error / self.size
 
     def interval(self, groups: Tensor, resamples: int = 2000) -> Estimate:
-        """The score with the percentile interval of a bootstrap of whole groups of tokens, since
-        those of a paragraph are alike. groups (n,) are their numbers. The map stays as it is."""
+        """Returns the score with the percentile interval of a bootstrap of whole groups of tokens,
+        since those of a paragraph are alike. groups (n,) are their numbers. The map stays as it
+        is."""
         number = _groups(groups, len(self.error), 2)
         error, size = (np.bincount(number, values.numpy()) for values in (self.error, self.size))
         share = np.full(len(size), 1 / len(size))
@@ -71,21 +73,23 @@ class Explained:
 
 
 def explained(x: Tensor, y: Tensor, centre: bool = True) -> Explained:
-    """By the best map for these tokens, x (n, dim), y (n, width); without centring the means count
-    as well. Raises ValueError for shapes that do not match, for activations that are constant or
-    not finite, and for so few tokens that the score is 1 by construction."""
+    """Returns what the best map for these tokens explains, x (n, dim), y (n, width); without
+    centring the means count as well. Raises ValueError for shapes that do not match, for
+    activations that are constant or not finite, and for so few tokens that the score is 1 by
+    construction."""
     _same_tokens(x, y)
     U, Y = _svd(x, "x", centre)[0], _centred(y, "y", centre)
     return Explained((Y - U @ (U.mT @ Y)).square().sum(1), Y.square().sum(1))
 
 
 def score(x: Tensor, y: Tensor, centre: bool = True) -> float:
-    """From 0 to 1, as defined above. Raises ValueError like `explained`."""
+    """Returns the score from 0 to 1, as defined above. Raises ValueError like `explained`."""
     return explained(x, y, centre).score
 
 
 def scores(layers: Sequence[Tensor] | Tensor, centre: bool = True) -> Tensor:
-    """(l, l): entry [i, j] is score(layers[i], layers[j]). Not symmetric."""
+    """Returns all scores of layers, (l, l): entry [i, j] is score(layers[i], layers[j]). They are
+    not symmetric."""
     parts = [_svd(x, f"layers[{i}]", centre)[:2] for i, x in enumerate(layers)]
     for y in layers[1:]:
         _same_tokens(layers[0], y)
@@ -100,22 +104,27 @@ def scores(layers: Sequence[Tensor] | Tensor, centre: bool = True) -> Tensor:
 
 
 def scores_at_lag(scores: Tensor, k: int) -> Tensor:
-    """(l - k,): of scores (l, l) those of each layer and the one k further on."""
+    """Returns of scores (l, l) those of each layer and the one k further on, (l - k,)."""
     return scores.diagonal(check_int("k", k, 0, len(scores) - 1))
 
 
 def linear_map(x: Tensor, y: Tensor) -> Tensor:
-    """(dim, width): the A of smallest norm that minimises |X A - Y| for x and y with their means
-    taken off."""
+    """Returns the A (dim, width) of smallest norm that minimises |X A - Y| for x and y with their
+    means taken off."""
     _same_tokens(x, y)
     U, S, V = _svd(x, "x", True)
     return (V / S) @ (U.mT @ _centred(y, "y", True))
 
 
 def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
-    """The same by maps fitted to other tokens. The groups (n,) are dealt into so many folds, and
-    each fold is explained from the means and with the map of the rest. A bad map gives a negative
-    score."""
+    """Returns what maps explain that were fitted to other tokens: each fold is explained from the
+    means and with the map of the rest. A bad map gives a negative score.
+
+    x, y: (n, dim) and (n, width), the tokens in two layers.
+    groups: (n,), which paragraph, say, each token is of; a group is in one fold only.
+    folds: into how many parts the groups are dealt, at least 2.
+    Raises ValueError for shapes that do not match, and for fewer groups than folds.
+    """
     _same_tokens(x, y)
     fold = torch.from_numpy(_groups(groups, len(x), check_int("folds", folds, 2)) % folds)
     error, size = torch.empty(2, len(x), dtype=torch.float64, device="cpu")
@@ -128,26 +137,26 @@ def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
 
 
 def null_score(n: int, dim: int, width: int) -> Estimate:
-    """The score of unrelated layers, with the interval that holds 95 percent of them. Centring
-    leaves Y an (n - 1)-dimensional space, of which X spans dim directions; if Y is Gaussian, their
-    share in its square follows Beta(dim width / 2, (n - 1 - dim) width / 2), with mean dim / (n -
-    1)."""
+    """Returns the score of unrelated layers, with the interval that holds 95 percent of them.
+    Centring leaves Y an (n - 1)-dimensional space, of which X spans dim directions; if Y is
+    Gaussian, their share in its square follows Beta(dim width / 2, (n - 1 - dim) width / 2), with
+    mean dim / (n - 1)."""
     dim, width = check_int("dim", dim, 1), check_int("width", width, 1)
     law = stats.beta(dim * width / 2, (check_int("n", n, dim + 2) - 1 - dim) * width / 2)
     return Estimate(dim / (n - 1), *map(float, law.ppf([0.025, 0.975])))
 
 
 def norms_and_cosines(layers: Tensor) -> tuple[Tensor, Tensor]:
-    """Of layers (l, n, dim), means over the tokens: (l,) the Euclidean norm in each layer, (l - 1,)
-    the cosine of the angle between a token in one layer and in the next."""
+    """Returns means over the tokens of layers (l, n, dim): the Euclidean norm in each layer, (l,),
+    and the cosine of the angle between a token in one layer and in the next, (l - 1,)."""
     return layers.norm(dim=-1).mean(1), torch.cosine_similarity(
         layers[:-1], layers[1:], dim=-1
     ).mean(1)
 
 
 def _svd(x: Tensor, name: str, centre: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """U (n, r), S (r,), V (dim, r) of the centred x, without the directions that are rounding
-    errors of x."""
+    """Returns U (n, r), S (r,), V (dim, r) of the centred x, without the directions that are
+    rounding errors of x."""
     X, (n, dim) = _centred(x, name, centre), x.shape
     if n <= dim + centre:
         raise ValueError(
@@ -167,7 +176,8 @@ def _svd(x: Tensor, name: str, centre: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _centred(x: Tensor, name: str, centre: bool) -> Tensor:
-    """In float64."""
+    """Returns x in float64, less its mean where it is to be centred. Raises ValueError for constant
+    activations."""
     _check(x, name)
     X = x.double() - x.double().mean(0) if centre else x.double()
     if X.norm() <= _rounding(x):
@@ -193,8 +203,8 @@ def _check(x: Tensor, name: str) -> None:
 
 
 def _rounding(x: Tensor) -> float:
-    """A bound on the singular values of x's rounding errors: eps |x_ij| each are at most eps |x|
-    together, and the root leaves room for the sums that the entries come from."""
+    """Returns a bound on the singular values of x's rounding errors: eps |x_ij| each are at most
+    eps |x| together, and the root leaves room for the sums that the entries come from."""
     return torch.finfo(x.dtype).eps * sum(x.shape) ** 0.5 * float(x.double().norm())
 
 
@@ -208,7 +218,7 @@ def _same_tokens(x: Tensor, y: Tensor) -> None:
 
 
 def _groups(groups: Tensor, n: int, least: int) -> np.ndarray:
-    """(n,): the groups, counted from 0."""
+    """Returns the groups (n,), counted from 0. Raises ValueError for fewer than `least`."""
     found, number = np.unique(groups.numpy(), return_inverse=True)
     if groups.shape != (n,) or len(found) < least:
         got = f"{tuple(groups.shape)} with {len(found)}"
@@ -226,18 +236,18 @@ class States:
 
 
 def sample_text() -> list[str]:
-    """The paragraphs of the book's sample text, without line breaks."""
+    """Returns the paragraphs of the book's sample text, without line breaks."""
     return [" ".join(p.split()) for p in TEXT.read_text(encoding="utf-8").split("\n\n")]
 
 
 def hidden_states(
     model_name: str, paragraphs: Sequence[str], random_seed: int | None = None
 ) -> States:
-    """In float32, of a Hugging Face model that reads each paragraph by itself; with a seed, of one
-    of the same architecture with the random weights it would be trained from. What the model adds
-    to a text, such as BERT's [CLS] and [SEP], is read but left out. Raises ValueError where there
-    is no such model, and for paragraphs that are empty or too long for it, ImportError without the
-    packages of `pip install lintf[models]`."""
+    """Returns the hidden states, in float32, of a Hugging Face model that reads each paragraph by
+    itself; with a seed, of one of the same architecture with the random weights it would be trained
+    from. What the model adds to a text, such as BERT's [CLS] and [SEP], is read but left out.
+    Raises ValueError where there is no such model, and for paragraphs that are empty or too long
+    for it, ImportError without the packages of `pip install lintf[models]`."""
     if (
         isinstance(paragraphs, str)
         or not paragraphs
@@ -277,8 +287,8 @@ def hidden_states(
 
 
 def prompt_states(model: LinearTransformer, params: Params, prompts: Prompts) -> Tensor:
-    """(L + 1, ..., B, N+1, d+1): the tokens Z of prompts before and after each layer of linear
-    attention, for parameters with any leading axes. The last entry of the last is minus the
+    """Returns the tokens Z of prompts before and after each layer of linear attention, (L + 1, ...,
+    B, N+1, d+1), for parameters with any leading axes. The last entry of the last is minus the
     prediction."""
     if model.attention != "linear":
         raise ValueError(f"attention must be 'linear', got {model.attention!r}")
@@ -302,7 +312,7 @@ def prompt_states(model: LinearTransformer, params: Params, prompts: Prompts) ->
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars or remarks from transformers meanwhile."""
+    """Keeps progress bars and remarks of transformers away meanwhile."""
     try:
         from transformers.utils import logging
     except ImportError:
@@ -321,8 +331,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _load(name: str, random_seed: int | None) -> tuple[Any, Any]:
-    """Tokenizer and model, from a folder, a package or the cache; else from the hub, if it answers
-    a first question: without a network transformers would try for half a minute."""
+    """Returns tokenizer and model, from a folder, a package or the cache; else from the hub, if it
+    answers a first question: without a network transformers would try for half a minute."""
     from huggingface_hub import HfApi
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 

@@ -31,7 +31,7 @@ TOGETHER = 32  # directions at once: they stay in the processor's cache
 
 
 class Terms(NamedTuple):
-    """Those in t and in t^2 of G and in t of z before some layer, along k directions."""
+    """The terms in t and in t^2 of G and in t of z before some layer, along k directions."""
 
     G1: Tensor  # (k, D, D, B)
     G2: Tensor
@@ -39,15 +39,15 @@ class Terms(NamedTuple):
 
 
 def hessian_diagonal(model: MLPTransformer, params: Params, prompts: Prompts) -> Tensor:
-    """(n,): d^2 loss / d theta_i^2 for each entry of the parameters, in their order. They have no
-    leading axes here."""
+    """Returns d^2 loss / d theta_i^2 for each entry of the parameters, in their order, (n,). They
+    have no leading axes here."""
     N, Z = prompts.N, model.tokens(params, prompts)  # (D, N+1, B)
     z, G = Z[:, N], product(Z[:, :N], Z[:, :N].transpose(0, 1))
     layers = list(zip(params["P"], params["Q"] / N, strict=True))
 
     def second(terms: Terms, after: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """(k,): d^2 loss / dt^2, for terms before the layers that come after; G and z are those
-        before them."""
+        """Returns d^2 loss / dt^2, (k,), for terms before the layers that come after; G and z are
+        those before them."""
         parts = []
         for G1, G2, z1 in zip(*(t.split(TOGETHER) for t in terms), strict=True):
             with torch.enable_grad():
@@ -67,8 +67,8 @@ def hessian_diagonal(model: MLPTransformer, params: Params, prompts: Prompts) ->
 
 
 def _through(layers: list[tuple[Tensor, Tensor]], G: Series, z: Series) -> Series:
-    """The last entry of z after layers G <- A G A^T, z <- A z with A = I + P G Q^T, where Q is
-    divided by N."""
+    """Returns the last entry of z after layers G <- A G A^T, z <- A z with A = I + P G Q^T, where Q
+    is divided by N."""
     for i, (P, Q) in enumerate(layers):
         A = Series(_identity(G.v)) + G.map(partial(_moved, P, Q))
         z = times(apply, A, z)
@@ -82,13 +82,13 @@ def _identity(G: Tensor) -> Tensor:
 
 
 def _moved(P: Tensor, Q: Tensor, G: Tensor) -> Tensor:
-    """P G Q^T for symmetric G."""
+    """Returns P G Q^T for symmetric G."""
     return left(P, left(Q, G).transpose(-3, -2))
 
 
 def _of_entries(name: str, P: Tensor, Q: Tensor, A: Tensor, G: Tensor, z: Tensor, N: int) -> Terms:
-    """After a layer, along each entry (i, j) of its P or Q: A has one row more, or one column. G, z
-    are before it."""
+    """Returns the terms after a layer, along each entry (i, j) of its P or Q, by which one row or
+    column of A moves. G and z are those before it."""
     D = len(P)
     M1 = A.new_zeros(D, D, *A.shape)  # (i, j, D, D, B)
     for i in range(D):
@@ -103,7 +103,7 @@ def _of_entries(name: str, P: Tensor, Q: Tensor, A: Tensor, G: Tensor, z: Tensor
 
 
 def _of_mlp(params: Params, prompts: Prompts, Z: Tensor) -> dict[str, Terms]:
-    """Before the first layer, along each entry of the MLP's parameters."""
+    """Returns the terms before the first layer, along each entry of the MLP's parameters."""
     x = prompts.Z.permute(2, 1, 0)[:-1]  # (d, N+1, B)
     h = torch.einsum("hj,jnb->hnb", params["W1"], x) + params["b1"][:, None, None]
     unit = torch.eye(len(x), dtype=x.dtype, device=x.device)
@@ -121,7 +121,7 @@ def _of_mlp(params: Params, prompts: Prompts, Z: Tensor) -> dict[str, Terms]:
 
 
 def _of_lines(u: Tensor, s: Tensor, Z: Tensor) -> Terms:
-    """For tokens Z (D, N+1, B) that move along s (k, N+1, B) times u (k, D)."""
+    """Returns the terms for tokens Z (D, N+1, B) that move along s (k, N+1, B) times u (k, D)."""
     v = torch.einsum("knb,inb->kib", s[:, :-1], Z[:, :-1])
     outer = u[:, :, None, None] * v.unsqueeze(1)  # (k, D, D, B)
     square = s[:, :-1].square().sum(1)[:, None, None]

@@ -1,9 +1,9 @@
-"""Newton's iteration for an inverse, steepest descent, and damped Newton steps for logistic
-regression: the classical methods of Giannou et al., arXiv 2403.03183, all in float64. The linear
-attention that does the first is in theory.py.
+"""Newton's iteration for an inverse, and steepest descent: classical methods of Giannou et al.,
+arXiv 2403.03183, in float64. The linear attention that does the first is in theory.py, the paper's
+damped Newton steps for logistic regression are in tasks/logistic.py.
 
-Those for regression are predictors as in solvers.py. They see a prompt through S = X^T X and s =
-X^T y; J stands for an approximate inverse of S, which the paper calls X.
+Both are predictors as in solvers.py. They see a prompt through S = X^T X and s = X^T y; J stands
+for an approximate inverse of S, which the paper calls X.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class NewtonIteration:
             set_fields(self, alpha=check_real("alpha", self.alpha, 0.0, above=True))
 
     def inverses(self, S: Tensor) -> Tensor:
-        """All J_k (steps + 1, ..., d, d), float64, for any square S (..., d, d). Raises ValueError
-        for other shapes."""
+        """Returns all J_k, (steps + 1, ..., d, d), float64, for any square S (..., d, d). Raises
+        ValueError for other shapes."""
         if S.dim() < 2 or S.shape[-1] != S.shape[-2]:
             raise ValueError(f"S must be (..., d, d), got shape {tuple(S.shape)}")
         S = S.double()
@@ -65,13 +65,13 @@ class NewtonIteration:
         return torch.stack(found)
 
     def iterates(self, prompts: Prompts | Gram) -> Tensor:
-        """The predictions after 0, ..., steps steps: (steps + 1, ..., B)."""
+        """Returns the predictions after 0, ..., steps steps: (steps + 1, ..., B)."""
         S, s, x = _batch_first(prompts)
         w = (self.inverses(S) @ s.unsqueeze(-1))[..., 0]
         return (w * x).sum(-1).to(prompts.y.dtype)
 
     def predict(self, prompts: Prompts | Gram) -> Tensor:
-        """(..., B)."""
+        """Returns the predictions after the last step, (..., B)."""
         return self.iterates(prompts)[-1]
 
 
@@ -88,7 +88,7 @@ class SteepestDescent:
         set_fields(self, steps=check_int("steps", self.steps, 0))
 
     def iterates(self, prompts: Prompts | Gram) -> Tensor:
-        """The predictions after 0, ..., steps steps: (steps + 1, ..., B)."""
+        """Returns the predictions after 0, ..., steps steps: (steps + 1, ..., B)."""
         S, s, x = _batch_first(prompts)
         w = torch.zeros_like(s)
         found, size = [w], S.flatten(-2).norm(dim=-1, keepdim=True)
@@ -108,14 +108,11 @@ class SteepestDescent:
         return (torch.stack(found) * x).sum(-1).to(prompts.y.dtype)
 
     def predict(self, prompts: Prompts | Gram) -> Tensor:
-        """(..., B)."""
+        """Returns the predictions after the last step, (..., B)."""
         return self.iterates(prompts)[-1]
 
 
 def _batch_first(prompts: Prompts | Gram) -> tuple[Tensor, Tensor, Tensor]:
-    """S (..., B, d, d), s and x (..., B, d) in float64."""
+    """Returns S (..., B, d, d), s and x (..., B, d) in float64."""
     gram = prompts.gram()
     return gram.S.movedim(-1, -3).double(), gram.s.mT.double(), gram.x.mT.double()
-
-
-# ---- logistic regression

@@ -25,20 +25,23 @@ FEW = 8  # steps of gradient descent whose binomials cost few digits
 
 
 class Predictor(Protocol):
-    def predict(self, prompts: Prompts | Gram) -> Tensor: ...
+    """What answers prompts: a fitted model or a classical method."""
+
+    def predict(self, prompts: Prompts | Gram) -> Tensor:
+        """Returns the answers (..., B)."""
 
 
 def squared_error(predictor: Predictor, prompts: Prompts | Gram) -> Tensor:
-    """(prediction - y)^2 of every prompt, (..., B): the one score for learned and classical
+    """Returns (prediction - y)^2 of every prompt, (..., B): the one score for learned and classical
     predictors."""
     return (predictor.predict(prompts) - prompts.y).square()
 
 
 @dataclass(frozen=True, eq=False)
 class GradientDescent:
-    """w <- w + eta Pi (s - S w) from w = 0, `steps` times: gradient descent on |X w - y|^2 / 2 (a
-    sum over the examples, not a mean), preconditioned by Pi (d, d) where it is given, or (E, d, d):
-    one for each ensemble member."""
+    """Gradient descent on |X w - y|^2 / 2 (a sum over the examples, not a mean) from w = 0, `steps`
+    times w <- w + eta Pi (s - S w). It is preconditioned by Pi (d, d) where that is given, or (E,
+    d, d): one for each ensemble member."""
 
     steps: int
     eta: float
@@ -49,6 +52,7 @@ class GradientDescent:
         check_real("eta", self.eta)
 
     def predict(self, prompts: Prompts | Gram) -> Tensor:
+        """Returns the predictions after the last step, (..., B)."""
         gram = prompts.gram()
         w = torch.zeros_like(gram.s)
         for _ in range(self.steps):
@@ -62,9 +66,9 @@ class GradientDescent:
 def best_gradient_descent(
     steps: int, prompts: Prompts | Gram, preconditioner: Tensor | None = None
 ) -> GradientDescent:
-    """Gradient descent with the step size that has the smallest mean squared error on the given
-    prompts, found to a relative 1e-5 by bounded scalar minimisation between 0 and twice the inverse
-    of the mean eigenvalue of Pi S. A preconditioner is positive definite. Raises
+    """Returns gradient descent with the step size that has the smallest mean squared error on the
+    given prompts, found to a relative 1e-5 by bounded scalar minimisation between 0 and twice the
+    inverse of the mean eigenvalue of Pi S. A preconditioner is positive definite. Raises
     torch.linalg.LinAlgError for another one."""
     check_int("steps", steps, 1)
     g = prompts.gram()
@@ -80,9 +84,9 @@ def best_gradient_descent(
 
 
 def _error_of_few(steps: int, g: Gram) -> Callable[[float], float]:
-    """eta -> mean squared error after so many steps. The prediction is the sum of -C(steps, j)
-    (-eta)^j x.S^(j-1) s over j = 1, ..., steps, so that the error is a quadratic form, which needs
-    one pass over the prompts."""
+    """Returns the function from eta to the mean squared error after so many steps. The prediction
+    is the sum of -C(steps, j) (-eta)^j x.S^(j-1) s over j = 1, ..., steps, so that the error is a
+    quadratic form, which needs one pass over the prompts."""
     v, rows = g.s, [g.y.flatten()]
     for j in range(steps):
         v = (g.S * v.unsqueeze(-3)).sum(-2) if j else v
@@ -99,8 +103,9 @@ def _error_of_few(steps: int, g: Gram) -> Callable[[float], float]:
 
 
 def _error_of_many(steps: int, g: Gram) -> Callable[[float], float]:
-    """The same where binomials would be too large, along the eigenvectors of S: for an eigenvalue
-    t, gradient descent multiplies what least squares predicts by 1 - (1 - eta t)^steps."""
+    """Returns the same where binomials would be too large, along the eigenvectors of S: for an
+    eigenvalue t, gradient descent multiplies what least squares predicts by 1 - (1 - eta
+    t)^steps."""
     t, U = torch.linalg.eigh(g.S.movedim(-1, -3))  # (..., B, d), (..., B, d, d)
     parts = [(U.mT @ v.mT.unsqueeze(-1))[..., 0] for v in (g.s, g.x)]
     exact = torch.where(
@@ -116,17 +121,24 @@ def _error_of_many(steps: int, g: Gram) -> Callable[[float], float]:
 def best_of_grid(
     steps: int, etas: Sequence[float], prompts: Prompts | Gram, preconditioner: Tensor | None = None
 ) -> GradientDescent:
-    """Gradient descent with the best of the given step sizes on the prompts: a coarse tuning, to
-    compare with."""
+    """Returns gradient descent with the best of the given step sizes on the prompts: a coarse
+    tuning, to compare with.
+
+    steps: how many.
+    etas: the step sizes to try, for a sum over the examples, as in `GradientDescent`.
+    prompts: those whose mean squared error decides.
+    preconditioner: Pi (d, d), or (E, d, d) for one of each member; None is the identity.
+    """
     tried = [GradientDescent(steps, eta, preconditioner) for eta in etas]
     return min(tried, key=lambda method: float(squared_error(method, prompts).mean()))
 
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """w = argmin |X w - y|^2 + ridge |w|^2; with ridge = 0 the solution of minimum norm, also for N
-    < d. Solved in float64: S has the square of X's condition number. Where S is far from singular
-    Cholesky's factor does it, which is many times cheaper than the pseudo-inverse."""
+    """Least squares, w = argmin |X w - y|^2 + ridge |w|^2; with ridge = 0 the solution of minimum
+    norm, also for N < d. It is solved in float64: S has the square of X's condition number. Where S
+    is far from singular Cholesky's factor does it, which is many times cheaper than the
+    pseudo-inverse."""
 
     ridge: float = 0.0
 
@@ -134,6 +146,7 @@ class LeastSquares:
         check_real("ridge", self.ridge, low=0.0)
 
     def predict(self, prompts: Prompts | Gram) -> Tensor:
+        """Returns the predictions (..., B), in the prompts' dtype."""
         gram = prompts.gram()
         S = gram.S.movedim(-1, -3).double()  # (..., B, d, d)
         s = gram.s.mT.double().unsqueeze(-1)  # (..., B, d, 1)

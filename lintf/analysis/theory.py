@@ -15,8 +15,8 @@ from lintf.tasks.linear import LinearRegression
 
 
 def distance_to_identity(M: Tensor) -> Tensor:
-    """||M - (tr M / d) I||_F / ||M||_F over the last two axes: 0 for a multiple of the identity, at
-    most 1."""
+    """Returns ||M - (tr M / d) I||_F / ||M||_F over the last two axes: 0 for a multiple of the
+    identity, at most 1."""
     d = M.shape[-1]
     trace = M.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     rest = torch.linalg.matrix_norm(M - trace / d * torch.eye(d, dtype=M.dtype, device=M.device))
@@ -31,9 +31,17 @@ def gradient_descent_weights(
     preconditioner: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """Parameters (..., L, 1, d, d) with which L linear layers do L steps of w <- w + eta Pi X^T (y
-    - X w) from w = 0: P = 0 and Q = -eta N Pi, Pi = I unless given. Lemma 1 of arXiv 2306.00297;
-    von Oswald et al., arXiv 2212.07677."""
+    """Returns parameters (..., L, 1, d, d) with which L linear layers do L steps of w <- w + eta Pi
+    X^T (y - X w) from w = 0: P = 0 and Q = -eta N Pi. Lemma 1 of arXiv 2306.00297; von Oswald et
+    al., arXiv 2212.07677.
+
+    n_layer: L, the number of layers and steps.
+    eta: the step size, for a sum over the examples, not a mean.
+    N: the number of examples, by which the model divides.
+    d: the dimension, which counts without a preconditioner only.
+    preconditioner: Pi (..., d, d); None is the identity.
+    dtype: that of the parameters.
+    """
     check_int("n_layer", n_layer, 1)
     Pi = (
         torch.eye(d, dtype=dtype, device="cpu")
@@ -46,9 +54,9 @@ def gradient_descent_weights(
 def isotropic_weights(
     a: Sequence[float], b: Sequence[float], preconditioner: Tensor
 ) -> dict[str, Tensor]:
-    """Parameters (..., L, 1, d, d) with Q_l = -a_l Pi and P_l = b_l I: multiples of the identity in
-    the coordinates in which the preconditioner Pi (..., d, d) is one. a has L numbers; b has L - 1,
-    since the last P does not matter and is 0. Raises ValueError for other lengths."""
+    """Returns parameters (..., L, 1, d, d) with Q_l = -a_l Pi and P_l = b_l I: multiples of the
+    identity in the coordinates in which the preconditioner Pi (..., d, d) is one. a has L numbers;
+    b has L - 1, since the last P does not matter and is 0. Raises ValueError for other lengths."""
     if len(b) != len(a) - 1:
         raise ValueError(f"b must have one number less than a, got {len(b)} and {len(a)}")
     a, b = (
@@ -63,8 +71,8 @@ def isotropic_weights(
 
 
 def one_layer_optimum(task: LinearRegression) -> Tensor:
-    """The Q (d, d), float64, with which one layer has the smallest population loss on Gaussian
-    covariates,
+    """Returns the Q (d, d), float64, with which one layer has the smallest population loss on
+    Gaussian covariates,
 
         Q = -N Sigma_w ((N + 1) Sigma Sigma_w + (tr(Sigma Sigma_w) + noise_std^2) I)^-1 .
 
@@ -84,17 +92,17 @@ def one_layer_optimum(task: LinearRegression) -> Tensor:
 
 
 def mapped(gram: Gram, A: Tensor) -> Gram:
-    """The same prompts with covariates A x, and labels as before: weights A^-T w. A is (d, d), or
-    has leading axes like the prompts'."""
+    """Returns the same prompts with covariates A x, and labels as before: weights A^-T w. A is (d,
+    d), or has leading axes like the prompts'."""
     AS = (A @ gram.S.flatten(-2)).view_as(gram.S)
     S = (A @ AS.transpose(-3, -2).flatten(-2)).view_as(gram.S)  # A (A S)^T
     return Gram(S, A @ gram.s, A @ gram.x, gram.y, gram.N)
 
 
 def symmetrised(gram: Gram) -> Gram:
-    """All 2^d d! images of prompts (d, ..., B) under signed permutations of the axes: (d, ..., B
-    2^d d!). On isotropic prompts every image is as likely as the original; the average over all of
-    them is invariant exactly."""
+    """Returns all 2^d d! images of prompts (d, ..., B) under signed permutations of the axes: (d,
+    ..., B 2^d d!). On isotropic prompts every image is as likely as the original; the average over
+    all of them is invariant exactly."""
     images, d = [], gram.d
     for order in itertools.permutations(range(d)):
         for signs in itertools.product((1.0, -1.0), repeat=d):
@@ -135,15 +143,16 @@ class NewtonTransformer:
 
     @property
     def n_layer(self) -> int:
+        """The number of layers."""
         return self.steps + 2 if self.copy else 2 * self.steps + 2
 
     def blocks(self, Z: Tensor) -> dict[str, Tensor]:
-        """Views of the blocks of tokens (..., 4 d + 1), by name; y is (..., 1)."""
+        """Returns views of the blocks of tokens (..., 4 d + 1), by name; y is (..., 1)."""
         d = self.d
         return dict(zip(("x", "y", "J", "e", "t"), Z.split((d, 1, d, d, d), -1), strict=True))
 
     def layers(self, dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
-        """W and V (4 d + 1, 4 d + 1) of every layer."""
+        """Returns W and V (4 d + 1, 4 d + 1) of every layer."""
 
         def matrix(*entries: tuple[str, str, float]) -> Tensor:
             """Multiples of the identity from block to block."""
@@ -163,8 +172,8 @@ class NewtonTransformer:
         return [start, *([both] if self.copy else [multiply, correct]) * self.steps, read]
 
     def tokens(self, prompts: Prompts) -> Tensor:
-        """(..., B, N + d + 1, 4 d + 1). Raises ValueError for statistics in place of tokens, or
-        another d."""
+        """Returns the tokens of prompts, (..., B, N + d + 1, 4 d + 1). Raises ValueError for
+        statistics in place of tokens, or another d."""
         if not isinstance(prompts, Prompts) or prompts.d != self.d:
             raise ValueError(
                 f"prompts must be tokens with d = {self.d}, got {type(prompts).__name__}, d = "
@@ -179,8 +188,8 @@ class NewtonTransformer:
         return Z
 
     def states(self, prompts: Prompts) -> Iterator[Tensor]:
-        """The tokens before and after every layer, n_layer + 1 of them. No layer writes to the
-        examples, whose J, e and t are 0, so they are left as they are."""
+        """Yields the tokens before and after every layer, n_layer + 1 of them. No layer writes to
+        the examples, whose J, e and t are 0, so they are left as they are."""
         Z, N = self.tokens(prompts), prompts.N
         yield Z
         for W, V in self.layers(Z.dtype):
@@ -189,8 +198,8 @@ class NewtonTransformer:
             yield Z
 
     def iterates(self, prompts: Prompts) -> Tensor:
-        """The predictions with 0, ..., steps steps, (steps + 1, ..., B): the last layer, put after
-        each of them."""
+        """Returns the predictions with 0, ..., steps steps, (steps + 1, ..., B): the last layer,
+        put after each of them."""
         found, (W, V) = [], self.layers(prompts.Z.dtype)[-1]
         for layer, Z in enumerate(self.states(prompts)):
             if 1 <= layer < self.n_layer and (self.copy or layer % 2):
@@ -202,7 +211,7 @@ class NewtonTransformer:
         return torch.stack(found)
 
     def predict(self, prompts: Prompts) -> Tensor:
-        """(..., B)."""
+        """Returns the predictions after the last layer, (..., B)."""
         *_, last = self.states(prompts)
         return self._answer(last)
 
@@ -211,8 +220,12 @@ class NewtonTransformer:
 
 
 def linear_attention(Z: Tensor, W: Tensor, V: Tensor, queries: Tensor | None = None) -> Tensor:
-    """Z + (Z W K^T) K V for tokens Z (..., T, D), keys K = Z without its last row, W and V (D, D):
-    one head, no softmax, scores not divided by the number of tokens. queries: only these tokens
-    (..., t, D) in place of all Z."""
+    """Returns Z + (Z W K^T) K V, for keys K = Z without its last row: one head, no softmax, scores
+    not divided by the number of tokens.
+
+    Z: (..., T, D), the tokens.
+    W, V: (D, D), the layer's matrices.
+    queries: (..., t, D), the tokens that are wanted; None is all of Z.
+    """
     K, queries = Z[..., :-1, :], Z if queries is None else queries
     return queries + queries @ W @ K.mT @ K @ V

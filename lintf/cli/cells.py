@@ -23,6 +23,8 @@ from lintf.training.versions import around_pages
 
 @dataclass(frozen=True)
 class Result:
+    """What became of a cell."""
+
     ok: bool
     detail: str  # in one line: what was found, or what went wrong
     notebook: str = ""  # of a page, as far as it got
@@ -42,10 +44,12 @@ class TrainingCell:
 
     @cached_property
     def run(self) -> Run:
+        """The run, built from its configuration."""
         return Run.of(self.config)
 
     @property
     def key(self) -> str:
+        """Names the cell after its configuration."""
         return f"lintf-{store.key(self.config)}"
 
     @property
@@ -54,14 +58,16 @@ class TrainingCell:
         return self.run.path.name
 
     def file(self, out: Path) -> Path:
+        """Returns where the run is stored, or would be."""
         return self.run.path
 
     def stored(self, out: Path) -> Result | None:
-        """What runs/ has. Raises StoreError for a damaged file."""
+        """Returns what runs/ has, or None. Raises StoreError for a damaged file."""
         record = store.find(self.run.path)
         return record and _found(record)
 
     def work(self) -> Result:
+        """Trains on a worker, which stores the run."""
         m = self.run
         try:
             fit(m.model, m.task, m.training, (m.seed,), progress=False)
@@ -72,6 +78,7 @@ class TrainingCell:
         return Result(False, f"trained, but {m.path} could not be saved")  # `fit` has warned of it
 
     def keep(self, result: Result, out: Path) -> None:
+        """Stores the run on the caller's disk, where it is not there."""
         _keep_runs(result)
 
 
@@ -88,15 +95,18 @@ class PageCell:
 
     @property
     def key(self) -> str:
-        """Of all that can change the notebook: page, parameters, code and data."""
+        """Names the cell after all that can change the notebook: page, parameters, code and
+        data."""
         text = json.dumps([self.source, self.parameters, around_pages()], sort_keys=True)
         return f"{self.page}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def file(self, out: Path) -> Path:
+        """Returns where the notebook is written to."""
         return out / f"{self.key}.ipynb"
 
     def stored(self, out: Path) -> Result | None:
-        """The notebook of an earlier sweep, unless it is damaged."""
+        """Returns the notebook of an earlier sweep, or None where there is none or a damaged
+        one."""
         try:
             text = self.file(out).read_text(encoding="utf-8")
             return Result(True, _claims(text), text)
@@ -104,6 +114,7 @@ class PageCell:
             return None
 
     def work(self) -> Result:
+        """Runs the page, on a worker."""
         with tempfile.TemporaryDirectory() as folder:
             page, out = Path(folder) / f"{self.page}.ipynb", Path(folder) / "out.ipynb"
             here = notebook.FOLDER / page.name
@@ -120,7 +131,8 @@ class PageCell:
         return Result(not failed, failed or _claims(text), text)
 
     def keep(self, result: Result, out: Path) -> None:
-        """A notebook that failed is kept beside, under a name that does not count as stored."""
+        """Stores the runs and the notebook on the caller's disk. A notebook that failed is kept
+        beside, under a name that does not count as stored."""
         _keep_runs(result)
         if result.notebook:
             target = self.file(out) if result.ok else out / f"{self.key}.failed.ipynb"
@@ -131,7 +143,7 @@ Cell = TrainingCell | PageCell
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Written aside, then moved: the old file or the new one, never a part."""
+    """Writes aside, then moves: there is the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -142,7 +154,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def claims(text: str) -> Iterator[dict]:
-    """The claims that a notebook shows, as `claims.Claim` has them."""
+    """Yields the claims that a notebook shows, as `claims.Claim` has them."""
     for cell in json.loads(text)["cells"]:
         for output in cell.get("outputs", ()):
             if "lintf_claim" in output.get("metadata", {}):

@@ -60,8 +60,8 @@ class Place:
 
 @contextmanager
 def mark() -> Iterator[Place]:
-    """A file in the caller's runs/ for as long as cells are run. Raises UsageError where there can
-    be none."""
+    """Puts a file into the caller's runs/ for as long as cells are run. Raises UsageError where
+    there can be none."""
     folder = Path(os.path.realpath(store.folder()))
     marker = folder / ".partial" / f"sweep-{uuid.uuid4().hex}"
     try:
@@ -78,9 +78,9 @@ def mark() -> Iterator[Place]:
 
 @contextmanager
 def connect(scheduler: str | None, workers: int) -> Iterator[Client]:
-    """A client of the scheduler at this address, or of so many workers of one thread each on this
-    machine. Raises UsageError for a scheduler that cannot be reached, and for workers with other
-    versions or with several threads."""
+    """Gives a client of the scheduler at this address, or of so many workers of one thread each on
+    this machine. Raises UsageError for a scheduler that cannot be reached, and for workers with
+    other versions or with several threads."""
     for name in ("distributed", "distributed.client", "distributed.gc"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # each cell says what became of it
     if scheduler is not None:
@@ -134,8 +134,8 @@ def _client(scheduler: str) -> Client:
 
 
 async def _kind(address: str) -> str:
-    """What answers, and speaks as Dask does. A Client would wait for ever for an answer from what
-    does not."""
+    """Says what answers, and speaks as Dask does. A Client would wait for ever for an answer from
+    what does not."""
     # As Client has it, from Dask's own configuration.
     secured = Security().get_connection_args("client")
     async with rpc(address, timeout=PATIENCE, connection_args=secured) as there:
@@ -143,8 +143,8 @@ async def _kind(address: str) -> str:
 
 
 def check_workers(client: Client) -> None:
-    """Refuse workers that could not do the same as this process. Those that join later refuse by
-    themselves."""
+    """Refuses workers that could not do the same as this process. Those that join later refuse by
+    themselves. Raises UsageError."""
     try:
         objections = client.run(objection, versions())
     except Exception as error:  # whatever a worker without this module answers
@@ -155,7 +155,7 @@ def check_workers(client: Client) -> None:
 
 
 def objection(caller: dict[str, str], dask_worker: Worker) -> str:
-    """Why this worker cannot work for a caller with these versions; nothing if it can. `Client.run`
+    """Says why this worker cannot work for a caller with these versions; "" if it can. `Client.run`
     gives the worker by this name."""
     if differ := differences(caller, versions()):
         return f"its versions are not the caller's: {differ}"
@@ -168,8 +168,9 @@ def objection(caller: dict[str, str], dask_worker: Worker) -> str:
 
 
 def run(client: Client, place: Place, cells: Sequence[Cell]) -> Generator[tuple[int, Result]]:
-    """The places of the cells, and their results, as they come. A cell that fails has a Result that
-    says why. When the generator is closed, cells that have not begun are not begun any more."""
+    """Yields the places of the cells, and their results, as they come. A cell that fails has a
+    Result that says why. When the generator is closed, cells that have not begun are not begun any
+    more."""
     # A key of the cell's own: of sweeps into one runs/ that have a cell in common, one does it for
     # all.
     owner = hashlib.sha256(f"{platform.node()} {place.folder}".encode()).hexdigest()[:8]
@@ -201,8 +202,8 @@ def _result(future: Future) -> Result:
 
 
 def _work(cell: Cell, place: Place, caller: dict[str, str]) -> Result:
-    """On a worker: do a cell in the caller's runs/ where that is the same disk, else in a folder of
-    this worker's, from which what is new goes back with the result."""
+    """Does a cell, on a worker, in the caller's runs/ where that is the same disk, else in a folder
+    of this worker's, from which what is new goes back with the result."""
     begun, clock = time.time(), time.perf_counter()
     worker = get_worker()
     if said := objection(caller, worker):

@@ -20,10 +20,10 @@ RANGES = (
 
 
 def axes(texts: Sequence[str]) -> dict[str, list[object]]:
-    """The values of each parameter, in the order of the texts "name=values". Values are separated
-    by commas, and each is a Python literal, a word, or a range with both ends: 1:4 is 1,2,3,4;
-    0:1:0.25 goes by steps, 5:80:x2 by factors. A list in brackets is one value. Raises UsageError
-    for what is malformed, empty, or there twice."""
+    """Returns the values of each parameter, in the order of the texts "name=values". Values are
+    separated by commas, and each is a Python literal, a word, or a range with both ends: 1:4 is
+    1,2,3,4; 0:1:0.25 goes by steps, 5:80:x2 by factors. A list in brackets is one value. Raises
+    UsageError for what is malformed, empty, or there twice."""
     found: dict[str, list[object]] = {}
     for text in texts:
         name, values = read_pair(text)
@@ -45,7 +45,7 @@ def axes(texts: Sequence[str]) -> dict[str, list[object]]:
 
 
 def size(grid: Mapping[str, Sequence[object]]) -> int:
-    """The number of cells. Raises UsageError for more than MOST."""
+    """Returns the number of cells. Raises UsageError for more than MOST."""
     cells = 1
     for values in grid.values():
         cells *= len(values)
@@ -55,13 +55,13 @@ def size(grid: Mapping[str, Sequence[object]]) -> int:
 
 
 def cells(grid: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object]]:
-    """Every combination; the last parameter changes fastest."""
+    """Yields every combination; the last parameter changes fastest."""
     return (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
 
 
 def _pieces(text: str, whole: str) -> list[str]:
-    """What stands between commas. A value that begins like a list or a quoted text ends where it is
-    a literal."""
+    """Returns what stands between commas. A value that begins like a list or a quoted text ends
+    where it is a literal."""
     pieces, rest = [], text.split(",")
     while rest:
         piece = rest.pop(0).lstrip()
@@ -82,7 +82,7 @@ def _is_literal(text: str) -> bool:
 
 
 def _values(piece: str, whole: str) -> list[object]:
-    """Of one piece between commas."""
+    """Returns the values of one piece between commas."""
     match = RANGE.fullmatch(piece)
     if match:
         return _range(match, whole)
@@ -92,7 +92,7 @@ def _values(piece: str, whole: str) -> list[object]:
 
 
 def _range(match: re.Match[str], whole: str) -> list[object]:
-    """Exact, in decimal numbers: 0.1:0.3:0.1 ends with 0.3."""
+    """Returns the values of a range, exact in decimal numbers: 0.1:0.3:0.1 ends with 0.3."""
     texts = (match[1], match[2], match[4] or "1")
     first, last, step = map(Decimal, texts)
     factor = bool(match[3])

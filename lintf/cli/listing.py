@@ -20,8 +20,8 @@ MADE = {"device", "members", "path", "seconds", "threads", "versions"}
 
 
 def overview(paths: Iterable[Path]) -> Iterator[str]:
-    """Lines: a table of the pages, and one of the stored runs by families. Raises StoreError for a
-    damaged run."""
+    """Yields lines: a table of the pages, and one of the stored runs by families. Raises StoreError
+    for a damaged run."""
     pages = notebook.pages()
     if pages:
         yield from (f"{page.stem:24} {notebook.title(page)}" for page in pages)
@@ -44,9 +44,9 @@ def overview(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def having(part: str) -> list[Path]:
-    """The stored runs of the family with this name, or with this in their names. A number alone is
-    a page's, and the key at the end of a name counts only after all of the name: both would pick
-    runs by chance."""
+    """Returns the stored runs of the family with this name, or with this in their names. A number
+    alone is a page's, and the key at the end of a name counts only after all of the name: both
+    would pick runs by chance."""
     if part.isdecimal():
         return []
     paths = list(store.runs())
@@ -56,7 +56,7 @@ def having(part: str) -> list[Path]:
 
 
 def select(part: str) -> list[Path]:
-    """The stored runs with this in their names. Raises UsageError for none."""
+    """Returns the stored runs with this in their names. Raises UsageError for none."""
     if chosen := having(part):
         return chosen
     paths = list(store.runs())
@@ -76,9 +76,9 @@ def select(part: str) -> list[Path]:
 
 
 def sample(paths: Iterable[Path], day: date) -> list[Path]:
-    """The runs whose turn it is on this day, one in seven by a hash of their names, and one of each
-    family in which it is no run's turn: every family is there each day, and every run in any seven
-    days."""
+    """Returns the runs whose turn it is on this day, one in seven by a hash of their names, and one
+    of each family in which it is no run's turn: every family is there each day, and every run in
+    any seven days."""
     families: dict[str, list[Path]] = {}
     for path in paths:
         families.setdefault(path.parent.name, []).append(path)
@@ -90,7 +90,8 @@ def sample(paths: Iterable[Path], day: date) -> list[Path]:
 
 
 def _load(path: Path) -> Record:
-    """Raises StoreError for a run that is damaged, or says too little of how it was made."""
+    """Returns what a run holds. Raises StoreError for a run that is damaged, or says too little of
+    how it was made."""
     record = store.load(path)
     if missing := MADE - record.meta.keys():
         raise store.StoreError(
@@ -100,8 +101,8 @@ def _load(path: Path) -> Record:
 
 
 def _row(name: str, runs: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:
-    """The cells of one family of runs. A training of several seeds side by side counts for each
-    with its share."""
+    """Returns the cells of one family of runs. A training of several seeds side by side counts for
+    each with its share."""
     configs, metas = [r.config for _, r in runs], [r.meta for _, r in runs]
     return (
         name,
@@ -117,7 +118,7 @@ def _row(name: str, runs: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:
 
 
 def details(paths: Iterable[Path]) -> Iterator[str]:
-    """One line per run, and their number. Raises StoreError for a damaged run."""
+    """Yields one line per run, and their number. Raises StoreError for a damaged run."""
     total = number = 0
     for path in paths:
         meta, size = _load(path).meta, path.stat().st_size
@@ -134,7 +135,7 @@ def details(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def page(path: Path) -> Iterator[str]:
-    """What a page is about, and the parameters that `run` takes."""
+    """Yields what a page is about, and the parameters that `run` takes."""
     yield f"{path.stem}: {notebook.title(path)}"
     yield from (f"  {line}" for line in notebook.parameters_source(path).splitlines())
 
@@ -156,8 +157,8 @@ def _duration(seconds: float) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as they must be: the first and the last two to the left, numbers to the
-    right."""
+    """Yields rows in columns as wide as they must be: the first and the last two to the left,
+    numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = {0, len(widths) - 2, len(widths) - 1}
     for row in rows:

@@ -49,15 +49,16 @@ class CellFailed(RuntimeError):
 
 
 def pages() -> list[Path]:
-    """The pages of the checkout that the package stands in, by number; none without a checkout."""
+    """Returns the pages of the checkout that the package stands in, by number; none without a
+    checkout."""
     return sorted(
         p for p in FOLDER.glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", p.stem) and p.is_file()
     )
 
 
 def find(name: str) -> Path:
-    """The notebook that is meant by a path, a number (8 or 08), a page's name (08_loss) or a part
-    of it. Raises UsageError for none and for several."""
+    """Returns the notebook that is meant by a path, a number (8 or 08), a page's name (08_loss) or
+    a part of it. Raises UsageError for none and for several."""
     path = Path(name)
     if path.suffix in (".ipynb", ".py") and path.with_suffix(".ipynb").is_file():
         return path.with_suffix(".ipynb").resolve()
@@ -89,7 +90,7 @@ def _page_of(part: str, by_word: Mapping[str, str]) -> str:
 
 
 def matching(part: str) -> list[Path]:
-    """The pages that have this number or name; else all with this in their name."""
+    """Returns the pages that have this number or name; else all with this in their name."""
     part, known = part.lower(), pages()
     exact = [
         p
@@ -100,24 +101,25 @@ def matching(part: str) -> list[Path]:
 
 
 def title(page: Path) -> str:
-    """The first heading; the file's name if there is none."""
+    """Returns the first heading; the file's name if there is none."""
     text = "\n".join(source for kind, source, _ in _cells(page) if kind == "markdown")
     heads = (line for line in text.splitlines() if line.startswith("#"))
     return next(heads, page.stem).lstrip("# ")
 
 
 def parameters_source(page: Path) -> str:
-    """The cell that papermill looks for, with a reason on each line; "" if there is none."""
+    """Returns the cell that papermill looks for, with a reason on each line; "" if there is
+    none."""
     return next((source for _, source, tags in _cells(page) if "parameters" in tags), "")
 
 
 def code(page: Path) -> list[str]:
-    """The sources of the code cells."""
+    """Returns the sources of the code cells."""
     return [source for kind, source, _ in _cells(page) if kind == "code"]
 
 
 def _cells(page: Path) -> list[tuple[str, str, list[str]]]:
-    """Kind, source and tags of each cell."""
+    """Returns kind, source and tags of each cell. Raises UsageError for what is no notebook."""
     try:
         cells = _content(page)["cells"]
         return [
@@ -141,8 +143,8 @@ def _content(page: Path) -> dict:
 
 
 def read_parameters(pairs: Sequence[str], files: Sequence[str] = ()) -> dict[str, object]:
-    """Parameters from YAML files, as papermill reads them, then from texts "key=value"; the last
-    one counts. Raises UsageError."""
+    """Returns parameters from YAML files, as papermill reads them, then from texts "key=value"; the
+    last one counts. Raises UsageError."""
     given: dict[str, object] = {}
     for file in files:
         given |= _read_file(file)
@@ -169,8 +171,9 @@ def _read_file(file: str) -> dict[str, object]:
 
 
 def defaults(page: Path) -> dict[str, object]:
-    """The parameters of a page whose values follow from Python's own numbers, texts and lists, and
-    from each other: 2 ** 3, list(range(N)). What the others are, only the page can say."""
+    """Returns the parameters of a page whose values follow from Python's own numbers, texts and
+    lists, and from each other: 2 ** 3, list(range(N)). What the others are, only the page can
+    say."""
     space: dict[str, object] = {"__builtins__": {f.__name__: f for f in PURE}}
     source = parameters_source(page)
     names = assigned(source)
@@ -186,7 +189,7 @@ def defaults(page: Path) -> dict[str, object]:
 
 
 def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
-    """Refuse, before a kernel starts, parameters that the page does not have, and a file for the
+    """Refuses, before a kernel starts, parameters that the page does not have, and a file for the
     result that is something else. Raises UsageError."""
     check_names(page.stem, given, assigned(parameters_source(page)))
     check_switches(given, defaults(page))
@@ -220,7 +223,7 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _is_output(path: Path) -> bool:
-    """Whether papermill has written this notebook."""
+    """Says whether papermill has written this notebook."""
     try:
         return (
             Path(os.path.realpath(path)) not in pages()
@@ -231,9 +234,13 @@ def _is_output(path: Path) -> bool:
 
 
 def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False) -> None:
-    """Run a page with papermill, in the page's own folder, and show its progress unless `quiet`.
-    The notebook is written to `out` after every cell; of one that did not come to its first cell
-    nothing is left. Raises CellFailed."""
+    """Runs a page with papermill, in the page's own folder.
+
+    page: the notebook. given: its parameters by name.
+    out: the notebook to write, after every cell; nothing is left of one without a first cell.
+    quiet: whether its progress is not shown.
+    Raises CellFailed where it stops at an error, or cannot be run.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -276,8 +283,8 @@ def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False)
 
 @contextmanager
 def _no_stub(out: Path) -> Iterator[None]:
-    """Where running a page fails before any of its cells has run, the notebook that papermill began
-    is taken away."""
+    """Takes the notebook away that papermill began, where running a page fails before any of its
+    cells has run."""
     try:
         yield
     except BaseException:
@@ -290,20 +297,20 @@ def _no_stub(out: Path) -> Iterator[None]:
 
 
 def _path(path: Path) -> str:
-    """For papermill, to which braces in a path are places for parameters."""
+    """Returns a path for papermill, to which braces in a path are places for parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _lists(value: object) -> object:
-    """The same without tuples, which papermill would turn into texts."""
+    """Returns the same without tuples, which papermill would turn into texts."""
     if isinstance(value, dict):
         return {key: _lists(each) for key, each in value.items()}
     return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _kernel(folder: Path, environment: Mapping[str, str]) -> type:
-    """What starts this Python's own kernel, in a folder and with an environment, whatever kernel a
-    notebook names and whatever kernels the user has installed."""
+    """Returns what starts this Python's own kernel, in a folder and with an environment, whatever
+    kernel a notebook names and whatever kernels the user has installed."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -318,8 +325,8 @@ def _kernel(folder: Path, environment: Mapping[str, str]) -> type:
 
 
 def _environment(screen: Screen) -> dict[str, str]:
-    """What the notebook's process is given: this lintf; progress as text, as wide as the screen;
-    runs/ where it is."""
+    """Returns what the notebook's process is given: this lintf; progress as text, as wide as the
+    screen; runs/ where it is."""
     given = dict(os.environ)
     given["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [given.get("PYTHONPATH")])])
     given |= {"LINTF_PROGRESS": "text", "TQDM_NCOLS": str(screen.width)}

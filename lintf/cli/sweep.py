@@ -28,7 +28,7 @@ Axes = Mapping[str, Sequence[object]]
 
 
 def cells(name: str, axes: Axes) -> list[Cell]:
-    """The cells of a grid over the parameters of
+    """Returns the cells of a grid over the parameters of
 
     - a page, named as for `notebook.find`;
     - MODULE:FUNCTION or FILE.py:FUNCTION, where the function returns (model, task, training) as
@@ -47,12 +47,13 @@ def cells(name: str, axes: Axes) -> list[Cell]:
 
 
 def label(parameters: Mapping[str, object]) -> str:
+    """Returns "name=value" for all parameters, in one line."""
     return " ".join(f"{name}={value}" for name, value in parameters.items())
 
 
 def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
-    """A parameter that is a list on the page takes a single value, too: seeds=0,1 are two cells
-    with one seed each."""
+    """Yields the cells of a page. A parameter that is a list there takes a single value, too:
+    seeds=0,1 are two cells with one seed each."""
     notebook.check_language(page)
     names = parameters.assigned(notebook.parameters_source(page))
     notebook.check_names(page.stem, axes, names)
@@ -83,8 +84,7 @@ def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
 
 
 def _relations(page: Path, known: Iterable[str]) -> list[str]:
-    """What the page asks of these parameters in so many words; what it computes, it asks when it
-    runs."""
+    """Returns what the page asks of these parameters in words, not what it computes later."""
     found = []
     for source in notebook.code(page):
         with suppress(ValueError, SyntaxError):
@@ -114,7 +114,7 @@ def _function_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
 
 
 def _parameters(name: str, function: Callable[..., Experiment]) -> tuple[dict[str, object], bool]:
-    """The parameters of a function with their defaults, and whether it takes any others."""
+    """Returns the parameters of a function with their defaults, and whether it takes any others."""
     try:
         known = inspect.signature(function).parameters
     except (ValueError, TypeError) as error:
@@ -158,8 +158,8 @@ def _run_cells(name: str, axes: Axes) -> Iterator[TrainingCell]:
 def _training(
     given: dict[str, object], experiment: Callable[[], Experiment], seed: object
 ) -> TrainingCell:
-    """Raises UsageError for what `fit` would refuse. The cell has of a training what names it in
-    runs/; fields that change nothing, as betas of SGD, need not come along."""
+    """Returns a cell, which has of a training what names it in runs/; fields that change nothing,
+    as betas of SGD, need not come along. Raises UsageError for what `fit` would refuse."""
     try:
         model, task, training = experiment()
         if isinstance(task, type):
@@ -181,7 +181,7 @@ def _training(
 
 @contextmanager
 def _neighbours(where: str) -> Iterator[None]:
-    """A FILE.py may import what stands beside it, as if it were run itself."""
+    """Lets a FILE.py import what stands beside it, as if it were run itself."""
     folder = str(Path(where).resolve().parent)
     if not where.endswith(".py"):
         yield
@@ -194,7 +194,7 @@ def _neighbours(where: str) -> Iterator[None]:
 
 
 def _load(name: str, where: str, attribute: str) -> Callable[..., Experiment]:
-    """The function MODULE:FUNCTION or FILE.py:FUNCTION. Raises UsageError."""
+    """Returns the function MODULE:FUNCTION or FILE.py:FUNCTION. Raises UsageError."""
     try:
         function = getattr(
             _load_file(where) if where.endswith(".py") else importlib.import_module(where),
@@ -210,8 +210,7 @@ def _load(name: str, where: str, attribute: str) -> Callable[..., Experiment]:
 
 
 def _load_file(where: str) -> ModuleType:
-    """A module of its own, under its path: no other module, installed or of the same stem, has that
-    name."""
+    """Returns the file as a module under its path, a name that no other module has."""
     path = str(Path(where).resolve())
     spec = importlib.util.spec_from_file_location(path, path)
     # Where dataclasses look themselves up.
@@ -225,8 +224,7 @@ def _load_file(where: str) -> ModuleType:
 
 
 class Table:
-    """cells.csv in a folder: one row for each cell, whatever became of it, and claims.csv with what
-    pages claim."""
+    """The results of a sweep: cells.csv has a row for each cell, claims.csv what pages claim."""
 
     def __init__(self, folder: Path, cells: Sequence[Cell]) -> None:
         self.folder, self.cells = folder, cells
@@ -235,28 +233,29 @@ class Table:
         self.claims: dict[int, list[dict]] = {}
 
     def look(self) -> list[int]:
-        """Enter what is stored; the places of the cells that are not. Raises StoreError for a
-        damaged run."""
+        """Enters what is stored, returns the places of the rest. Raises StoreError for damage."""
         for i, cell in enumerate(self.cells):
             if result := cell.stored(self.folder):
                 self._enter(i, result, "stored")
         return [i for i in range(len(self.cells)) if i not in self.results]
 
     def add(self, i: int, result: Result) -> None:
+        """Enters the result of the cell at place i."""
         self._enter(i, result, "new")
 
     def _enter(self, i: int, result: Result, found: str) -> None:
-        """Without notebook and runs, which would fill the memory."""
+        """Enters a result without notebook and runs, which would fill the memory."""
         if result.ok and result.notebook:
             self.claims[i] = list(claims(result.notebook))
         self.results[i] = found, replace(result, notebook="", runs={})
 
     @property
     def failed(self) -> int:
+        """The number of cells that failed."""
         return sum(not result.ok for _, result in self.results.values())
 
     def failures(self) -> Iterator[str]:
-        """Lines: the cells that failed, and why."""
+        """Yields lines: the cells that failed, and why."""
         if self.failed:
             yield "failed:"
             for i, (_, result) in sorted(self.results.items()):
@@ -265,13 +264,14 @@ class Table:
             yield ""
 
     def summary(self) -> str:
+        """Returns how many cells are done, and how many have failed."""
         return (
             f"{len(self.results) - self.failed} of {len(self.cells)} cells done, "
             f"{self.failed} failed"
         )
 
     def write(self) -> None:
-        """Both files anew. Raises OSError."""
+        """Writes both files anew. Raises OSError."""
         names = list(self.cells[0].parameters)
         heads = ["status", "found", "result", "begun", "seconds", "worker", "file"]
         rows, claimed = [], []

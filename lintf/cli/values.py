@@ -14,7 +14,7 @@ DEEPEST = 20  # brackets in each other: a list in a file of YAML may contain its
 
 
 def read_pair(pair: str) -> tuple[str, str]:
-    """A name and a text from "name=text". Raises UsageError."""
+    """Returns a name and a text from "name=text". Raises UsageError for anything else."""
     key, equals, value = pair.partition("=")
     if not equals or not key.strip().isidentifier():
         raise UsageError(f"-p must be key=value, got {pair!r}")
@@ -22,8 +22,9 @@ def read_pair(pair: str) -> tuple[str, str]:
 
 
 def read_value(text: str, where: str) -> object:
-    """A Python literal; what is none is a word, such as adam or cuda:0, unless it begins like a
-    list, a dictionary or a text in quotes. Raises UsageError, which says where the text is from."""
+    """Returns a Python literal; what is none is a word, such as adam or cuda:0, unless it begins
+    like a list, a dictionary or a text in quotes. Raises UsageError, which says where the text is
+    from."""
     text = text.strip()
     if not text:
         raise UsageError(f"{where}: a value is missing")
@@ -40,7 +41,7 @@ def read_value(text: str, where: str) -> object:
 
 
 def literal(text: str) -> object:
-    """Raises ValueError for what is no Python literal."""
+    """Returns the value of a Python literal. Raises ValueError for what is none."""
     try:
         with warnings.catch_warnings():  # of a strange escape sequence, say
             warnings.simplefilter("ignore")
@@ -58,8 +59,8 @@ def check_plain(value: object, where: str) -> None:
 
 
 def is_plain(value: object, depth: int = 0) -> bool:
-    """Whether a value is a number, a text or the like, or made of such by lists and dictionaries,
-    DEEPEST at most."""
+    """Says whether a value is a number, a text or the like, or made of such by lists and
+    dictionaries, DEEPEST at most."""
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -68,7 +69,7 @@ def is_plain(value: object, depth: int = 0) -> bool:
 
 
 def check_switches(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:
-    """Refuse true, no or null where the default is True, False or None: in Python these are words,
+    """Refuses true, no or null where the default is True, False or None: in Python these are words,
     and a word counts as true. Raises UsageError."""
     for name, value in given.items():
         default = defaults.get(name, "")

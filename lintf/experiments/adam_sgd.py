@@ -40,12 +40,20 @@ class Setting:
     clip: float = 1.0
 
     def task(self, d: int = 5) -> LinearRegression:
+        """Returns the law of the prompts in d dimensions."""
         return LinearRegression(N=self.N, d=d, mode=self.mode)
 
     def config(
         self, alg: str, max_iters: int, B: int, lr: float | None = None, record_every: int = 250
     ) -> TrainConfig:
-        """Momentum 0.9, betas (0.9, 0.9); the paper's learning rate unless another is given."""
+        """Returns the paper's training: momentum 0.9, betas (0.9, 0.9), the gradient's norm held to
+        `clip`.
+
+        alg: "sgd" or "adam".
+        max_iters, B: optimiser steps, and prompts per step and seed.
+        lr: the learning rate; None is the one that the paper tuned.
+        record_every: steps from one recorded step to the next.
+        """
         check_choice("alg", alg, ALGS)
         lr = self.lr[alg] if lr is None else lr
         return TrainConfig(
@@ -62,7 +70,8 @@ SETTINGS = {
 
 
 def chosen(names: Iterable[str]) -> dict[str, Setting]:
-    """The named settings. Raises ValueError for a name that is none of them, and for no name."""
+    """Returns the named settings. Raises ValueError for a name that is none of them, and for no
+    name."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ValueError(f"settings must be a list of names, got {names!r}")
     found = {check_choice("each of settings", name, SETTINGS): SETTINGS[name] for name in names}
@@ -80,9 +89,14 @@ def condition_numbers(
     prompts: int,
     prompt_seeds: Sequence[int],
 ) -> dict[str, Tensor]:
-    """kappa: the robust condition number of the loss on so many prompts of each of the prompt
-    seeds, for the models of these seeds at these steps of the training, (prompt seeds, seeds,
-    steps)."""
+    """Measures kappa, the robust condition number of the loss (`condition_number`): (prompt seeds,
+    seeds, steps).
+
+    model, task, training, seeds: as for `fit`; the parameters are those of all seeds.
+    steps: recorded steps of the training, at which it is measured.
+    prompts: how many make a loss.
+    prompt_seeds: each draws other prompts.
+    """
     params = fit(model, task, training, seeds, progress=False).at(steps)
     found = []
     for seed in prompt_seeds:
@@ -94,8 +108,12 @@ def condition_numbers(
 def smoothness(
     model: Model, task: Task, training: TrainConfig, seed: int, prompts: int, prompt_seed: int
 ) -> dict[str, Tensor]:
-    """smoothness and norm: `directional_smoothness` along a training that records every step,
-    (steps,) each."""
+    """Measures smoothness and norm, (steps,) each: `directional_smoothness` along a training that
+    records every step.
+
+    model, task, training, seed: as for `fit`, with one seed; record_every is 1.
+    prompts, prompt_seed: how many prompts make the loss, and what draws them.
+    """
     run = fit(model, task, training, [seed], stored=False, progress=False)
     test = task.sample(prompts, torch.Generator().manual_seed(prompt_seed))
     found = directional_smoothness(model, {name: p[0] for name, p in run.params.items()}, test)
@@ -105,8 +123,14 @@ def smoothness(
 def lengths_of_noise(
     model: Model, task: Task, B: int, batches: int, seed: int, reference: int
 ) -> dict[str, Tensor]:
-    """lengths: of the gradient's noise on so many batches of B prompts, at the model's start with
-    this seed."""
+    """Measures lengths (batches,): the Euclidean lengths of the gradient's noise at the model's
+    start.
+
+    model, task: what would be trained on what.
+    B, batches: prompts in a batch, and batches.
+    seed: that of the model's start, whose generator then draws the prompts.
+    reference: prompts for the mean gradient.
+    """
     g = torch.Generator().manual_seed(seed)
     return {
         "lengths": gradient_noise(model, model.init(g), task, B, batches, g, reference).norm(dim=1)
@@ -116,7 +140,11 @@ def lengths_of_noise(
 def experiments(
     names: Iterable[str], model: LinearTransformer, max_iters: int, B: int
 ) -> dict[tuple[str, str], Experiment]:
-    """(name, algorithm) -> its training, with the paper's learning rate."""
+    """Returns (name, algorithm) -> its training, with the paper's learning rate.
+
+    names: those of settings. model: what is trained.
+    max_iters, B: optimiser steps, and prompts per step and seed.
+    """
     return {
         (name, alg): Experiment(model, setting.task(model.d), setting.config(alg, max_iters, B))
         for name, setting in chosen(names).items()
@@ -132,7 +160,11 @@ def trained(
     seeds: Sequence[int],
     device: str = "auto",
 ) -> dict[str, dict[str, History]]:
-    """name -> algorithm -> its trainings. One line says how many were loaded; what has to be
-    trained shows progress."""
+    """Returns name -> algorithm -> its trainings. One line says how many were loaded; what has to
+    be trained shows progress.
+
+    names, model, max_iters, B: as for `experiments`.
+    seeds, device: as for `fit`.
+    """
     runs = fit_many(experiments(names, model, max_iters, B), seeds, device)
     return {name: {alg: runs[name, alg] for alg in ALGS} for name, _ in runs}

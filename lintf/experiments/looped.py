@@ -40,10 +40,10 @@ class Scale:
     lr_end: float
 
     def experiment(self, loops: int, supervised_loops: int, **fields: object) -> Experiment:
-        """The training of a `Looped` with these fields, with the paper's curriculum in proportion:
-        of N a quarter at first, and all of it after three quarters of the steps; supervised_loops
-        at first, and all of them after the first fifth or before. A warm-up in the first twentieth
-        of the steps, then half a cosine from lr to lr_end."""
+        """Returns the training of a `Looped` with these fields, with the paper's curriculum in
+        proportion: of N a quarter at first, and all of it after three quarters of the steps;
+        supervised_loops at first, and all of them after the first fifth or before. There is a
+        warm-up in the first twentieth of the steps, then half a cosine from lr to lr_end."""
         N, steps = check_int("N", self.N, 1), check_int("max_iters", self.max_iters, 1)
         size = {"width": self.width, "n_head": self.n_head, "positions": 2 * N + 1}
         model = Looped(d=self.d, loops=loops, supervised_loops=supervised_loops, **size, **fields)
@@ -63,8 +63,8 @@ class Scale:
 
 
 def tokens_of(share: float, N: int) -> int:
-    """How many tokens this share of a prompt with N examples is, rounded; -1, which means all, for
-    the share 1."""
+    """Returns how many tokens this share of a prompt with N examples is, rounded; -1, which means
+    all, for the share 1. Raises ValueError for other shares."""
     share = check_real("share", share, 0.0)
     if share > 1:
         raise ValueError(f"share must be from 0 to 1, got {share!r}")
@@ -74,13 +74,21 @@ def tokens_of(share: float, N: int) -> int:
 def prediction_errors(
     model: Looped, run: History, prompts: Prompts, loops: int | None = None
 ) -> Tensor:
-    """(seeds, prompts, N+1): the squared error over d of the predictions from 0, 1, ..., N
-    examples, after so many loops, or the model's own number."""
+    """Returns the squared errors, divided by d, of the predictions from 0, 1, ..., N examples:
+    (seeds, prompts, N+1).
+
+    model, run: a model, and the trainings whose final parameters it takes.
+    prompts: with d and N for the model, without leading axes.
+    loops: after how many loops; None is the model's own number.
+    """
     return path_errors(model, run, prompts, loops)[:, -1]
 
 
 def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None = None) -> Tensor:
-    """(seeds, loops, prompts, N+1): the same after each of the loops."""
+    """Returns the squared errors, divided by d, after each loop: (seeds, loops, prompts, N+1).
+
+    model, run, prompts, loops: as for `prediction_errors`.
+    """
     parts = []
     for chunk in chunks(prompts):
         with torch.no_grad():
@@ -90,7 +98,8 @@ def path_errors(model: Looped, run: History, prompts: Prompts, loops: int | None
 
 
 def common_prompts(task: LinearRegression, prompts: int, first: int | None = None) -> Prompts:
-    """The prompts on which the trainings of a figure are compared: the first of so many."""
+    """Returns the prompts on which the trainings of a figure are compared: the first of so many, or
+    all."""
     drawn = task.sample(prompts, torch.Generator().manual_seed(TEST_SEED), "tokens")
     return Prompts(drawn.Z[:first], drawn.y[:first])
 
@@ -102,21 +111,34 @@ def kept_errors(
     first: int | None = None,
     **fields: object,
 ) -> Tensor:
-    """prediction_errors (seeds, first, N+1) of an experiment's models, with changed fields where
-    some are given, on `common_prompts`. Computed once."""
+    """Returns prediction_errors of an experiment's models on `common_prompts`: (seeds, first, N+1).
+    They are computed once.
+
+    experiment, seeds: the trainings.
+    prompts, first: as for `common_prompts`.
+    fields: fields of the model that are changed after its training.
+    """
     return _once(
         measure_errors, experiment, seeds=list(seeds), prompts=prompts, first=first, fields=fields
     )
 
 
 def answers(experiment: Experiment, seed: int, prompts: int, first: int, loops: int) -> Tensor:
-    """(loops, first): the query's answer after each loop, of one model of an experiment. Computed
-    once."""
+    """Returns the query's answer after each loop, of one model of an experiment: (loops, first).
+    They are computed once.
+
+    experiment, seed: the training.
+    prompts, first: as for `common_prompts`.
+    loops: how many.
+    """
     return _once(measure_answers, experiment, seed=seed, prompts=prompts, first=first, loops=loops)
 
 
 def rises(experiment: Experiment, seed: int, prompts: int, first: int) -> Tensor:
-    """`influence` (first, N) of one model of an experiment. Computed once."""
+    """Returns `influence` (first, N) of one model of an experiment. It is computed once.
+
+    experiment, seed: the training. prompts, first: as for `common_prompts`.
+    """
     return _once(measure_rises, experiment, seed=seed, prompts=prompts, first=first)
 
 
@@ -135,6 +157,11 @@ def measure_errors(
     first: int | None,
     fields: dict[str, object],
 ) -> dict[str, Tensor]:
+    """Measures errors, for `kept_errors`.
+
+    model, task, training, seeds: as for `fit`. prompts, first: as for `common_prompts`.
+    fields: name -> value, fields of the model that are changed after its training.
+    """
     run = fit(model, task, training, seeds, progress=False)
     return {
         "errors": prediction_errors(
@@ -152,6 +179,11 @@ def measure_answers(
     first: int,
     loops: int,
 ) -> dict[str, Tensor]:
+    """Measures answers, for `answers`.
+
+    model, task, training, seed: as for `fit`. prompts, first: as for `common_prompts`.
+    loops: how many.
+    """
     run = fit(model, task, training, [seed], progress=False)
     weights = {name: p[0] for name, p in run.final_params.items()}
     with torch.no_grad():
@@ -170,19 +202,23 @@ def measure_rises(
     prompts: int,
     first: int,
 ) -> dict[str, Tensor]:
+    """Measures rises, for `rises`.
+
+    model, task, training, seed: as for `fit`. prompts, first: as for `common_prompts`.
+    """
     run = fit(model, task, training, [seed], progress=False)
     return {"rises": influence(model, run, common_prompts(task, prompts, first))}
 
 
 def chunks(prompts: Prompts) -> list[Prompts]:
-    """The prompts in pieces of CHUNK."""
+    """Returns the prompts in pieces of CHUNK."""
     parts = zip(prompts.Z.split(CHUNK), prompts.y.split(CHUNK), strict=True)
     return [Prompts(Z, y) for Z, y in parts]
 
 
 def wrong_labels(prompts: Prompts, generator: torch.Generator) -> Tensor:
-    """(B, N): another label for each example. They come from other weights, N(0, I), the same for
-    all examples of a prompt."""
+    """Returns another label for each example, (B, N). They come from other weights, N(0, I), the
+    same for all examples of a prompt."""
     w = torch.randn(
         len(prompts.y), prompts.d, 1, generator=generator, dtype=prompts.y.dtype, device="cpu"
     )
@@ -190,8 +226,8 @@ def wrong_labels(prompts: Prompts, generator: torch.Generator) -> Tensor:
 
 
 def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
-    """N B prompts: B with another label for the first example, B with another for the second, and
-    so on."""
+    """Returns N B prompts: B with another label for the first example, B with another for the
+    second, and so on."""
     N = prompts.N
     Z = prompts.Z.repeat(N, 1, 1, 1)
     Z[range(N), :, range(N), -1] = wrong_labels(prompts, generator).mT
@@ -199,8 +235,8 @@ def one_wrong_label(prompts: Prompts, generator: torch.Generator) -> Prompts:
 
 
 def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
-    """(prompts, N): what a wrong label of each example adds to the query's squared error over d,
-    for the first seed."""
+    """Returns what a wrong label of each example adds to the query's squared error divided by d,
+    for the first seed: (prompts, N)."""
     params = {name: p[0] for name, p in run.final_params.items()}
     wrong, parts = wrong_labels(prompts, torch.Generator().manual_seed(97)), []
     for chunk, labels in zip(chunks(prompts), wrong.split(CHUNK), strict=True):
@@ -212,8 +248,8 @@ def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
 
 
 def step_seconds(experiment: Experiment, repeats: int = 2) -> float:
-    """The shortest of several measured times for loss and gradient on one batch of an experiment,
-    on the CPU."""
+    """Returns the shortest of several measured times for loss and gradient on one batch of an
+    experiment, on the CPU."""
     model, task, config = experiment
     g, times = torch.Generator().manual_seed(0), []
     params = {name: p.requires_grad_() for name, p in model.init(g).items()}
@@ -226,7 +262,7 @@ def step_seconds(experiment: Experiment, repeats: int = 2) -> float:
 
 
 def prefix(prompts: Prompts, n: int) -> Prompts:
-    """The first n examples of prompts as a prompt, with the next covariate as its query."""
+    """Returns the first n examples of prompts as a prompt, with the next covariate as its query."""
     n = check_int("n", n, 1, prompts.N)
     Z = prompts.Z[..., : n + 1, :].clone()
     Z[..., -1, -1] = 0
@@ -234,8 +270,9 @@ def prefix(prompts: Prompts, n: int) -> Prompts:
 
 
 def classical(prompts: Prompts, steps: Iterable[int]) -> dict[str, Tensor]:
-    """name -> (prompts, N+1): the squared error over d of least squares and, after so many steps,
-    of gradient descent with an exact line search in each step, from 0, 1, ..., N examples."""
+    """Returns name -> (prompts, N+1): the squared error divided by d of least squares and, after so
+    many steps, of gradient descent with an exact line search in each step, from 0, 1, ..., N
+    examples."""
     steps = [check_int("each of steps", k, 1) for k in steps]
     names = {k: f"GD, {k} step{'s' * (k > 1)}" for k in steps}
     without = prompts.labels[..., 0].square()  # the error of 0, which is what all of them answer

@@ -38,8 +38,8 @@ class Scale:
     lr_end: float
 
     def config(self, curriculum: tuple[tuple[str, int, int, int], ...] = ()) -> TrainConfig:
-        """In the paper's proportions: a warm-up in the first tenth of the steps, then half a cosine
-        from lr to lr_end, which it reaches after nine tenths."""
+        """Returns a training in the paper's proportions: a warm-up in the first tenth of the steps,
+        then half a cosine from lr to lr_end, which it reaches after nine tenths."""
         tenth = self.max_iters // 10
         schedule = {
             "warmup": tenth,
@@ -56,9 +56,9 @@ class Scale:
         )
 
     def regression(self, variant: str, kappa: float, n_layer: int) -> Experiment:
-        """With the paper's curriculum: every twentieth of the steps the weights get one more entry,
-        from 2 on, and the prompts five more examples, from 10 on. Raises ValueError for an unknown
-        variant."""
+        """Returns a training with the paper's curriculum: every twentieth of the steps the weights
+        get one more entry, from 2 on, and the prompts five more examples, from 10 on. Raises
+        ValueError for an unknown variant."""
         check_choice("each of variants", variant, VARIANTS)
         model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **VARIANTS[variant])
         task = ConditionedRegression(self.N, self.d, kappa, w_dims=self.d)
@@ -68,13 +68,19 @@ class Scale:
     def regressions(
         self, variants: Iterable[str], kappas: Iterable[float], depths: Iterable[int]
     ) -> dict[Key, Experiment]:
-        """All combinations. Raises ValueError for an empty list."""
+        """Returns the trainings of all combinations. Raises ValueError for an empty list."""
         lists = {"variants": variants, "kappas": kappas, "depths": depths}
         variants, kappas, depths = (check_list(name, values) for name, values in lists.items())
         return {key: self.regression(*key) for key in product(variants, kappas, depths)}
 
     def logistic(self, target: str, kappa: float, n_layer: int, mu: float = 0.01) -> Experiment:
-        """The full transformer, which answers with weights."""
+        """Returns the training of the full transformer, which answers with weights.
+
+        target: what it has to find, as in `LogisticRegression`.
+        kappa: the condition number of the points' covariance.
+        n_layer: how many layers.
+        mu: the strength of the penalty on the weights.
+        """
         options = {
             "attention": "softmax",
             "norm": True,
@@ -93,8 +99,13 @@ def trained(
     more_seeds: Sequence[int] = (),
     device: str = "auto",
 ) -> dict[Key, History]:
-    """The experiments' trainings with `seeds`; those with kappa = 1 and at most two layers also
-    with `more_seeds`."""
+    """Returns the experiments' trainings with `seeds`; those with kappa = 1 and at most two layers
+    have `more_seeds`, too.
+
+    experiments: by variant or target, kappa and the number of layers.
+    seeds, device: as for `fit`.
+    more_seeds: seeds for the cheap ones; there may be none.
+    """
     each = {
         key: [*seeds, *(more_seeds if key[1] == 1 and key[2] <= 2 else ())] for key in experiments
     }
@@ -102,8 +113,8 @@ def trained(
 
 
 def predictor(experiment: Experiment, run: History, **changes: object) -> FittedModel:
-    """The models of all seeds as one predictor, in float64, with changed fields where some are
-    given."""
+    """Returns the models of all seeds as one predictor, in float64, with changed fields where some
+    are given."""
     return FittedModel(
         replace(experiment.model, **changes),
         {name: p.double() for name, p in run.final_params.items()},
@@ -111,10 +122,10 @@ def predictor(experiment: Experiment, run: History, **changes: object) -> Fitted
 
 
 def steps_worth(errors: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """After how many steps a method whose error is `curve` (steps + 1,) first has the given errors
-    (n,): the logarithm of its smallest error so far is interpolated linearly. 0 for errors above
-    the whole curve. Raises ValueError for numbers that are not positive, and for errors below the
-    whole curve."""
+    """Returns after how many steps a method whose error is `curve` (steps + 1,) first has the given
+    errors (n,): the logarithm of its smallest error so far is interpolated linearly. 0 stands for
+    errors above the whole curve. Raises ValueError for numbers that are not positive, and for
+    errors below the whole curve."""
     least = np.minimum.accumulate(curve)
     if not (least[-1] > 0 and errors.min() > 0):
         raise ValueError(

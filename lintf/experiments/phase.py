@@ -28,8 +28,8 @@ OPTIMA = Path(__file__).parents[1] / "data" / "optima.json"
 
 
 def scales(kappa: float, d: int) -> list[float]:
-    """Standard deviations along the axes, a geometric series, with which Sigma has the condition
-    number kappa and the determinant 1. Raises ValueError for d < 2 or kappa < 1."""
+    """Returns standard deviations along the axes, a geometric series, with which Sigma has the
+    condition number kappa and the determinant 1. Raises ValueError for d < 2 or kappa < 1."""
     kappa, d = check_real("kappa", kappa, 1.0), check_int("d", d, 2)
     return (kappa ** np.linspace(-0.25, 0.25, d)).tolist()
 
@@ -43,10 +43,17 @@ def phase(
     B: int = 2000,
     max_iters: int = 10_000,
 ) -> Experiment:
-    """A linear transformer on rotated prompts, whose Sigma has the condition number kappa and a
-    rotation of its own for every seed. Adam's learning rate falls from lr to 0 along half a cosine;
-    the gradient's norm is held to 1, since the loss has heavy tails. Raises ValueError for what
-    cannot be."""
+    """Returns the training of a linear transformer on rotated prompts, with a rotation of its own
+    for every seed. Adam's learning rate falls to 0 along half a cosine; the gradient's norm is held
+    to 1, since the loss has heavy tails.
+
+    n_layer: how many layers.
+    N, d: examples in a prompt, and their dimension, at least 2.
+    kappa: the condition number of Sigma.
+    lr: the learning rate at the start.
+    B, max_iters: prompts per step and seed, and optimiser steps.
+    Raises ValueError for what cannot be.
+    """
     check_int("N", N, 1)
     task = partial(rotated_task, N=N, scales=scales(kappa, d))
     schedule = {"lr_end": 0.0, "decay_steps": check_int("max_iters", max_iters, 1), "clip": 1.0}
@@ -55,16 +62,16 @@ def phase(
 
 
 def whiten_params(params: Params, seed: int, kappa: float) -> Params:
-    """The same network as it acts on whitened covariates g, x = U D g: Q' = (U D)^T Q U D and P' =
-    (U D)^-1 P U D, in float64. params: (1, L, 1, d, d)."""
+    """Returns the same network as it acts on whitened covariates g, x = U D g: Q' = (U D)^T Q U D
+    and P' = (U D)^-1 P U D, in float64. params: (1, L, 1, d, d)."""
     P, Q = (params[name].double() for name in "PQ")
     UD = rotation(seed, scales(kappa, Q.shape[-1]))
     return {"P": torch.linalg.inv(UD) @ P @ UD, "Q": whitened(Q, UD[None])}
 
 
 def scores(method: Predictor, prompts: Gram) -> Tensor:
-    """(2,): the mean squared error without the worst thousandth of the prompts, and the mean over
-    all."""
+    """Returns the mean squared error without the worst thousandth of the prompts, and the mean over
+    all: (2,)."""
     size, tensors = max(1, CHUNK // prompts.d**2), (prompts.S, prompts.s, prompts.x, prompts.y)
     parts = zip(*(t.split(size, -1) for t in tensors), strict=True)
     errors = torch.cat(
@@ -76,8 +83,11 @@ def scores(method: Predictor, prompts: Gram) -> Tensor:
 
 @cache
 def best_layers(n_layer: int, N: int, d: int, rare: float) -> Isotropic:
-    """`isotropic.optimum`, for the pages' own settings downhill from what the search found before,
-    which takes a hundredth of the time (benchmarks/optima.py)."""
+    """Returns `isotropic.optimum`, for the pages' own settings downhill from what the search found
+    before, which takes a hundredth of the time (benchmarks/optima.py).
+
+    n_layer, N, d, rare: as for `isotropic.optimum`.
+    """
     wanted = {"n_layer": n_layer, "N": N, "d": d, "rare": rare}
     for row in json.loads(OPTIMA.read_text(encoding="utf-8")):
         if row.items() >= wanted.items():

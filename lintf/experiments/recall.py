@@ -27,8 +27,8 @@ NAMES = (  # of the paper's thirteen models
 
 
 def named(name: str, alpha: float = 0.0) -> RecallTransformer:
-    """The model with this name, such as "origin-relu-F". Raises ValueError for a name that is
-    none."""
+    """Returns the model with this name, such as "origin-relu-F". Raises ValueError for a name that
+    is none."""
     allowed = [
         f"{kind}-{attention}-{k}"
         for kind in VARIANTS
@@ -42,8 +42,14 @@ def named(name: str, alpha: float = 0.0) -> RecallTransformer:
 def config(
     lr: float, max_iters: int, B: int, record_every: int, train_set_size: int | None = None
 ) -> TrainConfig:
-    """Plain SGD, the gradient of every parameter scaled to length 1. In float64, in which the loss
-    is followed as far as it falls."""
+    """Returns a training with plain SGD, in which the gradient of every parameter is scaled to
+    length 1. It is in float64, in which the loss is followed as far as it falls.
+
+    lr: the learning rate.
+    max_iters, B: optimiser steps, and sentences per step and seed.
+    record_every: steps from one recorded step to the next.
+    train_set_size: how many sentences there are to train on; None is new ones at each step.
+    """
     options = {
         "momentum": 0.0,
         "normalize": True,
@@ -64,7 +70,16 @@ def trained(
     seeds: Sequence[int],
     device: str = "auto",
 ) -> dict[tuple[str, float, float], History]:
-    """(name, alpha, lr) -> its trainings on new sentences at each step."""
+    """Returns (name, alpha, lr) -> its trainings on new sentences at each step, for all
+    combinations.
+
+    names: those of models, as for `named`.
+    alphas: the tasks' probabilities of noise, for which reparametrised models are made.
+    lrs: the learning rates.
+    max_iters, B: optimiser steps, and sentences per step and seed.
+    H: tokens in a sentence.
+    seeds, device: as for `fit`.
+    """
     stride = max(1, max_iters // 100)
     experiments = {
         (name, alpha, lr): Experiment(
@@ -86,8 +101,16 @@ def trained_on_samples(
     seeds: Sequence[int],
     device: str = "auto",
 ) -> dict[tuple[str, float], History]:
-    """(name, alpha) -> its trainings on n sentences per seed. The reparametrised models are made
-    for the share of noise among these, which differs from seed to seed."""
+    """Returns (name, alpha) -> its trainings on n sentences per seed, for all combinations. The
+    reparametrised models are made for the share of noise among these, which differs from seed to
+    seed.
+
+    names, alphas, B, H, seeds, device: as for `trained`.
+    lr: the learning rate, the same for all.
+    epochs: how often each sentence is read.
+    n: how many sentences, a multiple of B.
+    Raises ValueError for another n, and where a sample has no noise or nothing else.
+    """
     if n % B:
         raise ValueError(f"n must be a multiple of B = {B}, got {n}")
     seeds, alphas, runs, stored = check_seeds(seeds), list(alphas), {}, []
@@ -112,21 +135,27 @@ def trained_on_samples(
 def above_bayes(
     run: History, task: Recall, metric: str = "population_loss", last: int = 1
 ) -> Tensor:
-    """(seeds,): a loss in nats above the Bayes risk, the mean over the last so many records."""
+    """Returns a loss in nats above the Bayes risk, (seeds,).
+
+    run: the trainings.
+    task: the law whose Bayes risk is taken off.
+    metric: the name of a loss among what the model records.
+    last: over how many of the last records the mean goes.
+    """
     return run.metrics[metric][:, -last:].mean(1) - task.bayes_risk
 
 
 def excess_in_theory(task: Recall, lam: Tensor) -> Tensor:
-    """log(1 + (1 - alpha) k exp(-lam)): the loss above the Bayes risk of the reparametrised models
-    with linear or ReLU attention and kappa = 1, all of whose parameters are lam. k counts the
-    tokens that are neither output nor tau."""
+    """Returns log(1 + (1 - alpha) k exp(-lam)): the loss above the Bayes risk of the reparametrised
+    models with linear or ReLU attention and kappa = 1, all of whose parameters are lam. k counts
+    the tokens that are neither output nor tau."""
     others = task.vocab - (2 if task.alpha else 1)
     return torch.log1p((1 - task.alpha) * others * torch.exp(-lam))
 
 
 def noise_share(task: Recall, n: int, seed: int) -> float:
-    """How much noise there is among the n sentences on which a model with this seed is trained.
-    Raises ValueError where the task has noise and the sample has none, or nothing else."""
+    """Returns how much noise there is among the n sentences on which a model with this seed is
+    trained. Raises ValueError where the task has noise and the sample has none, or nothing else."""
     # These models start from 0: the first thing drawn.
     sample = task.sample(n, torch.Generator().manual_seed(seed))
     noise = int((sample.next == task.vocab - 1).sum())
@@ -139,7 +168,7 @@ def noise_share(task: Recall, n: int, seed: int) -> float:
 
 
 def _joined(parts: Sequence[History]) -> History:
-    """Histories of one seed each as one."""
+    """Returns histories of one seed each as one."""
     first = parts[0]
     metrics = {name: torch.cat([h.metrics[name] for h in parts]) for name in first.metrics}
     seeds, meta = (tuple(v for h in parts for v in getattr(h, name)) for name in ("seeds", "meta"))

@@ -1,10 +1,10 @@
 """The compiled code of the fast path, in C++, never needed.
 
 kernel.cpp has predictions, loss and gradient, draw.cpp prompts, lines.cpp the loss along lines. It
-is built on first use with whatever C++ compiler is there, and is an accelerator only:
-`unavailable` says why it cannot be used (no compiler, a GPU, ...), and gram.py, prompts.py,
-randoms.py then take their plain PyTorch path, and landscape.py too, with the same numbers up to
-rounding. LINTF_KERNEL=off switches it off.
+is built on first use with whatever C++ compiler is there, and is an accelerator only: `unavailable`
+says why it cannot be used (no compiler, a GPU, ...), and models/gram.py, tasks/linear.py and
+tasks/randoms.py then take their plain PyTorch path, and analysis/landscape.py too, with the same
+numbers up to rounding. LINTF_KERNEL=off switches it off.
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ MAX_D = 32  # the unrolled code grows as d^2
 def unavailable(
     d: int, dtype: torch.dtype, device: str = "cpu", library: str = "kernel"
 ) -> str | None:
-    """None where there is compiled code for this d, dtype and type of device, else the reason why
-    not, in words."""
+    """Returns None where there is compiled code, else the reason why not, in words.
+
+    d: the dimension of the covariates.
+    dtype: that of the parameters and the statistics.
+    device: the type of their device, without a number.
+    library: "kernel" (prompts, loss and gradient) or "lines".
+    """
     if device != "cpu":
         return f"the device is {device}"
     if dtype not in (torch.float32, torch.float64):
@@ -44,7 +49,7 @@ def unavailable(
 
 
 def in_memory(t: Tensor) -> bool:
-    """Whether t is numbers in memory and nothing more: neither a tensor inside a transform of
+    """Says whether t is numbers in memory and nothing more: neither a tensor inside a transform of
     torch.func, nor a dual number, nor one without data. Only such a tensor can be given to compiled
     code."""
     try:
@@ -57,12 +62,15 @@ def in_memory(t: Tensor) -> bool:
 def loss_and_grad(
     P: Tensor, Q: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int, grad: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean squared error over the prompts (...) and its gradients with respect to P and Q (..., L,
-    H, d, d).
+    """Returns the mean squared error over the B prompts (...) and its gradients with respect to P
+    and Q (..., L, H, d, d), which are empty without `grad`. Sums run in a fixed order, so that the
+    result does not depend on the number of threads.
 
-    Without `grad` the gradients are empty. The statistics have the leading axes of P, or none
-    (shared by all). Sums run in a fixed order, so that the result does not depend on the number of
-    threads.
+    P, Q: (..., L, H, d, d), the parameters; Q is not yet divided by N.
+    S, s, x, y: the statistics as in `Gram`, with the leading axes of P, or none (shared by all).
+    N: how many examples went into the statistics.
+    grad: whether the gradients are wanted.
+    Raises ValueError where shapes, dtypes or devices do not fit together.
     """
     *lead, L, H, d, _ = P.shape
     parts, _ = _run(P, Q, S, s, x, y, N, grad=grad)
@@ -75,7 +83,10 @@ def loss_and_grad(
 
 
 def predictions(P: Tensor, Q: Tensor, S: Tensor, s: Tensor, x: Tensor, N: int) -> Tensor:
-    """Of the queries, (..., B), for arguments as above."""
+    """Returns the answers to the queries, (..., B).
+
+    P, Q, S, s, x, N: as for `loss_and_grad`, which also needs the labels.
+    """
     return -_run(P, Q, S, s, x, torch.zeros_like(x[..., 0, :]), N, each=True)[1]
 
 
@@ -90,8 +101,8 @@ def _run(
     grad: bool = False,
     each: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Squared error and gradients, summed over chunks of prompts, (E, chunks, 1 or more) in
-    float64, and, with `each`, the residuals (..., B) of all prompts."""
+    """Returns the squared error and the gradients, summed over chunks of prompts, (E, chunks, 1 or
+    more) in float64, and, with `each`, the residuals (..., B) of all prompts."""
     *lead, L, H, d, _ = P.shape
     B, E, shared = y.shape[-1], P[..., 0, 0, 0, 0].numel(), S.dim() == 3
     P, Q = P.detach().contiguous(), (Q.detach() / N).contiguous()
@@ -126,11 +137,12 @@ def _run(
 def lines(
     P: Tensor, Q: Tensor, dP: Tensor, dQ: Tensor, S: Tensor, s: Tensor, x: Tensor, y: Tensor, N: int
 ) -> Tensor:
-    """The loss along the lines P + t dP, Q + t dQ: (..., K, 3), its value and its first and second
-    derivative at t = 0, in float64.
+    """Returns the loss along the lines P + t dP, Q + t dQ: (..., K, 3), its value and its first and
+    second derivative at t = 0, in float64. The loss is the mean over the prompts.
 
-    P, Q: (..., L, H, d, d); dP, dQ: (K, L, H, d, d), the same for all of them, or (..., K, L, H, d,
-    d). The statistics have the leading axes of P, or none.
+    P, Q, S, s, x, y, N: as for `loss_and_grad`.
+    dP, dQ: (K, L, H, d, d), the same directions for all members, or (..., K, L, H, d, d).
+    Raises ValueError where shapes, dtypes or devices do not fit together.
     """
     *lead, L, H, d, _ = P.shape
     K, B, E = dP.shape[-5], y.shape[-1], P[..., 0, 0, 0, 0].numel()
@@ -155,8 +167,8 @@ def lines(
 
 
 def check_words(words: np.ndarray) -> np.ndarray:
-    """Words (..., rows, B), of which every two rows are a pair, in one piece of memory. Raises
-    ValueError."""
+    """Returns the words (..., rows, B), of which every two rows are a pair, in one piece of memory.
+    Raises ValueError for another dtype than uint32 and for an odd number of rows."""
     if words.dtype != np.uint32 or words.ndim < 2 or words.shape[-2] % 2:
         raise ValueError(
             f"words must be uint32 (..., an even number of rows, B), got {words.dtype} "
@@ -166,7 +178,7 @@ def check_words(words: np.ndarray) -> np.ndarray:
 
 
 def normals(words: np.ndarray, d: int) -> Tensor:
-    """randoms.normals in float32."""
+    """Returns what `randoms.normals` returns, in float32, by the compiled code for d."""
     words = check_words(words)
     *rows, B = words.shape
     z = _empty(words.shape, torch.float32)
@@ -185,9 +197,18 @@ def draw_gram(
     root_w: Tensor | None,
     noise_std: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """prompts._wishart in float32: S, s, x, y of E members from words (E, rows, B). few: for each
-    of the m diagonal entries of Bartlett's factor how many squares are summed up, 0 where the
-    polynomial chi[i] in z / reach is used."""
+    """Returns what `_wishart` of tasks/linear.py draws, in float32: S, s, x, y of E members.
+
+    words: uint32 (E, rows, B), the random bits.
+    d: the dimension of the covariates.
+    few: (m,), for each diagonal entry of Bartlett's factor how many squares are summed up, 0 where
+        the polynomial is used.
+    chi: (m, terms), the polynomials' coefficients in (z / reach)^j, from j = 0 on.
+    reach: the largest |z| of a normal variate.
+    root, root_w: (E, d, d), factors C with C C^T = Sigma and Sigma_w; None is the identity.
+    noise_std: the standard deviation of the noise on the examples' labels.
+    Raises ValueError where shapes or devices do not fit together.
+    """
     words, few = check_words(words), np.array(few, dtype=np.int64)
     E, rows, B = words.shape
     m, terms = chi.shape
@@ -213,24 +234,24 @@ def draw_gram(
 
 
 def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Memory for compiled code to write to, whatever dtype and device a user has made the
+    """Returns memory for compiled code to write to, whatever dtype and device a user has made the
     default."""
     return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def vector_bytes(d: int) -> int:
-    """How wide the vectors are that the compiled code for this d works with. Raises RuntimeError
-    without any."""
+    """Says how wide the vectors are that the compiled code for this d works with. Raises
+    RuntimeError without any."""
     return _library(d, "kernel").vector_bytes()
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next batch, up to 1 GB, instead of giving it back to the
-    system and asking for it again: those page faults can cost as much as a training step. Does
+    """Makes glibc keep freed memory for the next batch, up to 1 GB, instead of giving it back to
+    the system and asking for it again: those page faults can cost as much as a training step. Does
     nothing where there is no glibc."""
     if platform.libc_ver()[0] == "glibc":
-        # Malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD.
+        # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD.
         libc, trim_threshold, mmap_threshold = (ctypes.CDLL(None), -1, -3)
         if not libc.mallopt(mmap_threshold, 2**28):
             libc.mallopt(mmap_threshold, 2**25)  # the largest value that older versions take
@@ -239,7 +260,8 @@ def keep_freed_memory() -> None:
 
 @cache
 def _library(d: int, name: str) -> ctypes.CDLL:
-    """Raises RuntimeError where there is none, which `unavailable` explains."""
+    """Returns the library of this name for this d. Raises RuntimeError where there is none, which
+    `unavailable` explains."""
     library = build.library(d, name)
     if isinstance(library, str):
         raise RuntimeError(f"the compiled kernel cannot be used: {library}")

@@ -42,7 +42,8 @@ MOST = 180.0  # seconds after which the compiler is stopped
 
 @cache
 def library(d: int, name: str) -> ctypes.CDLL | str:
-    """The library of this name for this d, built if need be; a string says why it cannot be had."""
+    """Returns the library of this name for this d, built if need be, or a text that says why it
+    cannot be had."""
     named = shlex.split(os.environ.get("CXX", ""))
     compiler = named or [name for name in ("c++", "g++", "clang++") if shutil.which(name)][:1]
     if not compiler or not shutil.which(compiler[0]):
@@ -64,8 +65,8 @@ def library(d: int, name: str) -> ctypes.CDLL | str:
 
 
 def _kept(folder: Path, stem: str) -> Path | None:
-    """The library that an earlier process has built, if it is what was built. Removes what is
-    not."""
+    """Returns the library that an earlier process has built, if it is what was built, and removes
+    what is not."""
     for path in sorted(folder.glob(f"{stem}-*.so")):
         if path.name == f"{stem}-{_digest(path)}.so":
             return path
@@ -75,8 +76,8 @@ def _kept(folder: Path, stem: str) -> Path | None:
 
 
 def _built(folder: Path, stem: str, commands: list[list[str]]) -> Path:
-    """Build aside with the first command that the compiler takes, then move: there is never half a
-    library."""
+    """Builds aside with the first command that the compiler takes, then moves the result: there is
+    never half a library."""
     folder.mkdir(parents=True, exist_ok=True)
     _tidy(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=ASIDE) as aside:
@@ -101,8 +102,9 @@ class RefusedError(RuntimeError):
 
 
 def _run(command: list[str], quiet: float, most: float = 0.0, doing: str = "") -> str:
-    """What the compiler prints. After `quiet` seconds it is stopped, or what it does is said and it
-    has `most` more. It runs in a process group of its own, so that its children end with it.
+    """Returns what the compiler prints. After `quiet` seconds it is stopped, or what it does is
+    said and it has `most` more. It runs in a process group of its own, so that its children end
+    with it.
 
     Raises RefusedError where it fails, RuntimeError where it takes too long.
     """
@@ -146,7 +148,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what killed processes left behind. A younger folder may be one in which another
+    """Removes what killed processes left behind. A younger folder may be one in which another
     process builds."""
     for path in folder.glob(f"{ASIDE}*"):
         if time.time() - path.stat().st_mtime > 3600:
@@ -158,7 +160,8 @@ def _digest(path: Path) -> str:
 
 
 def _processor() -> str:
-    """What -march=native may depend on: a cache shared between machines must not mix them up."""
+    """Returns what -march=native may depend on: a cache shared between machines must not mix them
+    up."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), "")

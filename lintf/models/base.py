@@ -21,11 +21,12 @@ class Model(Checked):
     """What `fit` trains: a frozen dataclass, whose fields say all about it. A model of one's own
     has a field d, the dimension of its prompts, and defines `shapes`, `init` and `forward`.
 
-    representation: of the prompts it is trained on.
+    representation: that of the prompts it is trained on.
     record_params: whether a run records the parameters at its steps, beside the metrics.
     save_final_params: whether it saves those after the last step, where it does not record them
-    all. curriculum_fields: the fields that a curriculum may change, which leave the parameters as
-    they are.
+        all.
+    curriculum_fields: the fields that a curriculum may change, which leave the parameters as they
+        are.
     """
 
     representation: ClassVar[str] = "tokens"
@@ -36,26 +37,26 @@ class Model(Checked):
 
     @property
     def label(self) -> str:
-        """For file names; what it leaves out is in the configuration's hash."""
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"{type(self).__name__.lower()}-d{self.d}"
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters of one member."""
+        """The shapes of the parameters of one member, by name."""
         raise NotImplementedError(f"{type(self).__name__} must define shapes")
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """The parameters of one member before the first step, on the CPU."""
+        """Returns the parameters of one member before the first step, on the CPU."""
         raise NotImplementedError(f"{type(self).__name__} must define init(generator, dtype)")
 
     def forward(self, params: Params, prompts: Batch) -> Tensor:
-        """The answers (B,) to prompts, for parameters and prompts without leading axes."""
+        """Returns the answers (B,) to prompts, for parameters and prompts without leading axes."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(params, prompts)")
 
     def predict(self, params: Params, prompts: Batch) -> Tensor:
-        """(..., B): the answers. Leading axes of the parameters are ensemble members; prompts have
-        the same ones, or none (shared by all). By `forward` for each; a model can do it for all at
-        once."""
+        """Returns the answers (..., B). Leading axes of the parameters are ensemble members;
+        prompts have the same ones, or none (shared by all). It calls `forward` for each member; a
+        model can do it for all at once."""
         lead = self.check(params, prompts)
         if not lead:
             return self.forward(params, prompts)
@@ -70,12 +71,12 @@ class Model(Checked):
         return found.unflatten(0, lead)
 
     def loss(self, params: Params, prompts: Batch) -> Tensor:
-        """Mean squared error over the prompts, one number per ensemble member (...)."""
+        """Returns the mean squared error over the prompts, one number per ensemble member (...)."""
         return (self.predict(params, prompts) - prompts.y).square().mean(-1)
 
     def metrics(self, params: Params, task: Task) -> Params:
-        """What else a run records at its steps, each with the parameters' leading axes: nothing,
-        unless a model says so."""
+        """Returns what else a run records at its steps, each with the parameters' leading axes:
+        nothing, unless a model says so."""
         return {}
 
     def check_fit(self, task: Task) -> None:
@@ -96,7 +97,8 @@ class Model(Checked):
         function's slope."""
 
     def check_params(self, params: Params) -> torch.Size:
-        """Their leading axes. Raises ValueError for other names or shapes than this model's."""
+        """Returns the leading axes of the parameters. Raises ValueError for other names or shapes
+        than this model's."""
         shapes = self.shapes
         leads = {
             p.shape[: max(0, p.dim() - len(shapes.get(name, ())))] for name, p in params.items()
@@ -108,8 +110,8 @@ class Model(Checked):
         return leads.pop()
 
     def check(self, params: Params, prompts: Batch) -> torch.Size:
-        """The parameters' leading axes. Raises ValueError where they or the prompts do not fit this
-        model."""
+        """Returns the parameters' leading axes. Raises ValueError where they or the prompts do not
+        fit this model."""
         kind = REPRESENTATIONS[check_choice("representation", self.representation, REPRESENTATIONS)]
         if not isinstance(prompts, kind):
             raise ValueError(
@@ -129,4 +131,5 @@ class FittedModel:
     params: Params
 
     def predict(self, prompts: Batch) -> Tensor:
+        """Returns the answers (..., B) to prompts."""
         return self.model.predict(self.params, prompts)

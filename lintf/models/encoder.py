@@ -68,17 +68,19 @@ class Encoder(Model):
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         parts = "-norm" * self.norm + "-mlp" * self.mlp + "-masked" * self.mask_query
         return f"encoder-{self.attention}{parts}-w{self.width}-L{self.n_layer}"
 
     @property
     def representation(self) -> str:
+        """The form of the prompts, which follows from what is read out."""
         return {"y": "tokens", "w": "labels"}[self.readout]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters of one member. norms: scale and shift of a layer's LayerNorms, one or
-        two of them."""
+        """The shapes of the parameters of one member, by name. norms: scale and shift of a layer's
+        LayerNorms, one or two of them."""
         L, D = self.n_layer, self.width
         shapes = {
             "in": (D, self.d + 2),
@@ -104,6 +106,8 @@ class Encoder(Model):
             )
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draws the parameters of one member on the CPU: the read-in and the read-out uniform,
+        biases of the layers 0."""
         params = {}
         for name, shape in self.shapes.items():
             if name.endswith(("norms", "norm")):
@@ -128,14 +132,14 @@ class Encoder(Model):
         return {name: p.to(dtype) for name, p in params.items()}
 
     def predict(self, params: Params, prompts: Prompts | Labelled) -> Tensor:
-        """(..., B): the answer to each query, or (..., B, d): weights. Prompts have the leading
-        axes of the parameters, or none."""
+        """Returns the answer to each query, (..., B), or weights, (..., B, d). Prompts have the
+        leading axes of the parameters, or none."""
         self.check(params, prompts)
         out = each_member(self._answers, params, self.shapes, prompts.Z)
         return out if self.readout == "w" else out[..., 0]
 
     def _answers(self, p: Params, Z: Tensor) -> Tensor:
-        """(B, 1 or d), for one member and its Z (B, n, d+1)."""
+        """Returns the answers (B, 1 or d) of one member to its Z (B, n, d+1)."""
         linear = self.attention == "linear" and not (self.norm or self.mlp or self.positions)
         if linear and self.n_layer:
             h = self._through_maps(p, Z)
@@ -148,8 +152,8 @@ class Encoder(Model):
         return functional.linear(h, *affine(p["out"]))
 
     def _through_tokens(self, p: Params, h: Tensor, first: int) -> Tensor:
-        """The last token's state (B, D) after all layers, from the states h (B, n, D) of all tokens
-        before `first`."""
+        """Returns the last token's state (B, D) after all layers, from the states h (B, n, D) of
+        all tokens before the layer `first`."""
         D = self.width
         for layer in range(first, self.n_layer):
             norms = [pair.unbind() for pair in p["norms"][layer]] if self.norm else None
@@ -175,16 +179,17 @@ class Encoder(Model):
         return h[:, -1]
 
     def _through_maps(self, p: Params, Z: Tensor) -> Tensor:
-        """The same (B, D) for layers of linear attention alone. Until something is clipped, the
-        states of all tokens of a prompt are one linear map m of (x, y, 1), that of the first layer
-        W_in, and in every layer
+        """Returns the same (B, D) for layers of linear attention alone. Until something is clipped,
+        the states of all tokens of a prompt are one linear map m of (x, y, 1), that of the first
+        layer W_in, and in every layer
 
             m <- m + proj(values G keys^T queries) ,
             G = sum of r r^T over the tokens r = (x, y, 1) that are keys,
 
         with queries, keys and values of m. Maps are (d+2, B, D), by the entries of r. A prompt that
         the clipping may reach goes on with its tokens: one with sum_c |m_c| max_i |r_ic| > clip
-        somewhere, which no state exceeds."""
+        somewhere, which no state exceeds.
+        """
         r = functional.pad(Z, (0, 1), value=1.0)  # (B, n, d+2)
         keys = r[:, :-1] if self.mask_query else r
         G = keys.mT @ keys
@@ -210,7 +215,7 @@ class Encoder(Model):
         return torch.cat(states)[torch.cat(places).argsort()]
 
     def _next_map(self, p: Params, m: Tensor, G: Tensor, layer: int) -> Tensor:
-        """m (d+2, B, D) after a layer, for the prompts' G (B, d+2, d+2)."""
+        """Returns m (d+2, B, D) after a layer, for the prompts' G (B, d+2, d+2)."""
         B, n_head = len(G), self.n_head
 
         def heads(t: Tensor) -> Tensor:  # (B n_head, d+2, D / n_head)
@@ -230,8 +235,9 @@ class Encoder(Model):
         return m + functional.linear(_with_one(a, 0), p["proj"][layer])
 
     def _last_state(self, p: Params, m: Tensor, r: Tensor, G: Tensor) -> Tensor:
-        """The query's state (B, D) after the last layer. Its one key for all heads, W_k^T q, meets
-        the map itself, and so does its one value: no keys and values of the map are needed."""
+        """Returns the query's state (B, D) after the last layer. Its one key for all heads, W_k^T
+        q, meets the map itself, and so does its one value: no keys and values of the map are
+        needed."""
         D, n_head = self.width, self.n_head
         m = m.transpose(0, 1)  # (B or 1, d+2, D)
         h = (r[:, -1:] @ m)[:, 0]
@@ -249,9 +255,9 @@ class Encoder(Model):
         return h if self.clip is None else h.clamp(-self.clip, self.clip)
 
     def bounds(self, params: Params) -> tuple[Tensor, Tensor]:
-        """The smallest and largest answer (...) to any prompt, for norm and the read-out y: the
-        last LayerNorm gives states scale * u + shift with |u| <= sqrt(width). Raises ValueError
-        without them."""
+        """Returns the smallest and largest answer (...) to any prompt, for norm and the read-out y:
+        the last LayerNorm gives states scale * u + shift with |u| <= sqrt(width). Raises ValueError
+        for other models."""
         if not self.norm or self.readout != "y":
             raise ValueError(
                 f"bounds need norm = True and readout = 'y', got {self.norm} and {self.readout!r}"
@@ -262,7 +268,7 @@ class Encoder(Model):
         return middle - radius, middle + radius
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """For q (B, m, D), k and v (B, keys, D): (B, m, D)."""
+        """Returns what the heads give, (B, m, D), for q (B, m, D), k and v (B, keys, D)."""
         q, k, v = (t.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for t in (q, k, v))
         if self.attention == "softmax":
             out = functional.scaled_dot_product_attention(q, k, v)
@@ -272,14 +278,14 @@ class Encoder(Model):
         return out.transpose(1, 2).flatten(-2)
 
     def loss(self, params: Params, prompts: Prompts | Labelled) -> Tensor:
-        """Mean squared error over the prompts, and over the d weights, one number per ensemble
-        member."""
+        """Returns the mean squared error over the prompts, and over the d weights, one number per
+        ensemble member."""
         if self.readout == "y":
             return super().loss(params, prompts)
         return (self.predict(params, prompts) - prompts.w).square().mean((-2, -1))
 
     def metrics(self, params: Params, task: Task) -> Params:
-        """What a run records: the mean squared error on 1000 prompts of the task."""
+        """Returns what a run records: the mean squared error on 1000 prompts of the task."""
         with torch.no_grad():
             tests = fixed_prompts(
                 task, 10, TESTS // 10, self.representation, params["in"].dtype
@@ -287,7 +293,7 @@ class Encoder(Model):
             return {"test_loss": self.loss(params, tests)}
 
     def check(self, params: Params, prompts: Prompts | Labelled) -> torch.Size:
-        """Also the number of tokens."""
+        """Checks the number of tokens, too."""
         lead = super().check(params, prompts)
         if self.positions and prompts.Z.shape[-2] > self.positions:
             tokens = prompts.Z.shape[-2]
@@ -299,8 +305,8 @@ class Encoder(Model):
 
 
 def _with_one(m: Tensor, entries: int) -> Tensor:
-    """A map (..., D) with the map of the constant 1 as column D + 1, where the axis `entries` goes
-    by those of r."""
+    """Returns a map (..., D) with the map of the constant 1 as column D + 1, where the axis
+    `entries` goes by those of r."""
     one = torch.zeros_like(m[..., :1])
     one.select(entries, -1).fill_(1)
     return torch.cat((m, one), -1)

@@ -9,8 +9,8 @@ sum_h Q'_h s, a layer does
 
 at a cost that does not depend on N. Two savings: the last layer needs only its c, and the last but
 one needs M only on the two vectors s + S c and x. `mse` and `predict` use the compiled kernel where
-there is one (kernel.py), else `forward`. All is written for series (series.py), of which a number
-is one, so that derivatives along lines go the same way.
+there is one (lintf/kernel), else `forward`. All is written for series (series.py), of which a
+number is one, so that derivatives along lines go the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BACKENDS = ("auto", "kernel", "plain")
 
 
 def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
-    """The last entry of the query token after all layers, (..., B): minus the prediction.
+    """Returns the last entry of the query token after all layers, (..., B): minus the prediction.
 
     P, Q: (..., L, H, d, d); their leading axes and the statistics' broadcast. Raises ValueError for
     another d or dtype.
@@ -39,8 +39,11 @@ def forward(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
 
 
 def through(layers: list[tuple[Series, Series]], S: Series, s: Series, x: Series) -> Series:
-    """What one or more layers (P, Q / N), (..., H, d, d) each, add to the last entry of the query
-    token, (..., B)."""
+    """Returns what one or more layers add to the last entry of the query token, (..., B).
+
+    layers: a pair (P, Q / N) for each of them, (..., H, d, d) each.
+    S, s, x: the statistics and the query before the first of them, as in `Gram`.
+    """
     (P, Q), *rest = layers
     c = times(torch.matmul, Q.map(lambda q: q.sum(-3)), s)  # (..., d, B)
     out = times(dot, c, x)
@@ -58,7 +61,8 @@ def through(layers: list[tuple[Series, Series]], S: Series, s: Series, x: Series
 
 
 def after_each(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
-    """(L, ..., B): the same after 1, 2, ..., L layers, in one pass through all of them."""
+    """Returns what `forward` does after 1, 2, ..., L layers, (L, ..., B), in one pass through all
+    of them."""
     P, Q, gram = _broadcast(P, Q, gram)
     S, s, x, Q = gram.S, gram.s, gram.x, Q / gram.N
     outs, identity = (
@@ -76,8 +80,8 @@ def after_each(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
 
 
 def predict(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
-    """Minus what `forward` gives: the answers to the queries, (..., B). By the compiled kernel
-    where it can be had and no derivative is asked for."""
+    """Returns the answers to the queries, (..., B), minus what `forward` gives. The compiled kernel
+    computes them where it can be had and no derivative is asked for."""
     P, Q, gram = _broadcast(P, Q, gram)
     derived = torch.is_grad_enabled() and (P.requires_grad or Q.requires_grad)
     if derived or _no_kernel(P, Q, gram):
@@ -86,11 +90,13 @@ def predict(P: Tensor, Q: Tensor, gram: Gram) -> Tensor:
 
 
 def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
-    """Mean over the B prompts of (prediction - y)^2, one number per ensemble member.
+    """Returns the mean over the B prompts of (prediction - y)^2, one number per ensemble member.
 
-    backend: "kernel" is the compiled CPU kernel (first derivatives with respect to P and Q only;
-    raises RuntimeError where it cannot be had), "plain" is PyTorch on any device, "auto" takes the
-    kernel wherever it can be had.
+    P, Q: (..., L, H, d, d), the parameters; Q is not yet divided by N.
+    gram: the prompts' statistics, whose leading axes broadcast with those of P and Q.
+    backend: "kernel" is the compiled CPU kernel (first derivatives with respect to P and Q only),
+        "plain" is PyTorch on any device, "auto" takes the kernel wherever it can be had.
+    Raises RuntimeError where "kernel" cannot be had, ValueError for another d or dtype.
     """
     check_choice("backend", backend, BACKENDS)
     P, Q, gram = _broadcast(P, Q, gram)
@@ -104,7 +110,7 @@ def mse(P: Tensor, Q: Tensor, gram: Gram, backend: str = "auto") -> Tensor:
 
 
 def _no_kernel(P: Tensor, Q: Tensor, gram: Gram) -> str | None:
-    """Why the compiled kernel cannot be used on these, in words; None where it can."""
+    """Says why the compiled kernel cannot be used on these, in words; None where it can."""
     data = (gram.S, gram.s, gram.x, gram.y)
     if torch.is_grad_enabled() and any(t.requires_grad for t in data):
         return "it gives no gradient with respect to the prompts"
@@ -118,6 +124,9 @@ def _no_kernel(P: Tensor, Q: Tensor, gram: Gram) -> str | None:
 
 
 class _KernelMSE(torch.autograd.Function):
+    """The compiled loss as a function of autograd, with the gradients that came along with it.
+    Arguments as in `kernel.loss_and_grad`."""
+
     @staticmethod
     def forward(ctx, P, Q, S, s, x, y, N, grad):
         loss, *grads = kernel.loss_and_grad(P, Q, S, s, x, y, N, grad)
@@ -132,7 +141,8 @@ class _KernelMSE(torch.autograd.Function):
 
 
 def _broadcast(P: Tensor, Q: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Gram]:
-    """The inputs with the same leading axes; statistics that all members share keep none."""
+    """Returns the inputs with the same leading axes; statistics that all members share keep none.
+    Raises ValueError for another d or dtype."""
     if P.shape != Q.shape or P.dim() < 4 or P.shape[-1] != gram.d:
         shapes = f"{tuple(P.shape)}, {tuple(Q.shape)}"
         raise ValueError(
@@ -155,12 +165,12 @@ def _broadcast(P: Tensor, Q: Tensor, gram: Gram) -> tuple[Tensor, Tensor, Gram]:
 
 
 def apply(M: Tensor, v: Tensor) -> Tensor:
-    """M v, prompt by prompt: (..., d, d, B), (..., d, B) -> (..., d, B)."""
+    """Returns M v, prompt by prompt: (..., d, d, B), (..., d, B) -> (..., d, B)."""
     return (M * v.unsqueeze(-3)).sum(-2)
 
 
 def product(M: Tensor, K: Tensor) -> Tensor:
-    """M K, prompt by prompt, as a sum of d outer products: no temporary is larger than the
+    """Returns M K, prompt by prompt, as a sum of d outer products: no temporary is larger than the
     result."""
     pairs = [
         (m.unsqueeze(-2), k.unsqueeze(-3)) for m, k in zip(M.unbind(-2), K.unbind(-3), strict=True)
@@ -172,30 +182,30 @@ def product(M: Tensor, K: Tensor) -> Tensor:
 
 
 def left(W: Tensor, v: Tensor) -> Tensor:
-    """W v for weights W (..., d, d) that all prompts share and v (..., d, k, B)."""
+    """Returns W v for weights W (..., d, d) that all prompts share and v (..., d, k, B)."""
     return (W @ v.flatten(-2)).unflatten(-1, v.shape[-2:])
 
 
 def dot(v: Tensor, w: Tensor) -> Tensor:
-    """v . w, (..., B)."""
+    """Returns v . w, prompt by prompt, (..., B)."""
     return (v * w).sum(-2)
 
 
 def _keys(Q: Tensor, v: Tensor) -> Tensor:
-    """Q_h^T v, (..., H, d, B)."""
+    """Returns Q_h^T v, (..., H, d, B)."""
     return (Q.mT.flatten(-3, -2) @ v).unflatten(-2, Q.shape[-3:-1])
 
 
 def _heads(S: Tensor, t: Tensor) -> Tensor:
-    """S t_h, (..., H, d, B)."""
+    """Returns S t_h, (..., H, d, B)."""
     return apply(S.unsqueeze(-4), t)
 
 
 def _values(P: Tensor, m: Tensor) -> Tensor:
-    """sum_h P_h m_h, (..., d, B)."""
+    """Returns sum_h P_h m_h, (..., d, B)."""
     return P.transpose(-3, -2).flatten(-2) @ m.flatten(-3, -2)
 
 
 def _outer(P: Tensor, QS: Tensor) -> Tensor:
-    """M = sum_h P_h S Q_h^T, (..., d, d, B), by its transpose Q_h S P_h^T."""
+    """Returns M = sum_h P_h S Q_h^T, (..., d, d, B), by its transpose Q_h S P_h^T."""
     return (P.unsqueeze(-3) @ QS).sum(-4).transpose(-3, -2)

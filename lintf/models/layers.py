@@ -19,8 +19,13 @@ def each_member(
     shapes: dict[str, tuple[int, ...]],
     Z: Tensor,
 ) -> Tensor:
-    """call(params, Z) for each ensemble member, stacked along its axes, which all parameters have
-    in front of their `shapes`. Z (..., B, N+1, d+1) has them too, or none."""
+    """Returns call(params, Z) for each ensemble member, stacked along the members' axes.
+
+    call: gets the parameters and tokens (B, N+1, d+1) of one member.
+    params: name -> (..., shape); the leading axes are the members'.
+    shapes: name -> the shape for one member.
+    Z: (..., B, N+1, d+1), with the same leading axes, or none (shared by all).
+    """
     name, *_ = shapes
     lead = params[name].shape[: params[name].dim() - len(shapes[name])]
     members = [p.reshape(lead.numel(), *shapes[name]).unbind() for name, p in params.items()]
@@ -31,11 +36,11 @@ def each_member(
 
 
 def affine(W: Tensor) -> Pair:
-    """Weight and bias, its last column, for `linear`, which adds a bias that is not contiguous in a
-    pass of its own."""
+    """Returns weight and bias, its last column, for `linear`, which adds a bias that is not
+    contiguous in a pass of its own."""
     return W[..., :-1], W[..., -1].contiguous()
 
 
 def normal(h: Tensor, scale_shift: Pair) -> Tensor:
-    """LayerNorm over the last axis of h (..., D), with scale and shift (D,)."""
+    """Returns the LayerNorm over the last axis of h (..., D), with scale and shift (D,)."""
     return functional.layer_norm(h, h.shape[-1:], *scale_shift, EPS)

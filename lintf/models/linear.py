@@ -60,6 +60,7 @@ class LinearTransformer(Model):
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         heads = f"-H{self.n_head}" if self.n_head > 1 else ""
         return (
             f"{self.attention}-L{self.n_layer}{heads}"
@@ -69,16 +70,17 @@ class LinearTransformer(Model):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters of one member."""
+        """The shapes of the parameters of one member, by name."""
         shape = (1 if self.tied else self.n_layer, self.n_head, self.d, self.d)
         return {"P": shape, "Q": shape} if self.free_P else {"Q": shape}
 
     @property
     def representation(self) -> str:
-        """The prompts it is trained on: statistics where they suffice."""
+        """The form of the prompts it is trained on: statistics where they suffice."""
         return "gram" if self.attention == "linear" else "tokens"
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draws P and Q of one member from N(0, init_std^2), on the CPU."""
         shape = self.shapes["Q"]
         P, Q = self.init_std * torch.randn(
             (2, *shape), generator=generator, dtype=dtype, device="cpu"
@@ -86,7 +88,8 @@ class LinearTransformer(Model):
         return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
 
     def layers(self, params: Params) -> tuple[Tensor, Tensor]:
-        """P and Q of all layers, (..., L, H, d, d) each, also where these share them or P is 0."""
+        """Returns P and Q of all layers, (..., L, H, d, d) each, also where these share them or P
+        is 0."""
         Q = params["Q"]
         P = params["P"] if self.free_P else torch.zeros_like(Q)
         if not self.tied:
@@ -94,7 +97,7 @@ class LinearTransformer(Model):
         return tuple(M.expand(*M.shape[:-4], self.n_layer, *M.shape[-3:]) for M in (P, Q))
 
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
-        """(..., B): the answer to each query."""
+        """Returns the answer to each query, (..., B)."""
         self.check(params, prompts)
         P, Q = self.layers(params)
         if isinstance(prompts, Gram):
@@ -102,15 +105,16 @@ class LinearTransformer(Model):
         return -_last_entry(P, Q, prompts.Z, self.attention)
 
     def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:
-        """Mean squared error over the prompts, one number per ensemble member. backend: see
-        gram.mse; "plain" for second derivatives."""
+        """Returns the mean squared error over the prompts, one number per ensemble member. backend:
+        see gram.mse; "plain" for second derivatives."""
         if not isinstance(prompts, Gram):
             return super().loss(params, prompts)
         self.check(params, prompts)
         return gram.mse(*self.layers(params), prompts, backend)
 
     def check(self, params: Params, prompts: Prompts | Gram) -> torch.Size:
-        """Tokens fit every attention, statistics linear attention only."""
+        """Returns the parameters' leading axes. Tokens fit every attention, statistics linear
+        attention only. Raises ValueError for others."""
         if isinstance(prompts, Gram) and self.attention != "linear":
             raise ValueError(
                 f"{self.attention} attention needs tokens: Gram statistics describe linear "

@@ -86,10 +86,12 @@ class Looped(Model):
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         parts = "-untied" * self.untied + f"-n{self.n_last_tokens}" * (self.n_last_tokens >= 0)
         return f"looped-{self.cell}-w{self.width}-L{self.n_layer}-b{self.loops}{parts}"
 
     def idle(self) -> set[str]:
+        """Names n_head where there is no attention."""
         return {"n_head"} if self.cell == "lstm" else set()
 
     @property
@@ -99,8 +101,8 @@ class Looped(Model):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters of one member. norms, last_norm: scales and shifts. input, state: for
-        an LSTM's four gates, in torch's order."""
+        """The shapes of the parameters of one member, by name. norms, last_norm: scales and shifts.
+        input, state: for an LSTM's four gates, in torch's order."""
         L, D = self.n_layer * (self.loops if self.untied else 1), self.width
         outer = {
             "in": (D, self.d + 1),
@@ -125,11 +127,13 @@ class Looped(Model):
         self._check_mask(2 * task.N + 1)
 
     def check_differentiable(self) -> None:
+        """Raises ValueError for loops that no gradient goes through."""
         if self.loops > self.supervised_loops:
             said = f"supervised_loops must be loops = {self.loops} for second derivatives"
             raise ValueError(f"{said}, got {self.supervised_loops}: the gradient stops there")
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draws the parameters of one member as the class says, on the CPU."""
         params = {}
         for name, shape in self.shapes.items():
             if name.endswith(("norm", "norms")):
@@ -153,20 +157,21 @@ class Looped(Model):
         return params
 
     def predict(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
-        """(..., B, N+1): the predictions after so many loops, the model's own number for None; the
-        last is the query's. Prompts have the leading axes of the parameters, or none."""
+        """Returns the predictions after so many loops, the model's own number for None: (..., B,
+        N+1), the last is the query's. Prompts have the leading axes of the parameters, or none."""
         return self.trajectory(params, prompts, loops)[..., -1, :, :]
 
     def trajectory(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
-        """(..., loops, B, N+1): the predictions after 1, 2, ..., loops loops, also more of them
-        than in training."""
+        """Returns the predictions after 1, 2, ..., loops loops: (..., loops, B, N+1), also more of
+        them than in training. None is the model's own number."""
         loops = self._check_loops(params, prompts, loops)
         return self._outputs(params, prompts, loops, loops)
 
     def changed(self, params: Params, prompts: Prompts, labels: Tensor) -> Tensor:
-        """(B, N+1): the query's prediction with labels[:, i] in place of the label of example i
-        alone, for labels (B, N); last with none replaced. Parameters and prompts have no leading
-        axes. What comes before a label does not see it, and goes through the loops only once."""
+        """Returns the query's prediction with labels[:, i] in place of the label of example i
+        alone, for labels (B, N): (B, N+1), last with none replaced. Parameters and prompts have no
+        leading axes. What comes before a label does not see it, and goes through the loops only
+        once."""
         self._check_loops(params, prompts, None)
         Z, known, found = prompts.Z, [None] * self.loops, []
         given = self._loop(params, Z, self.loops, 1, 0, 1, known)
@@ -178,8 +183,8 @@ class Looped(Model):
         return torch.stack([answers[0, :, -1] for answers in (*found, given)], 1)
 
     def states(self, params: Params, prompts: Prompts, loops: int | None = None) -> Tensor:
-        """(loops, B, 2 N + 1, width): z_1, z_2, ... of all tokens, for parameters and prompts
-        without leading axes."""
+        """Returns z_1, z_2, ... of all tokens, (loops, B, 2 N + 1, width), for parameters and
+        prompts without leading axes."""
         loops = self._check_loops(params, prompts, loops)
         if params["in"].dim() > 2 or prompts.Z.dim() > 3:
             raise ValueError("params and prompts must have no leading axes for the states")
@@ -198,16 +203,16 @@ class Looped(Model):
         return torch.stack(found)
 
     def loss(self, params: Params, prompts: Prompts) -> Tensor:
-        """Mean squared error over prompts, positions and the supervised loops, one number per
-        ensemble member. Of prompts with fewer than n_last_tokens tokens, with which a curriculum
-        may begin, all of z is passed on."""
+        """Returns the mean squared error over prompts, positions and the supervised loops, one
+        number per ensemble member. Where prompts have fewer than n_last_tokens tokens, with which a
+        curriculum may begin, all of z is passed on."""
         self.check(params, prompts)
         out = self._outputs(params, prompts, self.loops, self.supervised_loops)
         return (out - prompts.labels.unsqueeze(-3)).square().mean((-3, -2, -1))
 
     def metrics(self, params: Params, task: Task) -> Params:
-        """What a run records of the last loop, on 256 prompts of the task: the mean squared error
-        over all positions (test_loss), and of the query's prediction from all N examples
+        """Returns what a run records of the last loop, on 256 prompts of the task: the mean squared
+        error over all positions (test_loss), and of the query's prediction from all N examples
         (test_query)."""
         with torch.no_grad():
             tests = fixed_prompts(task, 8, TESTS // 8, self.representation, params["in"].dtype).to(
@@ -217,8 +222,8 @@ class Looped(Model):
             return {"test_loss": errors.mean((-2, -1)), "test_query": errors[..., -1].mean(-1)}
 
     def _outputs(self, params: Params, prompts: Prompts, loops: int, scored: int) -> Tensor:
-        """(..., scored, B, N+1): the predictions after each of the last loops, without gradient
-        through the others."""
+        """Returns the predictions after each of the last loops, (..., scored, B, N+1), without
+        gradient through the others."""
         return each_member(
             lambda p, Z: self._loop(p, Z, loops, scored), params, self.shapes, prompts.Z
         )
@@ -233,10 +238,11 @@ class Looped(Model):
         last: int | None = None,
         known: Known = None,
     ) -> Tensor:
-        """(scored, B, x among the tokens), for one member, its Z (B, N+1, d+1), and all tokens or
-        those from the first to before the last. known: for each loop the state after the tokens
-        before these, replaced by that after them. The tokens before the mask have the same input in
-        every loop and see only each other, so they go through the same blocks only once."""
+        """Returns the answers at the x among the tokens, (scored, B, x), for one member, its Z (B,
+        N+1, d+1), and all tokens or those from the first to before the last. known: for each loop
+        the state after the tokens before these, replaced by that after them. The tokens before the
+        mask have the same input in every loop and see only each other, so they go through the same
+        blocks only once."""
         (e, positions), n = self._embed(p, Z), 2 * Z.shape[1] - 1
         e, positions = e[:, first:last], positions[first:last]
         masked = 0 if self.n_last_tokens == -1 else n - self.n_last_tokens
@@ -268,14 +274,14 @@ class Looped(Model):
         return functional.linear(torch.stack(read), *affine(p["out"]))[..., 0]
 
     def _embed(self, p: Params, Z: Tensor) -> Pair:
-        """e (B, 2 N + 1, D) and the learned positions of its tokens."""
+        """Returns e (B, 2 N + 1, D) and the learned positions of its tokens."""
         n = 2 * Z.shape[1] - 1
         tokens = Z.new_zeros(len(Z), n, self.d)
         tokens[:, ::2], tokens[:, 1::2, 0] = Z[..., :-1], Z[:, :-1, -1]
         return functional.linear(tokens, *affine(p["in"])), p["positions"][:n]
 
     def _stages(self, p: Params) -> list[list[Layer]]:
-        """The layers of each loop, of one only where all have the same."""
+        """Returns the layers of each loop, of one only where all have the same."""
         split = {name: [affine(W) for W in p[name]] for name in p if name not in (*OUTER, "norms")}
         if "norms" in p:
             split["norms"] = [[pair.unbind() for pair in norms] for norms in p["norms"]]
@@ -292,8 +298,8 @@ class Looped(Model):
         past: Cache | None = None,
         rows: slice = slice(None),
     ) -> tuple[Tensor, Cache]:
-        """z at some rows of the tokens h (B, m, D), and the state after them. past: the state after
-        the tokens before these."""
+        """Returns z at some rows of the tokens h (B, m, D), and the state after them. past: the
+        state after the tokens before these."""
         if self.cell == "block":
             z, state = blocks(h, layers, self.n_head, past, rows)
         else:
@@ -301,13 +307,13 @@ class Looped(Model):
         return normal(z, norm.unbind()), state
 
     def check(self, params: Params, prompts: Prompts) -> torch.Size:
-        """Also the number of tokens."""
+        """Checks the number of tokens, too."""
         lead = super().check(params, prompts)
         self._check_positions(2 * prompts.N + 1)
         return lead
 
     def _check_loops(self, params: Params, prompts: Prompts, loops: int | None) -> int:
-        """How many loops, once all fits together."""
+        """Returns how many loops there are, once all fits together."""
         self.check(params, prompts)
         self._check_mask(2 * prompts.N + 1)
         return check_int(

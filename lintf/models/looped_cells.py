@@ -16,9 +16,15 @@ Cache = list[Pair]  # what later tokens need of earlier ones
 def blocks(
     h: Tensor, layers: list[Layer], n_head: int, past: Cache | None, rows: slice
 ) -> tuple[Tensor, Cache]:
-    """The tokens h (B, m, D) after these layers, at some of their rows, and the state after them:
-    the keys and values of each layer, (B, n_head, tokens, D / n_head) each. past: the state after
-    the tokens before these."""
+    """Returns the tokens after these layers, (B, rows, D), and the state after them: the keys and
+    values of each layer, (B, n_head, tokens, D / n_head) each.
+
+    h: (B, m, D), the tokens.
+    layers: the weights and biases of each layer, and scale and shift of its two norms.
+    n_head: heads in a layer, which divide D.
+    past: the state after the tokens before these; None where there are none.
+    rows: which of the m tokens are wanted after the last layer.
+    """
     mask, state, m = None, [], h.shape[1]
     if past is not None:
         old = past[0][0].shape[-2]
@@ -40,8 +46,11 @@ def blocks(
 
 
 def lstm(h: Tensor, layers: list[Layer], past: Cache | None, rows: slice) -> tuple[Tensor, Cache]:
-    """As `blocks`. The state is one pair: the hidden and the cell state of all layers, (n_layer, B,
-    D) each."""
+    """Returns the tokens after these layers, (B, rows, D), and the state after them, one pair: the
+    hidden and the cell state of all layers, (n_layer, B, D) each.
+
+    h, layers, past, rows: as for `blocks`; a layer has an input and a state map, and no norms.
+    """
     weights = [
         t
         for layer in layers

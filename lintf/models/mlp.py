@@ -41,15 +41,17 @@ class MLPTransformer(Model):
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"mlp{self.hidden}-linear-L{self.n_layer}"
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters of one member."""
+        """The shapes of the parameters of one member, by name."""
         square, d, h = (self.n_layer, self.d + 1, self.d + 1), self.d, self.hidden
         return {"P": square, "Q": square, "W1": (h, d), "b1": (h,), "W2": (d, h), "b2": (d,)}
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draws the parameters of one member as the class says, on the CPU."""
         D = self.d + 1
         P, Q = self.init_std * torch.randn(
             (2, self.n_layer, D, D), generator=generator, dtype=dtype, device="cpu"
@@ -57,14 +59,14 @@ class MLPTransformer(Model):
         return {"P": P, "Q": Q} | random_mlp(self.d, self.hidden, generator, dtype)
 
     def tokens(self, params: Params, prompts: Prompts) -> Tensor:
-        """(..., d+1, N+1, B): what the attention sees, features and labels."""
+        """Returns what the attention sees, features and labels: (..., d+1, N+1, B)."""
         Z = prompts.Z.movedim(-3, -1).transpose(-3, -2)
         x = mlp(params, Z[..., :-1, :, :].flatten(-2)).unflatten(-1, Z.shape[-2:])
         return torch.cat((x, Z[..., -1:, :, :].expand(*x.shape[:-3], 1, *x.shape[-2:])), -3)
 
     def predict(self, params: Params, prompts: Prompts) -> Tensor:
-        """(..., B): the answer to each query. Raises ValueError where parameters and prompts do not
-        fit the model."""
+        """Returns the answer to each query, (..., B). Raises ValueError where parameters and
+        prompts do not fit the model."""
         self.check(params, prompts)
         N, d, Z = prompts.N, prompts.d, self.tokens(params, prompts)
         C, z = Z[..., :N, :], Z[..., N, :]  # (..., d+1, N, B), (..., d+1, B)

@@ -68,20 +68,25 @@ class RecallTransformer(Model):
 
     @property
     def d(self) -> int:
+        """The dimension of a token's vector: half of the basis is for the token itself, half for
+        the one before."""
         return 2 * self.vocab
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"{self.variant}-{self.attention}-" + {0: "F", 1: "FA"}.get(
             self.kappa, f"kappa{self.kappa:g}"
         )
 
     def idle(self) -> set[str]:
+        """Names alpha where the parameters are free: only the reparametrised models are made for
+        it."""
         return {"alpha"} if self.variant == "origin" else set()
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters of one member."""
+        """The shapes of the parameters of one member, by name."""
         n, d = self.vocab, self.d
         if self.variant == "reparam":
             return {"lam": (1 if self.alpha else self.n_trigger,)}
@@ -97,13 +102,15 @@ class RecallTransformer(Model):
             )
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Returns zeros, with which these models start."""
         return {
             name: torch.zeros(shape, dtype=dtype, device="cpu")
             for name, shape in self.shapes.items()
         }
 
     def weights(self, params: Params) -> tuple[Tensor, Tensor, Tensor]:
-        """W (..., 2n, 2n), V and F (..., n, 2n)."""
+        """Returns W (..., 2n, 2n), V and F (n, 2n), the last two with the leading axes of W where
+        they are parameters."""
         self.check_params(params)
         if self.variant == "origin":
             return params["W"], params["V"], params["F"]
@@ -117,14 +124,14 @@ class RecallTransformer(Model):
         return W, V, F
 
     def logits(self, params: Params, sentences: Sentences) -> tuple[Tensor, Tensor]:
-        """Of the attention and of the feed-forward layer, (..., B, n) each. Sentences have the
-        leading axes of the parameters, or none."""
+        """Returns the logits of the attention and of the feed-forward layer, (..., B, n) each.
+        Sentences have the leading axes of the parameters, or none."""
         W, V, F = self.weights(params)
         m, Fx = self._read(W, F, sentences)
         return m @ V.mT, Fx + self.kappa * (m @ F.mT)
 
     def _read(self, W: Tensor, F: Tensor, sentences: Sentences) -> tuple[Tensor, Tensor]:
-        """The weighted sum m of the tokens (..., B, 2n), and F x_H (..., B, n)."""
+        """Returns the weighted sum m of the tokens (..., B, 2n), and F x_H (..., B, n)."""
         z = sentences.z.expand(*W.shape[:-2], *sentences.z.shape[-2:])
         before = z[..., :-1] + self.vocab  # E'(z_{h-1}), for h > 1
         ends = torch.stack((z[..., -1], before[..., -1]), -1)  # where x_H is 1
@@ -138,18 +145,19 @@ class RecallTransformer(Model):
         return m, _rows(F.mT, ends)
 
     def loss(self, params: Params, sentences: Sentences) -> Tensor:
-        """Mean cross-entropy over the sentences in nats, one number per ensemble member."""
+        """Returns the mean cross-entropy over the sentences in nats, one number per ensemble
+        member."""
         W, V, F = self.weights(params)
         m, Fx = self._read(W, F, sentences)
         logits = m @ (V + self.kappa * F).mT + Fx  # of both layers: half the products
         return _losses(logits, sentences.next).mean(-1)
 
     def metrics(self, params: Params, task: Recall) -> Params:
-        """What a run records: means over 512 sentences of the task ("population_") and 512 with
-        unseen outputs ("unseen_"), (...) each. loss: cross-entropy, in expectation over the noise;
-        p_output, p_noise: probability of the output and of tau; attention, attention_max: the
-        attention's logit of the output, and its largest; noise, noise_max: the feed-forward layer's
-        logit of tau, and its largest."""
+        """Returns what a run records: means over 512 sentences of the task ("population_") and 512
+        with unseen outputs ("unseen_"), (...) each. loss: cross-entropy, in expectation over the
+        noise; p_output, p_noise: probability of the output and of tau; attention, attention_max:
+        the attention's logit of the output, and its largest; noise, noise_max: the feed-forward
+        layer's logit of tau, and its largest."""
         out = {}
         with torch.no_grad():
             for name, own in (
@@ -178,7 +186,7 @@ class RecallTransformer(Model):
 
 
 def _rows(M: Tensor, i: Tensor) -> Tensor:
-    """The sum of the rows i (..., B, k) of M (..., rows, columns): (..., B, columns)."""
+    """Returns the sum of the rows i (..., B, k) of M (..., rows, columns): (..., B, columns)."""
     flat, members = M.flatten(0, -2), M[..., 0, 0].numel()
     start = M.shape[-2] * torch.arange(members, device=i.device).view(*M.shape[:-2], 1, 1)
     chosen = flat.index_select(0, (start + i).flatten()).view(*i.shape, M.shape[-1])
@@ -186,9 +194,9 @@ def _rows(M: Tensor, i: Tensor) -> Tensor:
 
 
 def _losses(logits: Tensor, following: Tensor) -> Tensor:
-    """Cross-entropy as softplus(log sum exp of the other logits - the right one): it keeps all
-    digits of a loss near 0, and of its gradient, which training scales to length 1 however small it
-    is."""
+    """Returns the cross-entropy as softplus(log sum exp of the other logits - the right one): it
+    keeps all digits of a loss near 0, and of its gradient, which training scales to length 1
+    however small it is."""
     following = following.expand(logits.shape[:-1]).unsqueeze(-1)
     others = logits.scatter(-1, following, -math.inf).logsumexp(-1)
     return functional.softplus(others - logits.gather(-1, following)[..., 0])
@@ -196,8 +204,8 @@ def _losses(logits: Tensor, following: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _tests(task: Recall) -> Sentences:
-    """The same for all models and seeds; the generator's seed is one that hardly any training
-    has."""
+    """Returns sentences that are the same for all models and seeds; the generator's seed is one
+    that hardly any training has."""
     return task.sample(TESTS, torch.Generator().manual_seed(2**32 - 1))
 
 
@@ -205,8 +213,8 @@ def _tests(task: Recall) -> Sentences:
 def _fixed(
     model: RecallTransformer, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The basis (K, 2n, 2n) of W, and V and F, of the reparametrised models; q = 0 and tau = n - 1
-    with noise."""
+    """Returns the basis (K, 2n, 2n) of W, and V and F, of the reparametrised models; q = 0 and tau
+    = n - 1 with noise."""
     n, K = model.vocab, 1 if model.alpha else model.n_trigger
     basis = torch.zeros(K, 2 * n, 2 * n, dtype=torch.float32, device="cpu")
     V = torch.eye(n, 2 * n, dtype=torch.float32, device="cpu")

@@ -20,10 +20,10 @@ from torch.linalg import vecdot
 
 @dataclass(frozen=True)
 class Series:
-    """v + a t + ..., where None is 0; the leading axes of v and a broadcast.
+    """A series v + a t + ..., where None is 0; the leading axes of v and a broadcast.
 
     second: the terms in t^2 that arise in this or in what it is made of, each with the tensor in
-    which it does; v is a function of these in autograd's graph.
+        which it does; v is a function of these in autograd's graph.
     """
 
     v: Tensor
@@ -35,23 +35,23 @@ class Series:
         return Series(self.v + other.v, a, self.second | other.second)
 
     def map(self, linear: Callable[[Tensor], Tensor]) -> Series:
-        """Of a linear function of one tensor."""
+        """Returns the series of a linear function of one tensor."""
         return Series(linear(self.v), None if self.a is None else linear(self.a), self.second)
 
     @property
     def T(self) -> Series:
-        """Of matrices (..., d, d, B), prompt by prompt."""
+        """The series of the transposed matrices, for matrices (..., d, d, B), prompt by prompt."""
         return self.map(lambda x: x.transpose(-3, -2))
 
 
 def start(v: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Series:
-    """v + a t + b t^2 at the beginning of a graph."""
+    """Returns the series v + a t + b t^2 at the beginning of a graph."""
     v = v.detach().requires_grad_()
     return Series(v, a, {} if b is None else {v: b})
 
 
 def times(product: Callable[[Tensor, Tensor], Tensor], x: Series, y: Series) -> Series:
-    """Of a function that is linear in each of two tensors."""
+    """Returns the series of a function that is linear in each of two tensors."""
     v = product(x.v, y.v)
     if x.a is None and y.a is None:
         return Series(v, None, x.second | y.second)
@@ -64,8 +64,8 @@ def times(product: Callable[[Tensor, Tensor], Tensor], x: Series, y: Series) -> 
 
 
 def squares(out: Series, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(...) each: the sum of (out + y)^2 over the prompts, the last axis, and its first and second
-    derivative."""
+    """Returns the sum of (out + y)^2 over the prompts, the last axis, and its first and second
+    derivative, (...) each."""
     error, a = (out.v + y).detach(), torch.zeros_like(y) if out.a is None else out.a
     half = vecdot(a, a)
     if out.second:

@@ -33,22 +33,27 @@ Rule = Callable[[str, object], object]
 
 
 def whole(low: int, high: int) -> Rule:
-    """A whole number from low to high."""
+    """Returns the rule for a whole number from low to high."""
     return partial(check_int, low=low, high=high)
 
 
 def number(low: float, high: float, above: bool = False) -> Rule:
-    """A number from low (more than that with `above`) to high."""
+    """Returns the rule for a number from low (more than that with `above`) to high."""
     return partial(check_real, low=low, high=high, above=above)
 
 
 def one_of(names: Iterable[str]) -> Rule:
+    """Returns the rule for one of these names."""
     return partial(check_choice, allowed=tuple(names))
 
 
 def several(rule: Rule, fewest: int = 1, most: int = 1000, repeats: bool = False) -> Rule:
-    """A list of fewest to most values, which all obey the rule, different ones unless they may
-    repeat."""
+    """Returns the rule for a list of values.
+
+    rule: what each of them must obey.
+    fewest, most: how many there may be.
+    repeats: whether two may be the same.
+    """
 
     def check(name: str, values: object) -> None:
         listed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
@@ -65,11 +70,13 @@ def several(rule: Rule, fewest: int = 1, most: int = 1000, repeats: bool = False
 
 
 def flag(name: str, value: object) -> None:
+    """Raises ValueError for what is neither True nor False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
 def word(name: str, value: object) -> None:
+    """Raises ValueError for what is no text, or an empty one."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} must be a word, got {value!r}")
 
@@ -129,8 +136,8 @@ RELATIONS = (  # on the pages that have all of these parameters
 
 
 def assigned(source: str) -> dict[str, ast.expr]:
-    """The names that a cell assigns at top level, with their value expressions; none for what is
-    not Python."""
+    """Returns the names that a cell assigns at top level, with their value expressions; none for
+    what is not Python."""
     try:
         statements = ast.parse(source).body
     except SyntaxError:  # a cell with %magic or !commands, or one that failed
@@ -147,7 +154,7 @@ def assigned(source: str) -> dict[str, ast.expr]:
 
 
 def check_parameters(*relations: str) -> None:
-    """Raise ValueError, in one line with name, value and what is allowed, for a parameter that
+    """Raises ValueError, in one line with name, value and what is allowed, for a parameter that
     cannot be.
 
     Call it in the cell after the ``parameters`` cell. relations: Python expressions in the
@@ -169,9 +176,9 @@ def check_parameters(*relations: str) -> None:
 
 
 def _parameter_cells(cells: Iterable[str]) -> list[dict[str, ast.expr]]:
-    """What each run of the page's ``parameters`` cell assigned, oldest first. A reader may have
-    edited it, and run it again after any others: it is what assigns the most names that have rules,
-    or at least half as many."""
+    """Returns what each run of the page's ``parameters`` cell assigned, oldest first. A reader may
+    have edited it, and run it again after any others: it is what assigns the most names that have
+    rules, or at least half as many."""
     found = [assigned(source) for source in cells if not source.startswith(INJECTED)]
     counts = [len(cell.keys() & RULES.keys()) for cell in found]
     return [cell for cell, count in zip(found, counts, strict=True) if 2 * count >= max(1, *counts)]
@@ -180,8 +187,8 @@ def _parameter_cells(cells: Iterable[str]) -> list[dict[str, ast.expr]]:
 def check_values(
     space: Mapping[str, object], names: Iterable[str], more: Iterable[str] = ()
 ) -> None:
-    """Raise ValueError for a name whose value in the space breaks its rule, and for a relation that
-    does not hold: those that pages share, as far as they are about the names, and `more`."""
+    """Raises ValueError for a name whose value in the space breaks its rule, and for a relation
+    that does not hold: those that pages share, as far as they are about the names, and `more`."""
     names = list(names)
     for name in names:
         RULES[name](name, space[name])
@@ -195,8 +202,8 @@ def check_values(
 
 
 def relations(source: str, names: Iterable[str]) -> list[str]:
-    """What a cell asks of its page's parameters: the relations in its call of `check_parameters`,
-    if it has one, that are about these names and nothing else."""
+    """Returns what a cell asks of its page's parameters: the relations in its call of
+    `check_parameters`, if it has one, that are about these names and nothing else."""
     try:
         calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     except SyntaxError:  # as in `assigned`
@@ -218,6 +225,6 @@ def _check_names(given: dict[str, ast.expr], defaults: Iterable[str]) -> None:
 
 
 def _names(relation: str) -> set[str]:
-    """The parameters in a relation."""
+    """Returns the parameters in a relation."""
     names = {node.id for node in ast.walk(ast.parse(relation)) if isinstance(node, ast.Name)}
     return names - vars(builtins).keys()

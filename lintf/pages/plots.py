@@ -42,7 +42,7 @@ STYLE = {
 
 
 def style() -> None:
-    """Set the book's figure style for this process, whatever settings of matplotlib the user has;
+    """Sets the book's figure style for this process, whatever settings of matplotlib the user has;
     only the backend stays. The background is opaque and white: the book's dark mode inverts the
     pictures, and notebooks elsewhere have no dark mode of their own."""
     mpl.rcdefaults()
@@ -56,16 +56,21 @@ def style() -> None:
 def panels(
     rows: int = 1, columns: int = 1, width: float = 5.0, height: float = 3.2, **kwargs: object
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns panels and its axes as (rows, columns). width and height of one
-    panel are in inches: up to 5 in all, the letters of a figure stay readable on a phone."""
+    """Returns a figure of rows x columns panels and its axes as (rows, columns).
+
+    rows, columns: how many panels there are.
+    width, height: of one panel, in inches; up to 5 in all columns, the letters of a figure stay
+        readable on a phone.
+    kwargs: for `plt.subplots`.
+    """
     return plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), squeeze=False, **kwargs
     )
 
 
 def grid(names: Sequence[str], height: float = 2.4, **labels: object) -> dict[str, Axes]:
-    """Small panels, two in a row, one for each name, which is its title: name -> axes. The labels
-    are for `Axes.set`; only the outer panels name their axes."""
+    """Returns small panels, two in a row, one for each name, which is its title: name -> axes. The
+    labels are for `Axes.set`; only the outer panels name their axes."""
     _, axes = panels(-(-len(names) // 2), 2, width=2.5, height=height)
     for i, ax in enumerate(axes.flat):
         if i >= len(names):
@@ -77,8 +82,14 @@ def grid(names: Sequence[str], height: float = 2.4, **labels: object) -> dict[st
 
 
 def band(ax: Axes, x: Tensor, ys: Tensor, label: str, **kwargs: object) -> None:
-    """The one error band of the book, for ys (seeds, T): the line is the mean over the seeds, the
-    band runs from the smallest to the largest of them. `legend` says so."""
+    """Draws the one error band of the book: the line is the mean over the seeds, the band runs from
+    the smallest to the largest of them. `legend` says so.
+
+    ax: where.
+    x, ys: (T,) and (seeds, T).
+    label: the line's name in the legend.
+    kwargs: for `Axes.plot`.
+    """
     ys = ys.detach().cpu().numpy()
     (line,) = ax.plot(x, ys.mean(0), label=label, **kwargs)
     if len(ys) > 1:
@@ -86,14 +97,25 @@ def band(ax: Axes, x: Tensor, ys: Tensor, label: str, **kwargs: object) -> None:
 
 
 def legend(ax: Axes, seeds: int = 1, title: str | None = None, **kwargs: object) -> None:
-    """A legend that names the band, or has the given title where there are no bands."""
+    """Draws a legend that names the band.
+
+    ax: where.
+    seeds: how many a band is of; there is none for 1.
+    title: takes the place of the band's name where there is no band; None is no title.
+    kwargs: for `Axes.legend`.
+    """
     if seeds > 1:
         title = f"line: mean, band: range of {seeds} seeds"
     ax.legend(title=title, title_fontsize=8, **kwargs)
 
 
 def shared_legend(ax: Axes, seeds: int = 1, title: str | None = None, ncols: int = 2) -> None:
-    """The legend of one panel, below all of them: for panels too small to hold one."""
+    """Draws the legend of one panel below all of them: for panels too small to hold one.
+
+    ax: the panel.
+    seeds, title: as for `legend`.
+    ncols: how many entries stand side by side.
+    """
     if seeds > 1:
         title = f"line: mean, band: range of {seeds} seeds"
     place = {"loc": "outside lower center", "ncols": ncols}
@@ -109,8 +131,13 @@ def curves(
     limit: str = "",
     **labels: object,
 ) -> None:
-    """Small panels, title -> name -> (x, ys (seeds, T)), with one legend. The limits, one for each
-    panel, are dashed lines under the given name. The labels are for `grid`."""
+    """Draws small panels with one legend.
+
+    panels: title -> name -> (x, ys (seeds, T)).
+    seeds: how many a band is of.
+    limits, limit: heights of dashed lines, one for each panel or none, and their name.
+    labels: for `grid`.
+    """
     axes = grid(list(panels), **labels)
     for i, (title, ax) in enumerate(axes.items()):
         for name, (x, ys) in panels[title].items():
@@ -121,9 +148,14 @@ def curves(
 
 
 def heatmap(ax: Axes, M: Tensor, title: str, reach: float = 1.3) -> None:
-    """A small matrix with its numbers; blue is negative, red positive, white 0, and the darkest
-    colour is for `reach` times the largest entry. Where most entries are large, a larger reach
-    keeps the figure calm, in dark mode too."""
+    """Draws a small matrix with its numbers; blue is negative, red positive, white 0.
+
+    ax: where.
+    M: (rows, columns).
+    title: that of the panel.
+    reach: the darkest colour is for so many times the largest |entry|. Where most entries are
+        large, a larger reach keeps the figure calm, in dark mode too.
+    """
     M = M.detach().cpu().numpy()
     limit = reach * float(np.abs(M).max()) or 1.0  # the darkest colours would swallow the numbers
     # What fits a cell.
@@ -148,8 +180,8 @@ def heatmap(ax: Axes, M: Tensor, title: str, reach: float = 1.3) -> None:
 
 
 def matrices(columns: Mapping[str, Tensor]) -> None:
-    """Matrices (layers, d, d) as heatmaps: a column for each of the given ones, named as in NAMES,
-    a row per layer."""
+    """Draws matrices (layers, d, d) as heatmaps: a column for each of the given ones, named as in
+    NAMES, a row per layer."""
     rows = max(map(len, columns.values()))
     _, axes = panels(rows, len(columns), width=2.5, height=2.6)
     for column, (name, matrices) in zip(axes.T, columns.items(), strict=True):
@@ -161,8 +193,8 @@ def matrices(columns: Mapping[str, Tensor]) -> None:
 
 
 def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
-    """Distance to identity over time of one to three matrices (seeds, T, layers, d, d), named as in
-    NAMES; the second are dashed, the third dotted. Raises ValueError for more."""
+    """Draws the distance to identity over time of one to three matrices (seeds, T, layers, d, d),
+    named as in NAMES; the second are dashed, the third dotted. Raises ValueError for more."""
     if not 1 <= len(columns) <= len(DASHES):
         raise ValueError(
             f"columns must be 1 to {len(DASHES)} matrices, got {len(columns)}: {', '.join(columns)}"
@@ -184,9 +216,14 @@ def maps(
     label: str,
     **look,
 ) -> None:
-    """Small panels, title -> values (len(y), len(x)) as colours, infinite ones crossed out, with
-    one colour bar under the label. x and y: the names of the axes and the values along them. look:
-    for `Axes.imshow`."""
+    """Draws small panels of colours with one colour bar; infinite values are crossed out.
+
+    panels_of: title -> values (len(y[1]), len(x[1])).
+    columns: how many panels stand side by side.
+    x, y: the name of each axis, and the values along it.
+    label: what the colours are.
+    look: for `Axes.imshow`.
+    """
     rows = -(-len(panels_of) // columns)
     fig, axes = panels(rows, columns, 5 / columns, 4.2 / rows)
     for i, (ax, (title, values)) in enumerate(zip(axes.flat, panels_of.items(), strict=True)):

@@ -21,16 +21,16 @@ ERROR = '<pre style="color: var(--jp-error-color1, #b00020); white-space: pre-wr
 
 
 def slider(label: str, values: Sequence[object], value: object) -> ipywidgets.SelectionSlider:
-    """A slider over the given values, which starts at one of them. Raises ValueError for another
-    start."""
+    """Returns a slider over the given values, which starts at one of them. Raises ValueError for
+    another start."""
     return ipywidgets.SelectionSlider(
         **_options(label, values, value), layout=ipywidgets.Layout(width="95%", max_width="34em")
     )
 
 
 def choice(label: str, values: Sequence[object], value: object) -> ipywidgets.ToggleButtons:
-    """A button for each of the given values, one of which is pressed. Raises ValueError for another
-    start."""
+    """Returns a button for each of the given values, one of which is pressed. Raises ValueError for
+    another start."""
     return ipywidgets.ToggleButtons(**_options(label, values, value))
 
 
@@ -73,8 +73,8 @@ class Controls:
             widget.observe(self._update, "value")
 
     def _drawn(self) -> bytes:
-        """The PNG of the one figure that draw makes, which is closed: a cell shows all that are
-        left open."""
+        """Returns the PNG of the one figure that draw makes, which is closed: a cell shows all that
+        are left open."""
         before, buffer = set(plt.get_fignums()), io.BytesIO()
         try:
             self.draw(**{name: widget.value for name, widget in self.widgets.items()})

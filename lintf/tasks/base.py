@@ -20,7 +20,7 @@ class Task(Checked):
     """The law of the prompts: a frozen dataclass, whose fields say all about it. A task of one's
     own has a field d, the dimension of what a model gets, defines `draw`, and can be trained on.
 
-    representations: as what it can be drawn, the usual one first.
+    representations: the forms in which its prompts can be drawn, the usual one first.
     per_seed_fields: tasks that differ in nothing but these fields can be drawn side by side.
     """
 
@@ -29,7 +29,7 @@ class Task(Checked):
     d: int
 
     def draw(self, B: int, rng: np.random.Generator, dtype: torch.dtype) -> Batch:
-        """B prompts, floating-point numbers in them of this dtype."""
+        """Returns B prompts whose floating-point numbers have this dtype."""
         raise NotImplementedError(f"{type(self).__name__} must define draw(B, rng, dtype)")
 
     @classmethod
@@ -41,9 +41,16 @@ class Task(Checked):
         representation: str,
         dtype: torch.dtype,
     ) -> Batch:
-        """B prompts for each e, from tasks[e] and rngs[e], stacked along a leading axis. By `draw`,
-        one by one; a task can do it for all at once, or draw several representations.
-        `sample_ensemble` calls it, and checks the input."""
+        """Returns B prompts for each member e of E, stacked along a leading axis. It draws them by
+        `draw`, one by one; a task can do it for all at once, or draw several representations.
+        `sample_ensemble` calls it, and checks the input.
+
+        tasks: E laws that differ in their `per_seed_fields` only.
+        B: prompts per member.
+        rngs: E streams of random bits, one for each member.
+        representation: one of the tasks' `representations`.
+        dtype: that of the prompts' floating-point numbers.
+        """
         return Batch.stack(
             [
                 task.draw(B, np.random.Generator(rng), dtype)
@@ -52,13 +59,13 @@ class Task(Checked):
         )
 
     def check_integrate(self, representation: str) -> None:
-        """Raises ValueError unless the loss can be averaged over weights and query exactly
-        (integrate.py)."""
+        """Raises ValueError unless the loss on prompts in this representation can be averaged over
+        weights and query exactly (integrate.py)."""
         raise ValueError(f"integrate must be False for {type(self).__name__}")
 
     @property
     def label(self) -> str:
-        """For file names; what it leaves out is in the configuration's hash."""
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"{type(self).__name__.lower()}-d{self.d}"
 
     def sample(
@@ -68,8 +75,14 @@ class Task(Checked):
         representation: str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Batch:
-        """B prompts, in the usual representation for None. The generator lives on the CPU, so that
-        a seed means the same prompts for every device."""
+        """Returns B prompts, without a leading axis.
+
+        B: how many.
+        generator: on the CPU, so that a seed means the same prompts for every device.
+        representation: one of `representations`; None is the usual one.
+        dtype: torch.float32 or torch.float64.
+        Raises ValueError for input that cannot be.
+        """
         return sample_ensemble([self], B, [generator], representation, dtype).member(0)
 
 
@@ -80,9 +93,16 @@ def sample_ensemble(
     representation: str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """B prompts for each member e from tasks[e] and generators[e], stacked along a leading axis:
-    member e gets what it would get alone. The tasks may differ in the fields that their kind
-    allows, such as Sigma and Sigma_w. representation: the tasks' usual one for None."""
+    """Returns B prompts for each member e of E, stacked along a leading axis. Member e gets what it
+    would get alone.
+
+    tasks: E laws, which may differ in the fields that their kind allows, such as Sigma and Sigma_w.
+    B: prompts per member.
+    generators: E generators on the CPU, one for each member.
+    representation: one of the tasks' `representations`; None is their usual one.
+    dtype: torch.float32 or torch.float64.
+    Raises ValueError for input that cannot be.
+    """
     B = check_int("B", B, 1)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
@@ -110,8 +130,14 @@ def sample_groups(
     representation: str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """`groups` batches of B prompts, one after the other as one batch. For tasks whose batches
-    share a covariance: so there are as many of these as groups."""
+    """Returns `groups` batches of B prompts, one after the other as one batch. It is meant for
+    tasks whose batches share a covariance: so there are as many of these as groups.
+
+    task: the law of all of them.
+    groups: how many batches.
+    B: prompts in each of them.
+    generator, representation, dtype: as for `Task.sample`.
+    """
     return Batch.join(
         [
             task.sample(B, generator, representation, dtype)
@@ -133,8 +159,11 @@ def check_ensemble(tasks: Sequence[Task]) -> None:
 def fixed_prompts(
     task: Task, groups: int, B: int, representation: str, dtype: torch.dtype
 ) -> Batch:
-    """The same prompts for all models and seeds, on which a run measures itself. The generator's
-    seed is one that hardly any training has."""
+    """Returns the prompts on which a run measures itself, the same for all models and seeds. The
+    generator's seed is one that hardly any training has.
+
+    task, groups, B, representation, dtype: as for `sample_groups`.
+    """
     return sample_groups(
         task, groups, B, torch.Generator().manual_seed(2**32 - 1), representation, dtype
     )

@@ -17,7 +17,7 @@ class Batch:
     all share.
 
     axes: for each tensor, how many axes it has; leading axes, if any, are ensemble members. The
-    prompts lie along the first of these axes, or along the last one where `prompts_last`.
+        prompts lie along the first of these axes, or along the last one where `prompts_last`.
     """
 
     axes: ClassVar[dict[str, int]]
@@ -25,29 +25,30 @@ class Batch:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
+        """The tensors by name."""
         return {name: getattr(self, name) for name in self.axes}
 
     @property
     def lead(self) -> torch.Size:
-        """The leading axes."""
+        """The sizes of the leading axes, which are ensemble members."""
         name, axes = next(iter(self.axes.items()))
         return getattr(self, name).shape[:-axes]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """The batch of the changed tensors."""
+        """Returns the batch of the changed tensors."""
         return replace(self, **{name: change(t) for name, t in self.tensors.items()})
 
     def to(self, where: torch.device | str | torch.dtype) -> Self:
-        """On another device, or with floating-point numbers of another dtype."""
+        """Returns the batch on another device, or with floating-point numbers of another dtype."""
         cast = isinstance(where, torch.dtype)
         return self.map(lambda t: t if cast and not t.is_floating_point() else t.to(where))
 
     def member(self, e: int) -> Self:
-        """The prompts of member e alone."""
+        """Returns the prompts of member e alone."""
         return self.map(lambda t: t[e])
 
     def take(self, i: Tensor) -> Self:
-        """Of each member e, of E, its prompts i[e], for i (E, k)."""
+        """Returns the prompts i[e] of each member e, of E, for i (E, k)."""
         axis = -1 if self.prompts_last else 0
         rows = i.to(next(iter(self.tensors.values())).device)
         return self.map(
@@ -57,14 +58,15 @@ class Batch:
         )
 
     def split(self, parts: int) -> Self:
-        """Prompts without leading axes as (parts, ...): so many batches, one after the other."""
+        """Returns prompts without leading axes as (parts, ...): so many batches, one after the
+        other."""
         if self.prompts_last:
             return self.map(lambda t: t.unflatten(-1, (parts, -1)).movedim(-2, 0).contiguous())
         return self.map(lambda t: t.unflatten(0, (parts, -1)))
 
     @staticmethod
     def join(batches: Sequence[Batch]) -> Batch:
-        """Batches without leading axes as one, one after the other."""
+        """Returns batches without leading axes as one, one after the other."""
         first = batches[0]
         axis = -1 if first.prompts_last else 0
         return replace(
@@ -74,7 +76,7 @@ class Batch:
 
     @staticmethod
     def stack(batches: Sequence[Batch]) -> Batch:
-        """Batches of several members, side by side along a new leading axis."""
+        """Returns batches of several members, side by side along a new leading axis."""
         first = batches[0]
         return replace(
             first, **{name: torch.stack([b.tensors[name] for b in batches]) for name in first.axes}
@@ -86,9 +88,12 @@ class Gram(Batch):
     """What linear attention knows of a batch of prompts. The batch is the last axis, because every
     operation on the statistics is the same small one for all prompts.
 
-    S: (..., d, d, B) sum_i x_i x_i^T        s: (..., d, B) sum_i y_i x_i
-    x: (..., d, B) the query                 y: (..., B) the query's label, which is to be predicted
-    N: how many examples went into the sums. Leading axes, if any, are ensemble members.
+    S: (..., d, d, B), sum_i x_i x_i^T, a sum over the examples.
+    s: (..., d, B), sum_i y_i x_i.
+    x: (..., d, B), the query.
+    y: (..., B), the query's label, which is to be predicted.
+    N: how many examples went into the sums.
+    Leading axes, if any, are ensemble members.
     """
 
     axes: ClassVar[dict[str, int]] = {"S": 3, "s": 2, "x": 2, "y": 1}
@@ -102,9 +107,11 @@ class Gram(Batch):
 
     @property
     def d(self) -> int:
+        """The dimension of the covariates."""
         return self.x.shape[-2]
 
     def gram(self) -> Gram:
+        """Returns itself, as other prompts return their statistics."""
         return self
 
 
@@ -112,8 +119,9 @@ class Gram(Batch):
 class Prompts(Batch):
     """A batch of prompts as tokens.
 
-    Z: (..., B, N+1, d+1) row i is (x_i, y_i), the last row is the query (x_q, 0)
-    y: (..., B) its label
+    Z: (..., B, N+1, d+1), row i is (x_i, y_i), the last row is the query (x_q, 0).
+    y: (..., B), the query's label.
+    Leading axes, if any, are ensemble members.
     """
 
     axes: ClassVar[dict[str, int]] = {"Z": 3, "y": 1}
@@ -123,27 +131,29 @@ class Prompts(Batch):
 
     @staticmethod
     def of(X: Tensor, y: Tensor) -> Prompts:
-        """Of covariates X (..., B, N+1, d) and labels y (..., B, N+1); the last of each is the
-        query's."""
+        """Returns the prompts of covariates X (..., B, N+1, d) and labels y (..., B, N+1); the last
+        of each is the query's."""
         context = torch.cat((y[..., :-1], torch.zeros_like(y[..., -1:])), -1)
         return Prompts(torch.cat((X, context.unsqueeze(-1)), -1), y[..., -1])
 
     @property
     def N(self) -> int:
+        """The number of examples."""
         return self.Z.shape[-2] - 1
 
     @property
     def d(self) -> int:
+        """The dimension of the covariates."""
         return self.Z.shape[-1] - 1
 
     @property
     def labels(self) -> Tensor:
-        """(..., B, N+1): y_1, ..., y_N and the query's. Where the examples have label noise, so
-        have the first N."""
+        """The labels y_1, ..., y_N and the query's: (..., B, N+1). Where the examples have label
+        noise, so have the first N."""
         return torch.cat((self.Z[..., :-1, -1], self.y.unsqueeze(-1)), -1)
 
     def gram(self) -> Gram:
-        """The statistics of these very prompts."""
+        """Returns the statistics of these very prompts."""
         X, Y, x = self.Z[..., :-1, :-1], self.Z[..., :-1, -1:], self.Z[..., -1, :-1]
         S, s = X.mT @ X, (X.mT @ Y)[..., 0]  # (..., B, d, d), (..., B, d)
         return Gram(
@@ -164,6 +174,7 @@ class Labelled(Batch):
 
     @property
     def d(self) -> int:
+        """The dimension of the points."""
         return self.Z.shape[-1] - 1
 
 

@@ -42,6 +42,7 @@ class ConditionedRegression(Task):
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"kappa{self.kappa:g}-N{self.N}-d{self.d}"
 
     @staticmethod
@@ -52,7 +53,8 @@ class ConditionedRegression(Task):
         representation: str,
         dtype: torch.dtype,
     ) -> Prompts:
-        """The prompts of a member share one Sigma."""
+        """Draws tokens; the prompts of a member share one Sigma. Arguments as in
+        `Task.draw_ensemble`."""
         Z, w = ConditionedRegression.draw_weights(tasks, B, rngs, dtype)
         return Prompts(Z, (Z[..., -1, :-1] * w).sum(-1))
 
@@ -63,7 +65,13 @@ class ConditionedRegression(Task):
         rngs: Sequence[np.random.SFC64],
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens Z (E, B, N+1, d+1), the last label 0, and the weights w (E, B, d)."""
+        """Returns tokens Z (E, B, N+1, d+1), the last label 0, and the weights w (E, B, d).
+
+        tasks: E laws that are all the same; the first one counts.
+        B: prompts per member.
+        rngs: E streams of random bits, one for each member.
+        dtype: that of both results.
+        """
         task, N, d = tasks[0], tasks[0].N, tasks[0].d
         # (E, d, d).
         root = None if task.kappa == 1 else torch.stack([task.root(r) for r in rngs]).to(dtype)
@@ -84,7 +92,7 @@ class ConditionedRegression(Task):
         ).contiguous(), w.mT.contiguous()
 
     def root(self, rng: np.random.SFC64) -> Tensor:
-        """A random C (d, d), float64, with Sigma = C C^T."""
+        """Draws a C (d, d), float64, with Sigma = C C^T."""
         numbers = np.random.Generator(rng)
         # Signs and order of its columns do not matter.
         U = np.linalg.qr(numbers.standard_normal((self.d, self.d)))[0]
@@ -96,9 +104,9 @@ class ConditionedRegression(Task):
 
 
 def moved_query(X: Tensor, w: Tensor, to: Tensor) -> Prompts:
-    """Prompts with the covariates X (B, N+1, d), the query last, and the labels w.x of one w (d,)
-    for all, in which the query's first coordinate is each of `to` (n,) in turn: n * B of them, the
-    B prompts of the first value first."""
+    """Returns n * B prompts in which the query's first coordinate is each of `to` (n,) in turn, the
+    B prompts of the first value first. They have the covariates X (B, N+1, d), the query last, and
+    the labels w.x of one w (d,) for all."""
     X = X.repeat(len(to), 1, 1, 1)
     X[..., -1, 0] = to.unsqueeze(1)
     return Prompts.of(X.flatten(0, 1), (X @ w).flatten(0, 1))

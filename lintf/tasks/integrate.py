@@ -19,9 +19,9 @@ from lintf.tasks.linear import LinearRegression, roots
 
 
 def integrate(tasks: Sequence[LinearRegression], gram: Gram) -> Gram:
-    """Each prompt of the members' batches (E, ..., B), E = len(tasks), replaced by the d^2 design
-    points of its examples: (E, ..., B d^2). Those of a single task may be without axis, (B). Raises
-    ValueError for tasks with label noise."""
+    """Returns the members' batches (E, ..., B), E = len(tasks), with each prompt replaced by the
+    d^2 design points of its examples: (E, ..., B d^2). Those of a single task may be without axis,
+    (B). Raises ValueError for tasks with label noise."""
     if any(task.noise_std for task in tasks):
         raise ValueError(
             f"noise_std must be 0 to integrate, got {[task.noise_std for task in tasks]}"

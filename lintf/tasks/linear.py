@@ -67,10 +67,11 @@ class LinearRegression(Task):
 
     @property
     def label(self) -> str:
-        """For file names; what it leaves out is in the configuration's hash."""
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"{self.mode}-N{self.N}-d{self.d}" + ("" if self.Sigma is None else "-cov")
 
     def check_integrate(self, representation: str) -> None:
+        """Raises ValueError for tokens, and for label noise."""
         if representation != "gram" or self.noise_std:
             raise ValueError(
                 "integrate needs a LinearTransformer with linear attention, and noise_std = 0"
@@ -84,8 +85,8 @@ class LinearRegression(Task):
         representation: str,
         dtype: torch.dtype,
     ) -> Gram | Prompts:
-        """As statistics, for Gaussian covariates without ever drawing the examples, or as
-        tokens."""
+        """Draws statistics, for Gaussian covariates without ever drawing the examples, or tokens.
+        Arguments as in `Task.draw_ensemble`."""
         task = tasks[0]
         root, root_w = (
             roots(tuple(S), dtype) for S in zip(*((t.Sigma, t.Sigma_w) for t in tasks), strict=True)
@@ -106,8 +107,8 @@ class LinearRegression(Task):
 def _examples(
     task: LinearRegression, B: int, rngs: Sequence[np.random.SFC64], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Isotropic draws: A = X^T (E, d, N, B), the query x and the weights w (E, d, B), the label
-    noise (E, N, B)."""
+    """Returns isotropic draws: A = X^T (E, d, N, B), the query x and the weights w (E, d, B), the
+    label noise (E, N, B), or a zero without any."""
     N, d = task.N, task.d
     sizes = [N * d, d, d, N if task.noise_std else 0]
     z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
@@ -126,8 +127,8 @@ def _examples(
 
 
 def _directions(v: Tensor) -> Tensor:
-    """v / |v| along axis 1. A normal variate is exactly 0 once in some ten million; v = 0 goes to
-    the first axis."""
+    """Returns v / |v| along axis 1. A normal variate is exactly 0 once in some ten million; v = 0
+    goes to the first axis."""
     norm = v.square().sum(1, keepdim=True).sqrt()  # vector_norm is 100 times slower here
     zero = norm == 0
     if zero.any():
@@ -146,11 +147,12 @@ def _wishart(
     root_w: Tensor | None,
     dtype: torch.dtype,
 ) -> Gram:
-    """The statistics of Gaussian examples without the examples, by Bartlett's decomposition: with m
-    = min(N, d) and a lower trapezoidal A (d, m) of N(0, 1) below the diagonal and A_ii ~ chi with N
-    - i degrees of freedom (i from 0), A A^T ~ X^T X for X of N rows N(0, I_d). N < d included:
-    Gram-Schmidt on X's columns ends after N of them, and A A^T has rank N. Given S, X^T noise is
-    N(0, noise_std^2 S), and so is A z for m normals z."""
+    """Returns the statistics of Gaussian examples without the examples, by Bartlett's
+    decomposition: with m = min(N, d) and a lower trapezoidal A (d, m) of N(0, 1) below the diagonal
+    and A_ii ~ chi with N - i degrees of freedom (i from 0), A A^T ~ X^T X for X of N rows N(0,
+    I_d). N < d included: Gram-Schmidt on X's columns ends after N of them, and A A^T has rank N.
+    Given S, X^T noise is N(0, noise_std^2 S), and so is A z for m normals z of variance
+    noise_std^2."""
     N, d, m = task.N, task.d, min(task.N, task.d)
     degrees = list(range(N, N - m, -1))
     i, j = torch.tril_indices(d, m, offset=-1, device="cpu")
@@ -185,7 +187,7 @@ def _coloured(
 
 
 def _statistics(A: Tensor, x: Tensor, w: Tensor, noise: Tensor, N: int, lower: bool) -> Gram:
-    """S = A A^T and s = S w + A noise, for A (E, d, m, B) and noise (E, m, B) or a zero."""
+    """Returns S = A A^T and s = S w + A noise, for A (E, d, m, B) and noise (E, m, B) or a zero."""
     S = _outer_gram(A, lower)
     s = (S * w.unsqueeze(-3)).sum(-2)
     if noise.dim():
@@ -194,8 +196,8 @@ def _statistics(A: Tensor, x: Tensor, w: Tensor, noise: Tensor, N: int, lower: b
 
 
 def _outer_gram(A: Tensor, lower: bool) -> Tensor:
-    """S = A A^T for A (..., d, m, B), by entries: the symmetric half, and only the triangle of a
-    lower A."""
+    """Computes S = A A^T for A (..., d, m, B) by entries: the symmetric half, and only the triangle
+    of a lower A."""
     d, m, B = A.shape[-3:]
     S = A.new_empty(*A.shape[:-3], d, d, B)
     for i in range(d):
@@ -228,7 +230,8 @@ def _covariance(name: str, value: object, d: int) -> Matrix | None:
 
 @lru_cache(maxsize=64)
 def roots(Sigmas: tuple[Matrix | None, ...], dtype: torch.dtype) -> Tensor | None:
-    """Cholesky factors (E, d, d); lower triangular, so that Bartlett's factor stays so."""
+    """Returns Cholesky factors (E, d, d) of the covariances, or None where all of these are None,
+    which is the identity. They are lower triangular, so that Bartlett's factor stays so."""
     if all(Sigma is None for Sigma in Sigmas):
         return None
     d = next(len(Sigma) for Sigma in Sigmas if Sigma is not None)

@@ -49,10 +49,12 @@ class LogisticRegression(Task):
 
     @property
     def points(self) -> ConditionedRegression:
+        """The law of the points x and the weights w, without noise."""
         return ConditionedRegression(self.N, self.d, self.kappa)
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"logistic-{self.target}-kappa{self.kappa:g}-N{self.N}-d{self.d}"
 
     @staticmethod
@@ -63,7 +65,8 @@ class LogisticRegression(Task):
         representation: str,
         dtype: torch.dtype,
     ) -> Labelled:
-        """The prompts of a member share one covariance."""
+        """Draws labelled points; those of a member share one covariance. Arguments as in
+        `Task.draw_ensemble`."""
         task = tasks[0]
         Z, w = ConditionedRegression.draw_weights(
             [task.points] * len(tasks), B, rngs, torch.float64
@@ -78,12 +81,18 @@ class LogisticRegression(Task):
 def posterior_mean(
     X: Tensor, y: Tensor, w: Tensor, sweeps: int, generator: torch.Generator
 ) -> Tensor:
-    """E[w | X, y] (..., d) for w ~ N(0, I) and labels y = sign(w.x): of all estimates of w the one
-    with the smallest expected squared error. By Gibbs sampling, `sweeps` times through the
-    coordinates, each of them normal between the bounds that the labels set. X (..., n, d), y (...,
-    n) of -1 and 1; w (..., d) is where the chains start: the weights that made the labels are
-    themselves a draw from the law, so that nothing is to be forgotten. In float64; its variance
-    falls as 1 / sweeps. Raises ValueError for weights that do not give these labels."""
+    """Returns E[w | X, y] (..., d), float64, for w ~ N(0, I) and labels y = sign(w.x): of all
+    estimates of w the one with the smallest expected squared error. Gibbs sampling finds it; each
+    coordinate is normal between the bounds that the labels set.
+
+    X: (..., n, d), the points.
+    y: (..., n), labels -1 or 1.
+    w: (..., d), where the chains start: the weights that made the labels are themselves a draw from
+        the law, so that nothing is to be forgotten.
+    sweeps: how many times all coordinates are drawn. The result's variance falls as 1 / sweeps.
+    generator: on the CPU.
+    Raises ValueError for weights that do not give these labels.
+    """
     A, w, mean = (
         y.double().unsqueeze(-1) * X.double(),
         w.double().clone(),
@@ -110,14 +119,21 @@ def posterior_mean(
 
 
 def logistic_loss(w: Tensor, X: Tensor, y: Tensor, mu: float) -> Tensor:
-    """mean_i log(1 + exp(-y_i w.x_i)) + mu/2 |w|^2, (...), for w (..., d), X (..., n, d) and y
-    (..., n) of -1 and 1."""
+    """Returns mean_i log(1 + exp(-y_i w.x_i)) + mu/2 |w|^2, (...).
+
+    w: (..., d), the weights.
+    X, y: (..., n, d) and (..., n), the points and their labels -1 or 1.
+    mu: the strength of the penalty, which is not divided by n.
+    """
     margin = y * (X @ w.unsqueeze(-1))[..., 0]
     return softplus(-margin).mean(-1) + mu / 2 * w.square().sum(-1)
 
 
 def logistic_derivatives(w: Tensor, X: Tensor, y: Tensor, mu: float) -> tuple[Tensor, Tensor]:
-    """Gradient (..., d) and Hessian (..., d, d) of logistic_loss in w."""
+    """Returns the gradient (..., d) and the Hessian (..., d, d) of logistic_loss in w.
+
+    w, X, y, mu: as for `logistic_loss`.
+    """
     n, d = X.shape[-2:]
     margin = y * (X @ w.unsqueeze(-1))[..., 0]
     wrong = torch.sigmoid(-margin)  # the probability of the other label
@@ -133,10 +149,13 @@ def logistic_newton(X: Tensor, y: Tensor, mu: float, steps: int | None = None) -
         w <- w - 2 sqrt(mu) / (2 sqrt(mu) + lambda) H^-1 g
         lambda = sqrt(g^T H^-1 g), the Newton decrement.
 
-    X (..., n, d), y (..., n) of -1 and 1, mu > 0. steps=None: each problem until its own lambda <=
-    1e-10, giving w (..., d); else all iterates (steps + 1, ..., d). The damping makes every step a
-    descent where all |x_i| <= 1 (self-concordance; arXiv 2403.03183). Raises ValueError for bad
-    input, RuntimeError where 1000 steps do not do.
+    The damping makes every step a descent where all |x_i| <= 1 (self-concordance; arXiv
+    2403.03183).
+
+    X, y, mu: as for `logistic_loss`; mu > 0.
+    steps: how many, for all iterates (steps + 1, ..., d). None takes each problem on until its own
+        lambda <= 1e-10, and returns w (..., d).
+    Raises ValueError for bad input, RuntimeError where 1000 steps do not do.
     """
     if X.dim() < 2 or 0 in X.shape or y.shape != X.shape[:-1]:
         raise ValueError(

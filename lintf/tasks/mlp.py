@@ -34,10 +34,12 @@ class NonlinearRegression(Task):
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"mlp{self.hidden}-N{self.N}-d{self.d}"
 
     def features(self, x: Tensor) -> Tensor:
-        """f(x) for floating-point x (..., d, n), column by column."""
+        """Returns f(x) for floating-point x (..., d, n), column by column. Raises ValueError for
+        other types."""
         if not x.is_floating_point():
             raise ValueError(f"x must be of a floating-point type, got {x.dtype}")
         return mlp({name: p.to(x) for name, p in _target(self).items()}, x)
@@ -50,7 +52,8 @@ class NonlinearRegression(Task):
         representation: str,
         dtype: torch.dtype,
     ) -> Prompts:
-        """The labels of member e by the features of tasks[e]."""
+        """Draws tokens; the features of tasks[e] make the labels of member e. Arguments as in
+        `Task.draw_ensemble`."""
         N, d = tasks[0].N, tasks[0].d
         sizes = [d * (N + 1), d]
         z = randoms.normals(randoms.words(rngs, sum(sizes), B), dtype, d)
@@ -66,7 +69,7 @@ class NonlinearRegression(Task):
 
 
 def mlp(params: dict[str, Tensor], x: Tensor) -> Tensor:
-    """W2 relu(W1 x + b1) + b2 for x (..., d, n)."""
+    """Returns W2 relu(W1 x + b1) + b2 for x (..., d, n)."""
     # The bias as one more column: a pass over memory less.
     x = torch.cat((x, torch.ones_like(x[..., :1, :])), -2)
     hidden = (torch.cat((params["W1"], params["b1"].unsqueeze(-1)), -1) @ x).relu_()
@@ -76,7 +79,14 @@ def mlp(params: dict[str, Tensor], x: Tensor) -> Tensor:
 def random_mlp(
     d: int, hidden: int, generator: torch.Generator, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Uniform within +-1 / sqrt(fan-in), PyTorch's default for linear layers."""
+    """Draws W1 (hidden, d), b1 (hidden,), W2 (d, hidden) and b2 (d,), uniform within +-1 /
+    sqrt(fan-in), PyTorch's default for linear layers.
+
+    d: how many inputs there are, and outputs.
+    hidden: how many units.
+    generator: on the CPU.
+    dtype: that of the result.
+    """
 
     def uniform(*shape: int, fan_in: int) -> Tensor:
         return (
@@ -89,7 +99,7 @@ def random_mlp(
 
 @lru_cache(maxsize=64)
 def _target(task: NonlinearRegression) -> dict[str, Tensor]:
-    """The MLP behind the labels. Its generator's seed is counted from the end, so that hardly any
-    training has the same one, which would give related numbers."""
+    """Returns the MLP behind the labels. Its generator's seed is counted from the end, so that
+    hardly any training has the same one, which would give related numbers."""
     generator = torch.Generator().manual_seed(2**32 - 1 - task.mlp_seed)
     return random_mlp(task.d, task.hidden, generator, torch.float64)

@@ -26,8 +26,8 @@ FEW = 10  # below so many degrees of freedom chi^2 is summed up from squares
 
 
 def rng(generator: torch.Generator) -> np.random.SFC64:
-    """NumPy's SFC64, seeded by the next 63 bits of a torch generator: its words come four times
-    faster."""
+    """Returns NumPy's SFC64, seeded by the next 63 bits of a torch generator: its words come four
+    times faster. Raises ValueError for a generator that is not on the CPU."""
     if generator.device.type != "cpu":
         raise ValueError(f"generator must be a CPU torch.Generator, got one on {generator.device}")
     return np.random.SFC64(
@@ -36,7 +36,8 @@ def rng(generator: torch.Generator) -> np.random.SFC64:
 
 
 def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
-    """uint32 (E, rows, B) with rows made even: one stream for each member e."""
+    """Returns random bits, uint32 (E, rows, B) with rows made even: one stream for each member
+    e."""
     rows += rows % 2
     out = np.empty((len(rngs), rows * B // 2), dtype=np.uint64)
     for stream, source in zip(out, rngs, strict=True):
@@ -46,7 +47,7 @@ def words(rngs: Sequence[np.random.SFC64], rows: int, B: int) -> np.ndarray:
 
 
 def below(bits: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
-    """int64 uniform in 0 .. bound - 1 for a positive bound up to 2^31, from 32-bit words:
+    """Returns int64 uniform in 0 .. bound - 1 for a positive bound up to 2^31, from 32-bit words:
     floor(word * bound / 2^32). Two values differ in probability by 2^-32 at most."""
     out = bits.astype(np.uint64)
     out *= np.asarray(bound, dtype=np.uint64)
@@ -55,10 +56,10 @@ def below(bits: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
 
 
 def normals(bits: np.ndarray, dtype: torch.dtype, d: int) -> Tensor:
-    """N(0, 1) variates of the shape of the words: Box and Muller's transform of every two rows. In
-    either dtype they carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0 with the
-    other. The compiled code for dimension d serves; the variates do not depend on d. Raises
-    ValueError for words that are not uint32 (..., an even number of rows, B)."""
+    """Returns N(0, 1) variates of the shape of the words: Box and Muller's transform of every two
+    rows. In either dtype they carry a word's 32 bits: no |z| exceeds 6.77, and none of a pair is 0
+    with the other. The compiled code for dimension d serves; the variates do not depend on d.
+    Raises ValueError for words that are not uint32 (..., an even number of rows, B)."""
     bits = kernel.check_words(bits)
     if dtype == torch.float32 and not kernel.unavailable(d, dtype):
         return kernel.normals(bits, d)
@@ -76,14 +77,14 @@ def normals(bits: np.ndarray, dtype: torch.dtype, d: int) -> Tensor:
 
 
 def rows_of_chi(k: int) -> int:
-    """How many normals a chi variate with k degrees of freedom takes."""
+    """Returns how many normals a chi variate with k degrees of freedom takes."""
     return k if k < FEW else 1
 
 
 def chi(z: Tensor, degrees: Sequence[int]) -> Tensor:
-    """(..., m, B): chi variates with these m degrees of freedom, none larger than the one before,
-    from normals (..., rows, B), for each its rows_of_chi(k): the root of their sum of squares or,
-    from one normal, F^-1(Phi(z)) by the polynomial `chi_coefficients`."""
+    """Returns chi variates (..., m, B) with these m degrees of freedom, none larger than the one
+    before, from normals (..., rows, B), for each its rows_of_chi(k): the root of their sum of
+    squares or, from one normal, F^-1(Phi(z)) by the polynomial `chi_coefficients`."""
     many = [k for k in degrees if k >= FEW]
     t, *few = z.split([len(many), *degrees[len(many) :]], -2)
     found = [part.square().sum(-2, keepdim=True).sqrt() for part in few]
@@ -99,13 +100,14 @@ def chi(z: Tensor, degrees: Sequence[int]) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _coefficients(degrees: tuple[int, ...]) -> np.ndarray:
-    """(DEGREE + 1, m, 1), the highest first."""
+    """Returns the coefficients for all of these degrees, (DEGREE + 1, m, 1), the highest power
+    first."""
     return np.stack([chi_coefficients(k)[::-1] for k in degrees], 1)[..., None]
 
 
 @lru_cache(maxsize=256)
 def chi_coefficients(k: int) -> np.ndarray:
-    """Coefficients in (z / REACH)^j, j = 0 .. DEGREE, of z -> F^-1(Phi(z)), F the chi
+    """Returns the coefficients in (z / REACH)^j, j = 0 .. DEGREE, of z -> F^-1(Phi(z)), F the chi
     distribution's function for k >= 10 degrees of freedom: the monotone map that takes a normal
     variate to a chi variate. It is smooth, and nearly linear; interpolated at Chebyshev's points
     the error stays below 3e-8, float32's rounding."""

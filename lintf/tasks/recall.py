@@ -50,15 +50,19 @@ class Recall(Task):
 
     @property
     def d(self) -> int:
+        """The dimension of a token's vector: half of the basis is for the token itself, half for
+        the one before."""
         return 2 * self.vocab
 
     @property
     def label(self) -> str:
+        """Stands in the names of files; what it leaves out is in the configuration's hash."""
         return f"recall-alpha{self.alpha:g}-H{self.H}" + ("-unseen" if self.unseen else "")
 
     @property
     def bayes_risk(self) -> float:
-        """The entropy of a coin with probability alpha, in nats."""
+        """The smallest expected cross-entropy: the entropy of a coin with probability alpha, in
+        nats."""
         return cross_entropy(self.alpha, self.alpha)
 
     @staticmethod
@@ -69,7 +73,8 @@ class Recall(Task):
         representation: str,
         dtype: torch.dtype,
     ) -> Sentences:
-        """From one row of random words for each sentence."""
+        """Draws each sentence from one row of random words. Arguments as in
+        `Task.draw_ensemble`."""
         task = tasks[0]
         words = randoms.words(rngs, B, task.H + 6)[:, :B]  # an even number of words in each row
         tail = words[..., task.H :]
@@ -94,6 +99,8 @@ class Recall(Task):
 
 
 def check_alpha(alpha: object) -> float:
+    """Returns alpha as a float where it is a probability in [0, 1). Raises ValueError for any other
+    value."""
     value = check_real("alpha", alpha, low=0.0)
     if value >= 1:
         raise ValueError(f"alpha must be a probability in [0, 1), got {alpha!r}")
@@ -101,6 +108,6 @@ def check_alpha(alpha: object) -> float:
 
 
 def cross_entropy(alpha: float, believed: float) -> float:
-    """-alpha log b - (1 - alpha) log(1 - b) in nats, for b = believed: the expected loss of who
-    predicts noise with probability b where it comes with probability alpha."""
+    """Returns -alpha log b - (1 - alpha) log(1 - b) in nats, for b = believed: the expected loss of
+    who predicts noise with probability b where it comes with probability alpha."""
     return sum(-p * math.log(b) for p, b in ((alpha, believed), (1 - alpha, 1 - believed)) if p > 0)

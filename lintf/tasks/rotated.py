@@ -23,8 +23,9 @@ SCALES = (1.0, 1.0, 0.5, 0.25, 1.0)  # the paper's D
 
 
 def rotation(seed: int, scales: Sequence[float] = SCALES) -> Tensor:
-    """U D in float64: U the left singular vectors of a d x d matrix of U(-1, 1), D = diag(scales),
-    standard deviations along the axes. One U for each seed; d is the number of scales, all > 0."""
+    """Returns U D in float64: U the left singular vectors of a d x d matrix of U(-1, 1), D =
+    diag(scales), standard deviations along the axes. There is one U for each seed; d is the number
+    of scales, all > 0. Raises ValueError for other scales or seeds."""
     if not len(scales):
         raise ValueError(f"scales must have at least one number, got {scales!r}")
     scales = [check_real(f"scales[{i}]", scale, 0.0, above=True) for i, scale in enumerate(scales)]
@@ -35,8 +36,8 @@ def rotation(seed: int, scales: Sequence[float] = SCALES) -> Tensor:
 
 
 def rotated_task(seed: int, N: int = 20, scales: Sequence[float] = SCALES) -> LinearRegression:
-    """The law of the rotated prompts. Sigma is rounded to ten digits, so that a seed names one
-    configuration whatever library computed it."""
+    """Returns the law of the rotated prompts. Sigma is rounded to ten digits, so that a seed names
+    one configuration whatever library computed it."""
     UD = rotation(seed, scales)
     Sigma = UD @ UD.mT
     Sigma, Sigma_w = (
@@ -46,8 +47,8 @@ def rotated_task(seed: int, N: int = 20, scales: Sequence[float] = SCALES) -> Li
 
 
 def whitened(Q: Tensor, UD: Tensor) -> Tensor:
-    """(UD)^T Q (UD), the matrix Q (E, ..., d, d) as it acts on whitened covariates, for UD (E, d,
-    d)."""
+    """Returns (UD)^T Q (UD), the matrix Q (E, ..., d, d) as it acts on whitened covariates, for UD
+    (E, d, d)."""
     UD = UD.to(Q).view(-1, *[1] * (Q.dim() - 3), *UD.shape[-2:])
     return UD.mT @ Q @ UD
 
@@ -68,20 +69,21 @@ class Rotated:
             self.task(seed)
 
     def task(self, seed: int) -> LinearRegression:
+        """Returns the law of this seed."""
         return rotated_task(seed, self.N, self.scales)
 
     @property
     def UD(self) -> Tensor:
-        """(E, d, d), float64."""
+        """The factors of the seeds' covariances Sigma = UD (UD)^T: (E, d, d), float64."""
         return torch.stack([rotation(seed, self.scales) for seed in self.seeds])
 
     @property
     def precision(self) -> Tensor:
-        """Sigma^-1 (E, d, d), float64."""
+        """The inverses Sigma^-1 of the seeds' covariances: (E, d, d), float64."""
         return torch.linalg.inv(self.UD @ self.UD.mT)
 
     def sample(self, B: int, seed: int, dtype: torch.dtype = torch.float32) -> Gram:
-        """B prompts of each law, each from a generator with this seed, which is not that of a
-        training."""
+        """Returns B prompts of each law, each from a generator with this seed, which is not that of
+        a training."""
         generators = [torch.Generator().manual_seed(seed) for _ in self.seeds]
         return sample_ensemble([self.task(s) for s in self.seeds], B, generators, dtype=dtype)

@@ -36,13 +36,14 @@ class Checkpoint:
         self.warned = False
 
     def save(self, tensors: dict[str, Tensor], meta: dict) -> None:
+        """Replaces the file as a whole, or says once that it cannot be written."""
         try:
             store.save(self.path, store.Record(self.config, tensors, meta))
         except OSError as error:
             self.warn(error, stacklevel=5)
 
     def warn(self, error: OSError, stacklevel: int = 3) -> None:
-        """Say once, where `fit` was called, that a file is not kept."""
+        """Says once, where `fit` was called, that a file is not kept."""
         if not self.warned:
             warnings.warn(
                 f"{error}; fit goes on without this file, and returns its result",
@@ -51,21 +52,23 @@ class Checkpoint:
         self.warned = True
 
     def load(self) -> store.Record | None:
+        """Returns what the file holds, or None if there is none."""
         return store.find(self.path)
 
     def exists(self) -> bool:
+        """Says whether the file is there."""
         # False where the folder cannot be looked into; Path.exists raises.
         return os.path.exists(self.path)
 
     def others(self) -> list[Path]:
-        """Checkpoints of the same runs that other code wrote."""
+        """Returns the checkpoints of the same runs that other code wrote."""
         try:
             return sorted({*self.path.parent.glob(f"{self.members}*{store.SUFFIX}")} - {self.path})
         except OSError:  # the folder cannot be looked into
             return []
 
     def remove(self) -> None:
-        """Also those of other code, since the runs are stored now."""
+        """Removes the file, and those of other code, since the runs are stored now."""
         try:
             for path in (self.path, *self.others()):
                 if os.path.exists(path):

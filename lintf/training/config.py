@@ -32,12 +32,14 @@ Growth = tuple[str, int, int, int]
 
 
 def check_decay(name: str, value: object) -> float:
+    """Returns the value as a float where it is in [0, 1). Raises ValueError for any other one."""
     if check_real(name, value, low=0.0) >= 1:
         raise ValueError(f"{name} must be < 1, got {value!r}")
     return float(value)
 
 
 def check_curriculum(_: str, values: Sequence[Growth]) -> tuple[Growth, ...]:
+    """Returns the growths as tuples. Raises ValueError for numbers below 1."""
     for name, start, growth, every in values:
         check_int(f"start of {name}", start, 1)
         check_int(f"growth of {name}", growth, 1)
@@ -128,7 +130,7 @@ class TrainConfig(Checked):
             )
 
     def rate(self, step: int) -> float:
-        """The learning rate of update step + 1."""
+        """Returns the learning rate of update step + 1."""
         if self.halve_every is not None:
             return self.lr * 0.5 ** (step // self.halve_every)
         if step + 1 < self.warmup:
@@ -139,12 +141,13 @@ class TrainConfig(Checked):
         return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * done))
 
     def task_at(self, task: Any, step: int) -> Any:
-        """The task at this step of the curriculum, in which fields grow up to the task's own
-        values."""
+        """Returns the task at this step of the curriculum, in which fields grow up to the task's
+        own values."""
         return self._grown(task, step, vars(task))
 
     def model_at(self, model: Any, step: int) -> Any:
-        """The model at this step of the curriculum, likewise, in the fields that it lets grow."""
+        """Returns the model at this step of the curriculum, likewise, in the fields that it lets
+        grow."""
         return self._grown(model, step, model.curriculum_fields)
 
     def _grown(self, owner: Any, step: int, names: Container[str]) -> Any:
@@ -156,7 +159,8 @@ class TrainConfig(Checked):
         return replace(owner, **fields) if fields else owner
 
     def recorded_steps(self) -> list[int]:
-        """Parameters are recorded before the update of these steps, and after the last update."""
+        """Returns the steps before whose update parameters are recorded; the last of them is after
+        the last update."""
         steps = {
             *range(min(self.first_steps, self.max_iters)),
             *range(0, self.max_iters, self.record_every),
@@ -164,10 +168,11 @@ class TrainConfig(Checked):
         return sorted(steps | {self.max_iters})
 
     def idle(self) -> set[str]:
+        """Names the fields of the other algorithms, and clip_by where nothing is clipped."""
         used = {"adam": {"betas"}, "sgd": {"momentum"}, "lbfgs": {"inner_steps", "history_size"}}
         idle = set().union(*used.values()) - used[self.alg]
         return idle | {"clip_by"} if self.clip is None else idle
 
     def drawn_at(self, step: int) -> int:
-        """The step for which this step's batch was drawn: its own, or an earlier one."""
+        """Returns the step for which this step's batch was drawn: its own, or an earlier one."""
         return 0 if self.redraw_every is None else step - step % self.redraw_every

@@ -14,9 +14,9 @@ from lintf.training.run import Run
 
 
 class Batches:
-    """Of members that differ in seed and task only. `before` is the state of the generators before
-    the last draw: a training that resumes with generators in that state draws the same once
-    more."""
+    """The batches of members that differ in seed and task only. `before` is the state of the
+    generators before the last draw: a training that resumes with generators in that state draws the
+    same once more."""
 
     def __init__(
         self, runs: list[Run], generators: Sequence[torch.Generator], device: torch.device
@@ -33,7 +33,7 @@ class Batches:
         self.order: torch.Tensor | None = None  # (E, train_set_size)
 
     def at(self, step: int) -> Batch:
-        """For successive steps, beginning at any."""
+        """Returns the batch of a step. It is called for successive steps, beginning at any."""
         B = self.training.B
         if self.train_set is None:
             if self.batch is None or self.training.drawn_at(step) == step:

@@ -40,14 +40,21 @@ def fit(
     stored: bool = True,
     progress: bool = True,
 ) -> History:
-    """Train one model per seed, or load it from runs/ where that very configuration is stored.
+    """Trains one model per seed, or loads it from runs/ where that very configuration is stored,
+    and returns the History of all. Seed s draws its parameters and then its prompts from its own
+    generator, so it gives the same trajectory alone and among others. Interrupted runs resume from
+    their last checkpoint. A run that diverged is stored too, as far as it got, and raises Diverged
+    again when it is asked for.
 
-    task: the law of the prompts, or a function from the seed to it. Seed s draws its parameters and
-    then its prompts from its own generator, so it gives the same trajectory alone and among others.
-    device: "auto" is the GPU if there is one. With `stored=False` nothing is looked up or saved.
-    Interrupted runs resume from their last checkpoint. Raises ValueError for wrong input, Diverged
-    for a non-finite loss, StoreError for a damaged file in runs/. A run that diverged is stored
-    too, as far as it got, and raises Diverged again when it is asked for.
+    model: what is trained.
+    task: the law of the prompts, or a function from the seed to it.
+    training: how.
+    seeds: different whole numbers from 0 to 2^32 - 1, at least one.
+    device: "auto" is the GPU if there is one, "cpu", "cuda" or "cuda:0" are meant as such.
+    stored: whether runs are looked up and saved.
+    progress: whether a bar and remarks are shown.
+    Raises ValueError for wrong input, Diverged for a non-finite loss, StoreError for a damaged file
+    in runs/.
     """
     if isinstance(task, type):
         raise ValueError(
@@ -96,13 +103,14 @@ def fit(
 
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Returns the seeds as a tuple. Raises ValueError for what is no list."""
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be a list of integers, got {seeds!r}")
     return tuple(seeds)
 
 
 def _keep(checkpoint: Checkpoint, done: list[tuple[Run, store.Record]]) -> None:
-    """Save runs, each that can be; their checkpoint has done its work only when all are saved."""
+    """Saves runs, each that can be; their checkpoint has done its work only when all are saved."""
     saved = True
     for run, record in done:
         try:
@@ -117,7 +125,7 @@ def _keep(checkpoint: Checkpoint, done: list[tuple[Run, store.Record]]) -> None:
 def _train(
     runs: list[Run], device: torch.device, checkpoint: Checkpoint | None, progress: bool
 ) -> list[store.Record]:
-    """Train runs that differ in seed and task only, side by side."""
+    """Trains runs that differ in seed and task only, side by side."""
     model, training = runs[0].model, runs[0].training
     state = TrainState(runs, device)
     batches = Batches(runs, state.generators, device)
@@ -161,7 +169,7 @@ def _train(
 def _resume(
     checkpoint: Checkpoint | None, state: TrainState, training: TrainConfig, progress: bool
 ) -> tuple[int, float, list[dict]]:
-    """Put the state to where an interrupted training stood: at which step, after how many seconds,
+    """Puts the state to where an interrupted training stood: at which step, after how many seconds,
     and how the steps before were made."""
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved.tensors)
@@ -177,7 +185,7 @@ def _resume(
 
 
 def _records(runs: list[Run], state: TrainState, meta: dict) -> list[store.Record]:
-    """What is stored of each run: at which steps, and what was recorded."""
+    """Returns what is stored of each run: at which steps, and what was recorded."""
     steps = state.training.recorded_steps()[: len(state.losses)]
     stacked = state.recorded() | state.final_params()
     found = []
@@ -189,7 +197,7 @@ def _records(runs: list[Run], state: TrainState, meta: dict) -> list[store.Recor
 
 
 def _made(runs: list[Run], seconds: float, how: dict, parts: list[dict]) -> dict:
-    """When and for how long: the wall time of all runs together."""
+    """Returns when they were made and for how long, the wall time of all runs together."""
     made = {
         "seconds": round(seconds, 3),
         "members": len(runs),
@@ -211,7 +219,8 @@ def _path(model: Model, p: Tensor) -> str:
 
 
 def _how(model: Model, p: Tensor) -> dict:
-    """What the last digits depend on, beside the configuration, for parameters such as p."""
+    """Returns what the last digits depend on, beside the configuration, for parameters such as
+    p."""
     return {
         "device": str(p.device) if p.device.type == "cpu" else torch.cuda.get_device_name(p.device),
         "path": _path(model, p),
@@ -233,7 +242,7 @@ def _diverged(run: Run, error: Diverged) -> store.Record:
 
 
 def check_device(name: str) -> torch.device:
-    """The device with this name. Raises ValueError for one that is not here."""
+    """Returns the device with this name. Raises ValueError for one that is not here."""
     here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name == "auto":
         return torch.device("cuda" if len(here) > 1 else "cpu")

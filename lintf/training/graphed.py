@@ -26,19 +26,20 @@ TOLERANCE = 1e-3
 
 
 def loss_on(device: torch.device, alg: str) -> Loss:
-    """How a training gets its losses. L-BFGS evaluates each member by itself, any number of
+    """Returns how a training gets its losses. L-BFGS evaluates each member by itself, any number of
     times."""
     return Graphed(capture) if device.type == "cuda" and alg != "lbfgs" else eager
 
 
 def eager(model: Model, params: Params, batch: Batch) -> Tensor:
+    """Returns the losses (E,) without a graph."""
     return model.loss(params, batch)
 
 
 def capture(loss: Callable[..., Tensor], samples: Sequence[Tensor]) -> Callable[..., Tensor]:
-    """The same function as a graph for tensors like these, with its backward pass. Tensors at the
-    samples' own addresses are read where they are, others are copied there. Raises RuntimeError
-    where that cannot be done."""
+    """Returns the same function as a graph for tensors like these, with its backward pass. Tensors
+    at the samples' own addresses are read where they are, others are copied there. Raises
+    RuntimeError where that cannot be done."""
     with torch.cuda.device(samples[0].device):
         stream = torch.cuda.current_stream()
         try:

@@ -32,16 +32,17 @@ class History:
 
     @property
     def final_params(self) -> Params:
-        """name -> (E, ...): the parameters after the last recorded step."""
+        """The parameters after the last recorded step, name -> (E, ...)."""
         return self.saved_final or {name: p[:, -1] for name, p in self.params.items()}
 
     @property
     def recorded(self) -> Params:
+        """What was recorded at the steps, name -> (E, T, ...): parameters and metrics."""
         return self.params | self.metrics
 
     def at(self, steps: Sequence[int]) -> Params:
-        """name -> (E, len(steps), ...): the parameters at recorded steps. Raises ValueError for one
-        not recorded."""
+        """Returns the parameters at recorded steps, name -> (E, len(steps), ...). Raises ValueError
+        for one not recorded."""
         self._has_params()
         recorded = self.steps.tolist()
         missing = [step for step in steps if step not in recorded]
@@ -51,8 +52,8 @@ class History:
         return {name: p[:, places] for name, p in self.params.items()}
 
     def losses(self, model: Model, prompts: Batch, last: int | None = None) -> Tensor:
-        """(E, T): the loss of every recorded model, or of the last so many, on prompts that all
-        seeds share or that have the seeds' axis."""
+        """Returns the loss of every recorded model, or of the last so many, on prompts that all
+        seeds share or that have the seeds' axis: (E, T)."""
         self._has_params()
         steps = range(len(self.steps))
         steps = steps if last is None else steps[-check_int("last", last, 1, len(steps)) :]
@@ -67,8 +68,8 @@ class History:
             )
 
     def best(self, model: Model, prompts: Batch, last: int) -> Params:
-        """name -> (E, ...): for each seed the one of the last so many recorded models with the
-        smallest loss on validation prompts."""
+        """Returns for each seed the one of the last so many recorded models with the smallest loss
+        on validation prompts: name -> (E, ...)."""
         chosen = (
             self.losses(model, prompts, check_int("last", last, 1, len(self.steps))).argmin(1)
             - last
@@ -80,8 +81,14 @@ class History:
 
 
 class Diverged(RuntimeError):
-    """The loss was no longer finite. `history` is what had been recorded: of all seeds that were
-    trained side by side, or of this one alone where the run comes from runs/."""
+    """The loss was no longer finite.
+
+    step: before whose update that was.
+    seed: the first for which it was so.
+    lr: the learning rate of that update.
+    history: what had been recorded: of all seeds that were trained side by side, or of this one
+        alone where the run comes from runs/.
+    """
 
     def __init__(self, step: int, seed: int, lr: float, history: History) -> None:
         super().__init__(
@@ -90,11 +97,12 @@ class Diverged(RuntimeError):
         self.step, self.seed, self.lr, self.history = step, seed, lr, history
 
     def __reduce__(self) -> tuple:
-        """For other processes: by default exceptions are made anew from their message alone."""
+        """Serves other processes: by default exceptions are made anew from their message alone."""
         return type(self), (self.step, self.seed, self.lr, self.history), self.__dict__
 
 
 def history_of(records: list[store.Record], seeds: tuple[int, ...], model: Model) -> History:
+    """Returns the History of these records, one for each seed."""
     stacked = {name: torch.stack([r.tensors[name] for r in records]) for name in records[0].tensors}
     steps, loss = stacked.pop("steps")[0], stacked.pop("loss")
     saved_final = {

@@ -21,10 +21,10 @@ Measure = Callable[..., dict[str, Tensor]]
 
 
 def measured(measure: Measure, **arguments: object) -> dict[str, Tensor]:
-    """What measure(**arguments) returns, computed once. The measure is a function of this package
-    that returns named tensors; the arguments are tasks, models, trainings, and Python's plain
-    values. Where the result cannot be stored, that is said, and it is returned all the same. Raises
-    StoreError for a damaged file."""
+    """Returns what measure(**arguments) returns, computed once. The measure is a function of this
+    package that returns named tensors; the arguments are tasks, models, trainings, and Python's
+    plain values. Where the result cannot be stored, that is said, and it is returned all the same.
+    Raises StoreError for a damaged file."""
     config = {"measure": f"{measure.__module__}:{measure.__qualname__}"}
     config["arguments"] = {name: _plain(value) for name, value in arguments.items()}
     path = folder() / store.path_of(measure.__name__, config).name
@@ -42,16 +42,17 @@ def measured(measure: Measure, **arguments: object) -> dict[str, Tensor]:
 
 
 def folder() -> Path:
+    """Returns the folder of the results, in that of the runs."""
     return store.folder() / "measured"
 
 
 def results() -> Iterator[Path]:
-    """All stored results by name."""
+    """Returns all stored results by name."""
     return iter(sorted(folder().glob(f"*{store.SUFFIX}")))
 
 
 def again(record: store.Record, **shorter: object) -> dict[str, Tensor]:
-    """A stored result, computed anew, with other arguments where some are given. Raises ValueError
+    """Computes a stored result anew, with other arguments where some are given. Raises ValueError
     where its measure or a class of its arguments is not here."""
     module, _, name = record.config["measure"].partition(":")
     try:
@@ -63,8 +64,8 @@ def again(record: store.Record, **shorter: object) -> dict[str, Tensor]:
 
 
 def largest_gap(found: dict[str, Tensor], kept: dict[str, Tensor]) -> float:
-    """Over all tensors: the Euclidean distance over the norm of what is kept; infinite for other
-    names or shapes."""
+    """Returns the largest over all tensors of the Euclidean distance over the norm of what is kept;
+    infinite for other names or shapes."""
     if found.keys() != kept.keys() or any(found[n].shape != t.shape for n, t in kept.items()):
         return math.inf
     gaps = [
@@ -81,5 +82,5 @@ def _plain(value: object) -> object:
 
 
 def argument(value: object) -> object:
-    """The inverse of `_plain`."""
+    """Inverts `_plain`."""
     return built(value) if isinstance(value, dict) and "kind" in value else value

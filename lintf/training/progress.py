@@ -29,7 +29,7 @@ NARROWEST = 40  # columns: a narrower bar has room for nothing
 
 @contextmanager
 def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
-    """Call `say` so often, in another thread, until the block ends."""
+    """Calls `say` so often, in another thread, until the block ends."""
     ended = threading.Event()
 
     def repeat() -> None:
@@ -47,7 +47,13 @@ def every(seconds: float, say: Callable[[], None]) -> Iterator[None]:
 
 class Steps:
     """The bar of a training: how many of its steps are done, with the loss, for how long it has
-    been and will be. Fits in 80 columns."""
+    been and will be. It fits in 80 columns.
+
+    title: what stands before it.
+    first: the step at which it begins.
+    steps: the last one.
+    shown: whether there is a bar at all.
+    """
 
     def __init__(self, title: str, first: int, steps: int, shown: bool) -> None:
         layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -57,7 +63,7 @@ class Steps:
         self.steps, self.last = steps, time.perf_counter()
 
     def show(self, done: int, loss: float) -> None:
-        """So many steps are done; the bar itself is drawn a few times a second."""
+        """Says that so many steps are done; the bar itself is drawn a few times a second."""
         now = time.perf_counter()
         if now - self.last > 0.2 or done == self.steps:
             self.bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
@@ -91,12 +97,13 @@ class Count:
 
     @property
     def said(self) -> str:
+        """How far it is, in words."""
         return f"{self.done} of {self.number} {self.things}" + f", {self.failed} failed" * (
             self.failed > 0
         )
 
     def add(self, ok: bool | None, line: str, work: float = 1) -> None:
-        """One more is done, which a line tells of, or for None was skipped."""
+        """Counts one more as done, which a line tells of, or for None as skipped."""
         tqdm.write(f"{MARKS[ok]} {line}")
         sys.stdout.flush()
         self.done, self.failed = self.done + 1, self.failed + (ok is not None and not ok)
@@ -105,7 +112,7 @@ class Count:
         self.bar.update(work)
 
     def still(self) -> None:
-        """Let the bar's clock go on, or say how far it is unless something else has spoken
+        """Lets the bar's clock go on, or says how far it is unless something else has spoken
         lately."""
         now = time.monotonic()
         if not self.bar.disable:
@@ -136,6 +143,7 @@ class Screen(io.TextIOBase):
         self.width = max(shutil.get_terminal_size((100, 24)).columns - 1, NARROWEST)
 
     def write(self, text: str) -> int:
+        """Writes text to stderr as the class says. Returns its length."""
         self.last = time.monotonic()
         if self.live:
             sys.stderr.write(text.replace("\r", "\r\x1b[K"))
@@ -147,11 +155,11 @@ class Screen(io.TextIOBase):
         return len(text)
 
     def begin(self, **_: object) -> None:
-        """A code cell begins."""
+        """Notes that a code cell begins."""
         self.cell, self.began = self.cell + 1, time.monotonic()
 
     def still(self) -> None:
-        """Say what is at work, unless something else has spoken lately."""
+        """Says what is at work, unless something else has spoken lately."""
         now = time.monotonic()
         if self.cell and now - self.last >= SILENCE:
             self.write(

@@ -49,7 +49,8 @@ class OfANotebook(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """Raises ValueError where the four do not fit together."""
+    """One run: what is trained on what, how, and with which seed. Raises ValueError where the four
+    do not fit together."""
 
     model: Model
     task: Task
@@ -76,6 +77,7 @@ class Run:
 
     @property
     def config(self) -> dict:
+        """The configuration that names it: what `described` says of its parts, and the seed."""
         training = described(self.training)
         del training["kind"]
         return {
@@ -87,6 +89,7 @@ class Run:
 
     @property
     def path(self) -> Path:
+        """The file in runs/ where it is stored, or would be."""
         t = self.training
         how = f"{t.alg}-lr{t.lr:g}-B{t.B}-T{t.max_iters}"
         label = f"{self.model.label}-{self.task.label}-{how}-seed{self.seed}"
@@ -94,15 +97,15 @@ class Run:
 
     @staticmethod
     def of(config: dict) -> Run:
-        """The inverse of `config`. Raises ValueError for a class that cannot be had here."""
+        """Inverts `config`. Raises ValueError for a class that cannot be had here."""
 
         training = built({"kind": "Training", **config["training"]})
         return Run(built(config["model"]), built(config["task"]), training, config["seed"])
 
 
 def described(part: Checked) -> dict:
-    """A model, a task or a training as it stands in a configuration: its kind, and its fields by
-    their stored names."""
+    """Returns a model, a task or a training as it stands in a configuration: its kind, and its
+    fields by their stored names."""
     kind, found = kind_of(type(part)), {}
     for name, value in part.config.items():
         values = STORED_VALUES.get(kind, {}).get(name)
@@ -111,7 +114,7 @@ def described(part: Checked) -> dict:
 
 
 def built(given: dict) -> Checked:
-    """The inverse of `described`. Raises ValueError for a class that cannot be had here."""
+    """Inverts `described`. Raises ValueError for a class that cannot be had here."""
     kind, found = given["kind"], {}
     names = {stored: name for name, stored in STORED_FIELDS.get(kind, {}).items()}
     for stored, value in given.items():
@@ -123,8 +126,9 @@ def built(given: dict) -> Checked:
 
 
 def kind_of(cls: type) -> str:
-    """The name of a model's or task's class in a configuration. One from outside of this package is
-    named with its module, and with a digest of its code: another definition is another kind."""
+    """Returns the name of a model's or task's class in a configuration. One from outside of this
+    package is named with its module, and with a digest of its code: another definition is another
+    kind."""
     for name, own in NAMED.items():
         if own is cls:
             return name
@@ -132,7 +136,7 @@ def kind_of(cls: type) -> str:
 
 
 def class_of(kind: str) -> type:
-    """The inverse of `kind_of`. Raises ValueError, naming the class, where it is not here or has
+    """Inverts `kind_of`. Raises ValueError, naming the class, where it is not here or has
     another definition: `OfANotebook` for one that no other program can have."""
     if kind in NAMED:
         return NAMED[kind]
@@ -160,8 +164,8 @@ def _is_here(name: str, kind: str) -> bool:
 
 
 def _code(cls: type) -> str:
-    """Eight hex digits that change with the methods of a class, and of those that it inherits from
-    outside of lintf."""
+    """Returns eight hex digits that change with the methods of a class, and of those that it
+    inherits from outside of lintf."""
     sources = []
     for owner in cls.__mro__:
         if owner is object or owner.__module__.partition(".")[0] == "lintf":

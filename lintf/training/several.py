@@ -30,8 +30,8 @@ def fit_many(
     seeds: Sequence[int] | Mapping[K, Sequence[int]],
     device: str = "auto",
 ) -> dict[K, History]:
-    """`fit` for each experiment, with the same seeds or with its own. What has to be trained shows
-    its progress."""
+    """Calls `fit` for each experiment, with the same seeds or with its own, and returns key -> its
+    trainings. What has to be trained shows its progress."""
     each = {
         key: check_seeds(seeds[key] if isinstance(seeds, Mapping) else seeds) for key in experiments
     }
@@ -46,7 +46,7 @@ def fit_many(
 def fit_each_seed(
     experiments: Mapping[K, Experiment], seeds: Sequence[int], device: str = "auto"
 ) -> dict[K, list[History | None]]:
-    """For each experiment and seed the training by itself, None where it diverged: unlike
+    """Returns for each experiment and seed the training by itself, None where it diverged: unlike
     `fit_many`, it goes on with the others."""
     seeds = check_seeds(seeds)
     stored = [
@@ -68,12 +68,13 @@ def _unless_it_diverges(experiment: Experiment, seed: int, device: str) -> Histo
 
 
 def is_stored(experiment: Experiment, seeds: Sequence[int]) -> bool:
-    """Whether the runs of all seeds are there."""
+    """Says whether the runs of all seeds are there."""
     model, task, training = experiment
     tasks = {seed: task(seed) if callable(task) else task for seed in seeds}
     return all(os.path.exists(Run(model, own, training, seed).path) for seed, own in tasks.items())
 
 
 def say(stored: Sequence[bool]) -> None:
+    """Prints how many runs were loaded, if any were."""
     if any(stored):
         print(f"{sum(stored)} of {len(stored)} runs loaded from {folder().name}/")

@@ -19,9 +19,9 @@ NUMBERS = {"n_iter": int, "func_evals": int, "prev_loss": float}
 
 
 class TrainState:
-    """Of members that differ in seed and task only. Parameters are stacked (E, ...). Adam and SGD
-    work entry by entry, so one optimiser serves all members; L-BFGS has one for each, on its part
-    of the stack."""
+    """The state of a training of members that differ in seed and task only. Parameters are stacked
+    (E, ...). Adam and SGD work entry by entry, so one optimiser serves all members; L-BFGS has one
+    for each, on its part of the stack."""
 
     def __init__(self, runs: list[Run], device: torch.device) -> None:
         self.model, self.training = runs[0].model, runs[0].training
@@ -42,7 +42,7 @@ class TrainState:
         self.snapshots: dict[str, list[Tensor]] = {}  # of its parameters and metrics, (E, ...) each
 
     def update(self, step: int, loss: Tensor, batch: Batch) -> None:
-        """One optimiser step; loss (E,) is that of the present parameters on the batch."""
+        """Does one optimiser step; loss (E,) is that of the present parameters on the batch."""
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = self.training.rate(step)
         if self.training.alg == "lbfgs":
@@ -70,13 +70,14 @@ class TrainState:
         return loss
 
     def record(self, loss: Tensor) -> None:
+        """Notes the losses (E,), the metrics and, where the model wants it, the parameters."""
         self.losses.append(loss.detach().cpu().clone())
         shown = self.params if self.model.record_params else {}
         for name, p in (shown | self._metrics()).items():
             self.snapshots.setdefault(name, []).append(p.detach().cpu().clone())
 
     def _metrics(self) -> Params:
-        """The model's metrics, (E, ...) each: of every member on its own task, where they
+        """Returns the model's metrics, (E, ...) each, of every member on its own task, where they
         differ."""
         if all(task == self.tasks[0] for task in self.tasks):
             return self.model.metrics(self.params, self.tasks[0])
@@ -87,20 +88,21 @@ class TrainState:
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def recorded(self) -> dict[str, Tensor]:
+        """Returns what was recorded so far, name -> (E, T, ...)."""
         return {"loss": torch.stack(self.losses, 1)} | {
             n: torch.stack(v, 1) for n, v in self.snapshots.items()
         }
 
     def final_params(self) -> dict[str, Tensor]:
-        """The parameters as they are now, under names for a record, if the model wants them
+        """Returns the parameters as they are now, under names for a record, if the model wants them
         saved."""
         if not self.model.save_final_params:
             return {}
         return {f"{FINAL}{name}": p.detach().cpu().clone() for name, p in self.params.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint; all but the generators, whose states of before the last draw are
-        needed."""
+        """Returns what a checkpoint holds: all but the generators, whose states of before the last
+        draw are needed."""
         out = {f"params.{n}": p for n, p in self.params.items()}
         for k, optimizer in enumerate(self.optimizers):
             for i, slots in optimizer.state_dict()["state"].items():
@@ -116,8 +118,9 @@ class TrainState:
         return out | {f"recorded.{n}": t for n, t in self.recorded().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Each tensor gets memory of its own, as in an uninterrupted run: on some processors the
-        last bit of a dot product depends on where its operands start."""
+        """Takes the state from the tensors of a checkpoint. Each tensor gets memory of its own, as
+        in an uninterrupted run: on some processors the last bit of a dot product depends on where
+        its operands start."""
         states = [optimizer.state_dict() for optimizer in self.optimizers]
         for name, t in tensors.items():
             kind, _, rest = name.partition(".")
@@ -142,8 +145,8 @@ class TrainState:
 
 
 def clip_gradients(grads: list[Tensor], limit: float, by: str) -> None:
-    """Scale gradients (E, ...) down to norm <= limit: of all parameters of a member together, or of
-    each matrix (and vector)."""
+    """Scales gradients (E, ...) down to norm <= limit: that of all parameters of a member together,
+    or of each matrix (and vector) by itself."""
     if by == "matrix":
         norms = [
             torch.linalg.vector_norm(g, dim=tuple(range(1, g.dim()))[-2:], keepdim=True)
@@ -158,7 +161,7 @@ def clip_gradients(grads: list[Tensor], limit: float, by: str) -> None:
 
 
 def normalize_gradients(grads: list[Tensor]) -> None:
-    """Scale each gradient (E, ...) to Euclidean length 1 per member; 0 stays 0."""
+    """Scales each gradient (E, ...) to Euclidean length 1 per member; 0 stays 0."""
     for g in grads:
         rows = g.flatten(1)
         # No square underflows.
@@ -177,7 +180,7 @@ def _optimizer(training: TrainConfig, params: Params) -> torch.optim.Optimizer:
 
 
 def _as_tensor(value: Tensor | int | float) -> Tensor:
-    """Python's numbers keep all their digits."""
+    """Returns the value as a tensor; Python's numbers keep all their digits."""
     if isinstance(value, Tensor):
         return value
     return torch.tensor(

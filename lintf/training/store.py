@@ -45,29 +45,34 @@ class StoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class Record:
+    """What a file in runs/ holds."""
+
     config: dict  # everything that can change the result
     tensors: dict[str, Tensor]
     meta: dict  # what cannot: versions, device, wall time in seconds
 
 
 def folder() -> Path:
-    """$LINTF_RUNS if set, else runs/ of the checkout that the package stands in, else runs/ of the
-    current folder."""
+    """Returns $LINTF_RUNS if set, else runs/ of the checkout that the package stands in, else runs/
+    of the current folder."""
     checkout = Path(__file__).resolve().parents[2]
     here = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
     return Path(os.environ.get("LINTF_RUNS") or here / "runs")
 
 
 def canonical(config: dict) -> str:
+    """Returns the one text of a configuration, JSON with sorted keys."""
     return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def key(config: dict) -> str:
+    """Returns the first twelve hex digits of a configuration's SHA-256."""
     return hashlib.sha256(canonical(config).encode()).hexdigest()[:12]
 
 
 def family(config: dict) -> str:
-    """The folder of a run: the classes of its model and of its task. Nothing for what is none."""
+    """Returns the folder of a run, named after the classes of its model and of its task; "" for
+    what is none."""
     names = []
     for part in ("model", "task"):
         kind = str(config.get(part, {}).get("kind", ""))
@@ -77,11 +82,12 @@ def family(config: dict) -> str:
 
 
 def path_of(label: str, config: dict) -> Path:
+    """Returns the file in which a configuration is stored, or would be."""
     return folder() / family(config) / f"{label}-{key(config)}{SUFFIX}"
 
 
 def save(path: Path, record: Record) -> None:
-    """Write aside, then move: a reader sees the old file, or the new one, never a part. Raises
+    """Writes aside, then moves: a reader sees the old file, or the new one, never a part. Raises
     OSError, naming the file."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in record.tensors.items()}
     record = Record(json.loads(canonical(record.config)), tensors, record.meta)
@@ -102,8 +108,9 @@ def save(path: Path, record: Record) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """A new file with these bytes, on the disk. Where the disk does not confirm that, as network
-    and cloud drives may not, they are read back. Raises OSError where they are not there."""
+    """Makes a new file with these bytes, on the disk. Where the disk does not confirm that, as
+    network and cloud drives may not, they are read back. Raises OSError where they are not
+    there."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -118,9 +125,9 @@ def write(path: Path, data: bytes) -> None:
 
 
 def patiently(step: Callable[[], T]) -> T:
-    """What the step returns. Windows, and network drives, refuse to open, to replace or to remove a
-    file that somebody else has open, which is over in a moment: the step is tried again a few
-    times."""
+    """Returns what the step returns. Windows, and network drives, refuse to open, to replace or to
+    remove a file that somebody else has open, which is over in a moment: the step is tried again a
+    few times."""
     for seconds in PATIENCE:
         try:
             return step()
@@ -130,8 +137,8 @@ def patiently(step: Callable[[], T]) -> T:
 
 
 def load(path: Path) -> Record:
-    """Raises StoreError for a file that is damaged, edited or not ours, FileNotFoundError if there
-    is none."""
+    """Returns what a file holds. Raises StoreError for a file that is damaged, edited or not ours,
+    FileNotFoundError if there is none."""
     try:
         # Once: what is checked is what is used, whatever happens to the file.
         data = patiently(path.read_bytes)
@@ -160,8 +167,8 @@ def load(path: Path) -> Record:
 
 
 def find(path: Path) -> Record | None:
-    """`load`, or None if there is no such file: another process may store it or take it away at any
-    time. What is found is noted where LINTF_TRACE says."""
+    """Returns what `load` does, or None if there is no such file: another process may store it or
+    take it away at any time. What is found is noted where LINTF_TRACE says."""
     try:
         record = load(path)
     except FileNotFoundError:
@@ -171,7 +178,7 @@ def find(path: Path) -> Record | None:
 
 
 def note(path: Path) -> None:
-    """Add a line with the file's name, as seen from the folder, to the file that $LINTF_TRACE
+    """Adds a line with the file's name, as seen from the folder, to the file that $LINTF_TRACE
     names, if it names one. Raises OSError where that cannot be written."""
     if trace := os.environ.get("LINTF_TRACE"):
         line = os.path.relpath(path, folder()).replace(os.sep, "/") + "\n"
@@ -184,14 +191,14 @@ def note(path: Path) -> None:
 
 
 def runs() -> Iterator[Path]:
-    """All stored runs by family and name."""
+    """Returns all stored runs by family and name."""
     top = folder()
     paths = sorted(top.rglob(f"*{SUFFIX}"))
     return (path for path in paths if path.relative_to(top).parts[0] not in NO_RUNS)
 
 
 def sweep(place: Path) -> None:
-    """Remove what killed processes left half-written. A younger file may be one that another
+    """Removes what killed processes left half-written. A younger file may be one that another
     process is writing."""
     with suppress(OSError):  # a folder that cannot be listed
         for path in place.glob(f".*{SUFFIX}.*"):

@@ -34,13 +34,15 @@ GONE = "it is gone, or was a link to nothing"
 
 @dataclass(frozen=True)
 class Outcome:
+    """What became of one run: whether it came out as stored, and a line about it."""
+
     path: Path
     ok: bool | None  # None: its classes are those of a notebook, so that nobody else can say
     detail: str
 
 
 def verify(path: Path) -> Outcome:
-    """Re-run the first steps (20, unless fewer were recorded) of a stored run from its
+    """Runs the first steps (20, unless fewer were recorded) of a stored run again from its
     configuration: the losses and parameters recorded on the way must agree, step by step. Where the
     loss explodes, it must do so at the same step, and what follows is not compared: from there on
     rounding grows with the numbers. A damaged file does not agree with anything."""
@@ -109,7 +111,7 @@ def verify(path: Path) -> Outcome:
 
 
 def _verify_result(path: Path, record: store.Record) -> Outcome:
-    """Compute a stored result (measured.py) again, all of it. What is measured at every step of a
+    """Computes a stored result (measured.py) again, all of it. What is measured at every step of a
     training is compared for its first steps: from there on rounding grows."""
     kept, shorter = record.tensors, {}
     try:
@@ -128,14 +130,14 @@ def _verify_result(path: Path, record: store.Record) -> Outcome:
 
 
 def _explosion(losses: torch.Tensor) -> int:
-    """The first of the losses (n,) that is beyond ten times the first one, or not finite; n if none
-    is."""
+    """Returns the place of the first of the losses (n,) that is beyond ten times the first one, or
+    not finite; n if none is."""
     beyond = ~(losses <= 10 * losses[0]) | ~losses.isfinite()
     return int(beyond.long().argmax()) if beyond.any() else len(losses)
 
 
 def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcome]:
-    """Train stored runs again from nothing, seeds of one configuration side by side, and compare
+    """Trains stored runs again from nothing, seeds of one configuration side by side, and compares
     what was learned."""
     groups: dict[tuple[str, int], list[tuple[Path, store.Record, Run]]] = {}
     for path in paths:
@@ -169,7 +171,7 @@ def reproduce(paths: Iterable[Path], progress: bool = False) -> Generator[Outcom
 
 
 def _again(group: list[tuple[Path, store.Record, Run]], progress: bool) -> Iterator[Outcome]:
-    """Train the members of a group side by side."""
+    """Trains the members of a group side by side."""
     paths, records, runs = zip(*group, strict=True)
     stopped = records[0].meta.get("diverged")  # then the group is this one run
     tasks = {m.seed: m.task for m in runs}
@@ -214,8 +216,8 @@ def _judge(path: Path, what: str, gaps: dict[str, float], allowed: float) -> Out
 
 
 def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Euclidean distance over the norm of b, the largest of all steps for (steps, ...); infinite
-    where shapes differ or a number is not finite."""
+    """Returns the Euclidean distance over the norm of b, the largest of all steps for (steps, ...);
+    infinite where shapes differ or a number is not finite."""
     if a.shape != b.shape or not (a.isfinite().all() and b.isfinite().all()):
         return math.inf
     if not len(a):
@@ -227,8 +229,8 @@ def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def _fluctuation(snapshots: torch.Tensor) -> float:
-    """How far the parameters (T, ...) still move late in a run, relative to their size: the root
-    mean square distance of the last tenth of the snapshots from their mean. The last snapshot,
+    """Says how far the parameters (T, ...) still move late in a run, relative to their size: the
+    root mean square distance of the last tenth of the snapshots from their mean. The last snapshot,
     which is to be compared, stays out."""
     tail = snapshots[-max(3, len(snapshots) // 10) - 1 : -1].double()
     tail = tail.reshape(len(tail), -1)

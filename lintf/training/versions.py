@@ -21,8 +21,8 @@ SUFFIXES = {".py", ".cpp", ".h", ".txt", ".json"}  # of the files of the package
 
 
 def files(root: Path, names: Iterable[str]) -> Iterator[Path]:
-    """The files with these names, and those in the folders with these names, without what is hidden
-    or derived."""
+    """Yields the files with these names, and those in the folders with these names, without what is
+    hidden or derived."""
     for name in names:
         top = root / name
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
@@ -33,8 +33,8 @@ def files(root: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def digest(root: Path, paths: Iterable[Path]) -> str:
-    """A hash over names and contents. How the lines of a text end does not count: Git may have
-    changed it."""
+    """Returns a hash over names and contents. How the lines of a text end does not count: Git may
+    have changed it."""
     total = hashlib.sha256()
     for path in paths:
         data = path.read_bytes()
@@ -45,28 +45,28 @@ def digest(root: Path, paths: Iterable[Path]) -> str:
 
 @cache
 def sources() -> str:
-    """Twelve hex digits that change with any file of the package."""
+    """Returns twelve hex digits that change with any file of the package."""
     return digest(ROOT, [path for path in files(ROOT, ["lintf"]) if path.suffix in SUFFIXES])[:12]
 
 
 @cache
 def around_pages() -> str:
-    """Twelve hex digits that change with any file that a page may read, except the page and
+    """Returns twelve hex digits that change with any file that a page may read, except the page and
     runs/."""
     return digest(ROOT, files(ROOT, PAGES_READ))[:12]
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Of Python (without its last number), of this package, of its sources, and of the libraries
-    that the numbers and the network depend on. A local part, as in torch 2.13.0+cpu, is left out:
-    workers may have GPUs."""
+    """Returns the versions of Python (without its last number), of this package, of its sources,
+    and of the libraries that the numbers and the network depend on. A local part, as in torch
+    2.13.0+cpu, is left out: workers may have GPUs."""
     found = {"python": ".".join(platform.python_version_tuple()[:2]), "lintf": lintf.__version__}
     return found | {"sources of lintf": sources()} | {name: _version(name) for name in LIBRARIES}
 
 
 def differences(here: dict[str, str], there: dict[str, str]) -> str:
-    """In words; nothing where both are the same."""
+    """Says in words how the versions differ; "" where they are the same."""
     names = [name for name in here | there if here.get(name) != there.get(name)]
     return ", ".join(
         f"{name} {there.get(name, 'unknown')} instead of {here.get(name, 'unknown')}"

@@ -1,4 +1,4 @@
-"""verify for many runs at once: one process per core, with one thread each."""
+"""Verifies many runs at once: one process per core, with one thread each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DIED = "the process that verified it has died; --jobs 1 takes the least memory"
 
 
 def cores() -> int:
-    """The number of processor cores that this process may use."""
+    """Returns the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def verify_all(paths: Sequence[Path], jobs: int) -> Generator[Outcome]:
-    """What `verify` says of each run, in the order of the paths. A single job needs no other
+    """Yields what `verify` says of each run, in the order of the paths. A single job needs no other
     process. Where a process dies, the run that it had has failed, and another process goes on."""
     if min(jobs, len(paths)) <= 1:
         yield from map(verify, paths)
@@ -59,7 +59,7 @@ def verify_all(paths: Sequence[Path], jobs: int) -> Generator[Outcome]:
 
 
 def _give(connection: Connection, paths: Sequence[Path], todo: list[int]) -> int:
-    """Which run the process at the other end gets."""
+    """Gives the process at the other end a run, and returns which."""
     i = todo.pop()
     with suppress(OSError):  # it has died: what comes from it has an end, too
         connection.send(paths[i])
@@ -67,8 +67,8 @@ def _give(connection: Connection, paths: Sequence[Path], todo: list[int]) -> int
 
 
 def _started() -> tuple[BaseProcess, Connection]:
-    """A process that verifies, and the way to it. Each has a way of its own: a lock or a queue that
-    all share stays locked for ever when the process that holds it is killed."""
+    """Returns a process that verifies, and the way to it. Each has a way of its own: a lock or a
+    queue that all share stays locked for ever when the process that holds it is killed."""
     # Not fork: a forked process may hang in PyTorch's OpenMP. The import of torch that this costs
     # takes a second or so.
     context = multiprocessing.get_context("spawn")
@@ -81,7 +81,7 @@ def _started() -> tuple[BaseProcess, Connection]:
 
 
 def _serve(connection: Connection) -> None:
-    """One thread, and Ctrl-C is for the process that started this one."""
+    """Verifies with one thread what comes; Ctrl-C is for the process that started this one."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError):
