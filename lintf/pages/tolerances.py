@@ -21,18 +21,21 @@ rule                      reason
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
+from scipy import stats
 from torch import Tensor
 
-from lintf.analysis.intervals import Estimate
+from lintf.analysis.intervals import Estimate, mean
 
 LOG_LINE = 10**0.1  # a line on a logarithmic axis is read to a tenth of a decade, 26 percent
-LINE = 0.05  # on a linear axis to a twentieth of the value
+LINE = 0.02  # a line on a linear axis is read to a fiftieth of the axis
 ERRORS = 3.0  # standard errors: by chance alone one agreement in 370 is refused
 SCATTER = 0.02  # of trained numbers about their optimum: Adam's last steps leave a percent or two
 ROUNDING = 1e-10  # relative, in float64: half a million roundings of 2e-16
@@ -54,23 +57,36 @@ class Check:
         return Check(self.ok and other.ok, ", ".join(names))
 
 
-def read_off(values: Any, published: float, axis: str = "log") -> Check:
+def all_of(checks: Iterable[Check]) -> Check:
+    """All of the checks; where there is nothing to check, nothing holds."""
+    found = list(checks)
+    return functools.reduce(Check.__and__, found) if found else Check(False, "nothing to compare")
+
+
+def read_off(values: Any, published: float, span: float | None = None) -> Check:
     """Whether a number read off a figure lies within the values, widened by the line's width.
 
     Args:
         values: a number, or one for each seed or test set.
         published: the number that was read off.
-        axis: "log" or "linear".
+        span: the length of a linear axis; without it the axis is logarithmic.
     """
     v = _numbers(values)
-    if axis == "log":
-        ok = float(v.min()) / LOG_LINE <= published <= float(v.max()) * LOG_LINE
-    elif axis == "linear":
-        room = LINE * abs(published)
-        ok = float(v.min()) - room <= published <= float(v.max()) + room
-    else:
-        raise ValueError(f"axis must be 'log' or 'linear', got {axis!r}")
-    return Check(ok, "width of a line")
+    low, high = _widened(float(v.min()), float(v.max()), span)
+    return Check(low <= published <= high, "width of a line")
+
+
+def read_range(values: Any, low: float, high: float, span: float | None = None) -> Check:
+    """Whether all values lie in a range that was read off a figure, widened in the same way."""
+    v = _numbers(values)
+    low, high = _widened(low, high, span)
+    return Check(bool(((low <= v) & (v <= high)).all()), "width of a line")
+
+
+def _widened(low: float, high: float, span: float | None) -> tuple[float, float]:
+    if span is None:
+        return low / LOG_LINE, high * LOG_LINE
+    return low - LINE * span, high + LINE * span
 
 
 def read_ratio(values: Any, published: float) -> Check:
@@ -81,11 +97,15 @@ def read_ratio(values: Any, published: float) -> Check:
 
 
 def printed(values: Any, *published: str) -> Check:
-    """Whether the mean of the values lies among numbers as they were printed, to half a unit of
-    their last digits: ``printed(v, "0.34", "0.35")``."""
-    mean = float(_numbers(values).mean())
-    numbers, half = [float(text) for text in published], max(map(_half_unit, published))
-    return Check(min(numbers) - half <= mean <= max(numbers) + half, "digits printed")
+    """Whether the mean of the values, one for each seed, lies among numbers as they were printed:
+    ``printed(v, "0.34", "0.35")``. It may be off by half a unit of their last digits, and by
+    Student's 95 percent interval of its own."""
+    v = _numbers(values).flatten()
+    numbers, room = [float(text) for text in published], max(map(_half_unit, published))
+    if len(v) > 1:
+        room += mean(v).high - float(v.mean())
+    ok = min(numbers) - room <= float(v.mean()) <= max(numbers) + room
+    return Check(ok, "digits printed" if len(v) == 1 else "digits printed, scatter of seeds")
 
 
 def _half_unit(text: str) -> float:
@@ -95,10 +115,18 @@ def _half_unit(text: str) -> float:
 
 
 def errors(values: Any, expected: Any, standard_error: Any) -> Check:
-    """Whether all values are as expected, to three standard errors."""
-    off = (_numbers(values) - _numbers(expected)).abs()
-    tiny = ROUNDING * (1 + _numbers(expected).abs())  # where nothing is random
-    return Check(bool((off <= ERRORS * _numbers(standard_error) + tiny).all()), "3 standard errors")
+    """Whether all values are as expected, to three standard errors. The largest of many values may
+    be farther off, as far as chance takes the largest of so many."""
+    v, e = _numbers(values), _numbers(expected)
+    tiny = ROUNDING * (1 + e.abs())  # where nothing is random
+    bound = stats.norm.isf(stats.norm.sf(ERRORS) / v.numel())
+    ok = ((v - e).abs() <= bound * _numbers(standard_error) + tiny).all()
+    return Check(bool(ok), "3 standard errors" if v.numel() == 1 else "Monte Carlo error")
+
+
+def clear(z: Any) -> Check:
+    """Whether differences, in standard errors, are all beyond three."""
+    return Check(bool((_numbers(z) > ERRORS).all()), "3 standard errors")
 
 
 def allowed(standard_error: Any) -> float:
@@ -122,6 +150,11 @@ def below(estimates: Estimate | Iterable[Estimate], than: float | Estimate) -> C
     """Whether all 95 percent intervals are below a number, or below another interval."""
     bound = than.low if isinstance(than, Estimate) else than
     return Check(all(e.high < bound for e in _estimates(estimates)), "95 % interval")
+
+
+def ordered(estimates: Iterable[Estimate]) -> Check:
+    """Whether each 95 percent interval is above the next."""
+    return all_of(above(a, b) for a, b in pairwise(estimates))
 
 
 def every(*conditions: Any) -> Check:

@@ -20,30 +20,31 @@ def test_a_check_is_true_or_false_and_says_its_rules():
 
 
 @pytest.mark.parametrize(
-    ("values", "axis", "ok"),
+    ("values", "span", "ok"),
     [
-        (1.25, "log", True),
-        (1.27, "log", False),
-        (0.8, "log", True),
-        (1.04, "linear", True),
-        (1.06, "linear", False),
-        ([0.5, 2.0], "linear", True),  # between the seeds
-        (torch.tensor([2.0, 3.0]), "log", False),
-        (math.nan, "log", False),
+        (1.25, None, True),
+        (1.27, None, False),
+        (0.8, None, True),
+        (1.09, 5.0, True),  # 0.02 of the axis
+        (1.11, 5.0, False),
+        ([0.5, 2.0], 1.0, True),  # between the seeds
+        (torch.tensor([2.0, 3.0]), None, False),
+        (math.nan, None, False),
     ],
 )
-def test_a_number_read_off_a_figure_has_the_width_of_a_line(values, axis, ok):
-    assert bool(tolerances.read_off(values, 1.0, axis)) is ok
+def test_a_number_read_off_a_figure_has_the_width_of_a_line(values, span, ok):
+    assert bool(tolerances.read_off(values, 1.0, span)) is ok
+
+
+def test_a_range_that_was_read_off_holds_all_values():
+    assert tolerances.read_range([0.008, 0.037], 0.01, 0.03)
+    assert not tolerances.read_range([0.02, 0.04], 0.01, 0.03)
+    assert tolerances.read_range([0.0, 0.06], 0.0, 0.05, span=1.0)
 
 
 def test_a_ratio_of_two_numbers_that_were_read_off_has_both_widths():
     assert tolerances.read_ratio([3.5, 7.5], 5.0)
     assert not tolerances.read_ratio([2.0, 5.0], 5.0)
-
-
-def test_an_axis_has_a_name():
-    with pytest.raises(ValueError, match="axis must be 'log' or 'linear', got 'x'"):
-        tolerances.read_off(1.0, 1.0, "x")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,13 @@ def test_an_axis_has_a_name():
 )
 def test_a_printed_number_is_good_to_half_a_unit_of_its_last_digit(value, texts, ok):
     assert bool(tolerances.printed(value, *texts)) is ok
+
+
+def test_a_printed_number_is_compared_with_the_mean_of_seeds():
+    seeds = [-0.71, -0.72, -0.73]  # 95 percent interval: -0.745 to -0.695
+    assert tolerances.printed(seeds, "-0.70")
+    assert not tolerances.printed(seeds, "-0.68")
+    assert tolerances.printed(seeds, "-0.70").rule == "digits printed, scatter of seeds"
 
 
 def test_a_mean_over_prompts_is_good_to_three_standard_errors():
