@@ -224,7 +224,7 @@ claim(
     "rotation-p0-whitened",
     "With P = 0, the whitened Q go to a multiple of the identity",
     source,
-    published="distances fall towards 0",
+    published="distances fall towards zero",
     measured=f"distances {near.min():.3f} to {near.max():.3f}",
     holds=tolerances.trained(near),
 )

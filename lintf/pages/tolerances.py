@@ -73,7 +73,7 @@ def read_off(values: Any, published: float, span: float | None = None) -> Check:
     """
     v = _numbers(values)
     low, high = _widened(float(v.min()), float(v.max()), span)
-    return Check(low <= published <= high, "width of a line")
+    return Check(bool(low <= published <= high), "width of a line")
 
 
 def read_range(values: Any, low: float, high: float, span: float | None = None) -> Check:
@@ -105,7 +105,7 @@ def printed(values: Any, *published: str) -> Check:
     if len(v) > 1:
         room += mean(v).high - float(v.mean())
     ok = min(numbers) - room <= float(v.mean()) <= max(numbers) + room
-    return Check(ok, "digits printed" if len(v) == 1 else "digits printed, scatter of seeds")
+    return Check(bool(ok), "digits printed" if len(v) == 1 else "digits printed, scatter of seeds")
 
 
 def _half_unit(text: str) -> float:
@@ -137,19 +137,19 @@ def allowed(standard_error: Any) -> float:
 def overlap(ours: Estimate, theirs: Estimate | float) -> Check:
     """Whether two 95 percent intervals overlap, or ours has a number that is known exactly."""
     other = theirs if isinstance(theirs, Estimate) else Estimate(theirs, theirs, theirs)
-    return Check(ours.overlaps(other), "95 % intervals")
+    return Check(bool(ours.overlaps(other)), "95 % intervals")
 
 
 def above(estimates: Estimate | Iterable[Estimate], than: float | Estimate) -> Check:
     """Whether all 95 percent intervals are above a number, or above another interval."""
     bound = than.high if isinstance(than, Estimate) else than
-    return Check(all(e.low > bound for e in _estimates(estimates)), "95 % interval")
+    return Check(all(bool(e.low > bound) for e in _estimates(estimates)), "95 % interval")
 
 
 def below(estimates: Estimate | Iterable[Estimate], than: float | Estimate) -> Check:
     """Whether all 95 percent intervals are below a number, or below another interval."""
     bound = than.low if isinstance(than, Estimate) else than
-    return Check(all(e.high < bound for e in _estimates(estimates)), "95 % interval")
+    return Check(all(bool(e.high < bound) for e in _estimates(estimates)), "95 % interval")
 
 
 def ordered(estimates: Iterable[Estimate]) -> Check:
@@ -164,12 +164,18 @@ def every(*conditions: Any) -> Check:
 
 def trained(gaps: Any) -> Check:
     """Whether relative deviations are what a training that has converged leaves, two percent."""
-    return Check(float(_numbers(gaps).abs().max()) < SCATTER, "scatter of a training, 2 %")
+    return _small(gaps, SCATTER, "scatter of a training, 2 %")
 
 
 def exact(gaps: Any) -> Check:
     """Whether deviations, relative to what is compared, are rounding in float64."""
-    return Check(float(_numbers(gaps).abs().max()) < ROUNDING, "rounding")
+    return _small(gaps, ROUNDING, "rounding")
+
+
+def _small(gaps: Any, bound: float, rule: str) -> Check:
+    """Whether there are gaps, and all are below the bound."""
+    v = _numbers(gaps).abs()
+    return Check(v.numel() > 0 and bool((v < bound).all()), rule)
 
 
 def _numbers(values: Any) -> Tensor:
