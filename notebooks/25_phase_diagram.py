@@ -471,7 +471,7 @@ near, of = within(2, 2)
 deepest = within(2, max(n_layers))
 claim(
     "phase-limit",
-    "Two layers come within a factor of two of their limit in most settings, four layers in the fewest",
+    "Two layers come within a factor of two of their limit in most settings, four layers in a minority",
     against="the exact optimum of the form",
     measured=f"two layers in {near} of {of} settings, the deepest in {deepest[0]} of {deepest[1]}",
     holds=tolerances.every(near > of - near, deepest[0] < deepest[1] - deepest[0]),
