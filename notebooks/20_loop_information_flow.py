@@ -168,7 +168,7 @@ for ax, n in zip(axes[:, 0], shown, strict=True):
     ax.bar(range(1, N + 1), rises[n].mean(0))
     ax.set_title(names[n], loc="left")
 axes[-1, 0].set(xlabel="example", xlim=(0.5, N + 0.5), xticks=[1, *range(5, N + 1, 5)])
-label = axes[len(shown) // 2, 0].set_ylabel("added error")
+label = axes[len(shown) // 2, 0].set_ylabel("added error / d")
 
 # %% [markdown]
 # The mask decides what is read. With the last 10 tokens these are examples 16 to 20, the very five whose labels are passed

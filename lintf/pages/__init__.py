@@ -1,1 +1,2 @@
-"""What pages share: claims, the check of their parameters, figures, figures to play with."""
+"""What pages share: claims with their sources and tolerances, the check of their parameters,
+figures, figures to play with."""

@@ -211,7 +211,8 @@ def claim(
         raise ValueError(
             f"claim key {key!r}: use page-slug in small letters, e.g. 'simple-demo-loss'"
         )
-    _check_arguments(key, source, published, against, holds, scale, why, missing)
+    given = {"source": source, "published": published, "against": against, "holds": holds}
+    _check_arguments(key, given | {"scale": scale, "why": why, "missing": missing})
     insist = strict()
     if _made.setdefault(key, statement) != statement:  # running a cell again is fine
         raise ValueError(f"claim key {key!r} is already used for: {_made[key]}")
@@ -243,40 +244,33 @@ def claim(
         )
 
 
-def _check_arguments(
-    key: str,
-    source: str | None,
-    published: str | None,
-    against: str | float | None,
-    holds: Check | None,
-    scale: str | None,
-    why: str | None,
-    missing: str | None,
-) -> None:
+def _check_arguments(key: str, given: dict[str, Any]) -> None:
     """Raise where the arguments say no verdict, or two."""
-    if (published is None) == (against is None) or (against is None and source is None):
+    published, against, missing = (given[name] for name in ("published", "against", "missing"))
+    if (published is None) == (against is None) or (against is None and given["source"] is None):
         raise ValueError(
             f"claim {key!r}: a published result has source= and published=, one of ours against="
         )
-    for name, text in {"scale": scale, "why": why, "missing": missing}.items():
-        if text is not None and not text.strip():
+    reasons = {name: given[name] for name in ("scale", "why", "missing") if given[name] is not None}
+    for name, text in reasons.items():
+        if not text.strip():
             raise ValueError(f"claim {key!r}: {name} must be a sentence, not {text!r}")
-    if sum(text is not None for text in (scale, why, missing)) > 1:
+    if len(reasons) > 1:
         raise ValueError(
             f"claim {key!r}: at another scale a result is not comparable, and not 'not "
             "reproduced': of scale=, why= and missing= only one may be given"
         )
-    if against is not None and (why is not None or missing is not None):
+    if against is not None and not reasons.keys() <= {"scale"}:
         raise ValueError(f"claim {key!r}: why= and missing= are for published results")
-    if missing is None and not isinstance(holds, Check):
+    if missing is None and not isinstance(given["holds"], Check):
         raise TypeError(
             f"claim {key!r}: holds must be a rule of lintf.pages.tolerances, such as "
-            f"tolerances.every(...), not {holds!r}"
+            f"tolerances.every(...), not {given['holds']!r}"
         )
-    if missing is not None and holds is not None:
+    if missing is not None and given["holds"] is not None:
         raise ValueError(f"claim {key!r}: what is not comparable does not hold or fail")
-    if source is not None:
-        links(source)
+    if given["source"] is not None:
+        links(given["source"])
 
 
 def _published(key: str, published: str | None) -> dict[str, str]:
