@@ -308,7 +308,7 @@ claim(
     "rotation-adam-steps",
     "Adam needs about 100 times more steps than with identity covariance",
     "chengxiang/LinearTransformer, README",
-    published="steps with rotated over steps with plain covariates: about 1e2 [ratio]",
+    published="steps with rotated over steps with plain covariates: about 100 [ratio]",
     measured=f"{here:.1f} with this page's recipe, {there:.1f} with the demonstration's",
     holds=tolerances.printed(max(here, there), "1e2"),
     why="The remark compares trainings that differ in their recipe, too.",

@@ -115,8 +115,11 @@ iterates = {k: logistic.logistic_newton(*given[k], mu, steps) for k in kappas}
 # The transformer is a full one: softmax attention with four heads, a ReLU network of $4 \cdot 64$ units in each layer,
 # LayerNorm, and learned positions. From its last state a linear map reads five weights. It is trained on their squared
 # distance from $w^*$, or, for the larger condition number, from the true $w$. It computes in the single precision of
-# its training. There is one difference to the paper: its
-# $w^*$ also knows the label of the last point, which its model is not shown; ours does not.
+# its training. There are differences to the paper. Its $w^*$ also knows the label of the last point, which its model is not
+# shown; ours does not, and that moves it by about 0.01 in mean square over $d$. The released configuration trains for 1000
+# steps of 2000 prompts, without a warm-up and without a bound on the gradient; ours for ten times as many steps of 128, with
+# a warm-up in the first tenth and gradients clipped to length 10. Depths of 6 to 20 layers and $\kappa = 50$ are in
+# `presets/paper`.
 
 # %%
 targets = {("newton", k) for k in kappas} | {("truth", last)}

@@ -304,7 +304,7 @@ expect(further[1:].min() > further[0])
 # ## What we found
 #
 # - LSTM layers in the loop are worse than a block of GPT-2 with five to fifteen examples, several times at ten, and get better
-#   with every layer.
+#   with every layer. In the mean over all numbers of examples the report's factors, 5.5 to 4.8, are near ours, 4.6 to 3.6.
 # - They are not much worse with all 20. One layer is within a factor of two of the block there, with fewer parameters and in
 #   less time, and two or three are as good.
 # - A single pass tells them apart: an LSTM joins $x_i$ and $y_i$ as it reads them, attention needs a second pass.

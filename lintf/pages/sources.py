@@ -8,6 +8,7 @@ separated by ``"; "``. In the ledger the row is found by "Fig. 4 of 2306.00297".
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 GITHUB = "https://github.com/"
 CODE = [
@@ -41,7 +42,8 @@ PLACE = re.compile(
 
 
 def links(source: str) -> list[tuple[str, str]]:
-    """(text, address) of each part of a source, such as ("Fig. 4 of 2306.00297", its address).
+    """(text, address) of each part of a source, such as ("Fig. 4 of 2306.00297", its address). The
+    address of a notebook, which stands at the top of its repository, is its own.
 
     Raises ValueError where a name is not in the table or a place is missing.
     """
@@ -58,5 +60,6 @@ def links(source: str) -> list[tuple[str, str]]:
                 f"source {part!r} must name a figure, table, section, theorem or file after "
                 "a comma, as in '2306.00297, Fig. 4'"
             )
-        found.append((f"{place} of {name}", SOURCES[name]))
+        file = f"/blob/HEAD/{quote(place)}" if place.endswith(".ipynb") else ""
+        found.append((f"{place} of {name}", SOURCES[name] + file))
     return found

@@ -247,13 +247,12 @@ def test_ours_needs_no_excuse(reason):
 
 
 def test_a_source_is_a_link_for_each_of_its_parts():
-    found = sources.links("2306.00297, Fig. 4; chengxiang/LinearTransformer, plot_loss.ipynb")
+    code = "chengxiang/LinearTransformer"
+    found = sources.links(f"2306.00297, Fig. 4; {code}, a page.ipynb; {code}, README")
     assert found == [
         ("Fig. 4 of 2306.00297", "https://arxiv.org/abs/2306.00297"),
-        (
-            "plot_loss.ipynb of chengxiang/LinearTransformer",
-            "https://github.com/chengxiang/LinearTransformer",
-        ),
+        (f"a page.ipynb of {code}", f"https://github.com/{code}/blob/HEAD/a%20page.ipynb"),
+        (f"README of {code}", f"https://github.com/{code}"),
     ]
 
 
