@@ -20,8 +20,8 @@
 # method that takes the curvature into account, on one fixed batch, arrive at the same matrices?
 #
 # **What the paper says.** The code of Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) repeats the rotated
-# experiment with L-BFGS, a quasi-Newton method. It needs a few hundred steps: the training loss settles at
-# $6.087 \cdot 10^{-4}$, and the test loss near $8.5 \cdot 10^{-4}$ from step 500 on. By the paper's theory, the
+# experiment with L-BFGS, a quasi-Newton method. It needs a few hundred steps: the training losses of its three seeds settle at
+# $6.24$, $5.27$ and $6.09 \cdot 10^{-4}$, and the test loss near $8.5 \cdot 10^{-4}$ from step 500 on. By the paper's theory, the
 # matrices should again be multiples of the identity in the whitened coordinates.
 #
 # We repeat it at the same scale, and find that what L-BFGS gains in speed it pays for in two ways. [The page on rotated
@@ -42,7 +42,7 @@ from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fi
 from lintf.analysis.landscape import gradient
 from lintf.analysis.solvers import squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
-from lintf.pages import parameters, plots
+from lintf.pages import parameters, plots, tolerances
 from lintf.tasks.rotated import Rotated, whitened
 
 # %% [markdown]
@@ -176,9 +176,10 @@ for e, seed in enumerate(seeds):
 # ## Claims
 #
 # The loss depends on the batch. The test loss of one and the same model varies by a tenth or more from one set of
-# 20,000 prompts to another, as thirty of them show. We allow three times that spread, in the logarithm, between the
-# published number and the median of our seeds. Their seeds are not ours, and neither are their batches, so that nothing
-# closer can be asked for.
+# 20,000 prompts to another, as thirty of them show. We allow three times that spread, in the logarithm, between a
+# published number and one of ours. Their seeds and batches are not ours: the first of their losses is held beside the
+# first of ours in order of size, and so on. The largest of ours is that of the other optimum. In single precision none of
+# their three seeds ends there.
 
 # %%
 others = torch.stack(
@@ -187,51 +188,65 @@ others = torch.stack(
         for k in range(30)
     ]
 )
-spread = float(others.log().std(0).median())
-source = "2306.00297, code for the rotation demonstration with L-BFGS"
-train_end, test_end = float(run.loss[:, -1].median()), float(losses[:, -1].median())
+spread, theirs = (
+    others.log().std(0).median(),
+    torch.tensor([5.27e-4, 6.087e-4, 6.24e-4]),
+)
+source = "chengxiang/LinearTransformer, rotation demonstration-LBFGS.ipynb"
+ours, test_end = run.loss[:, -1].sort().values, float(losses[:, -1].median())
+room = f"a factor of {math.exp(tolerances.allowed(spread)):.2f} allowed"
 claim(
     "rotation-lbfgs-train",
-    "The training loss at which L-BFGS settles",
+    "The training losses at which L-BFGS settles, all seeds",
     source,
-    published="6.087e-4 (one seed)",
-    measured=f"{train_end:.2e}, a factor of {math.exp(3 * spread):.2f} allowed",
-    holds=abs(math.log(train_end / 6.087e-4)) < 3 * spread,
-)
-claim(
-    "rotation-lbfgs-test",
-    "The test loss at which L-BFGS settles",
-    source,
-    published="about 8.5e-4",
-    measured=f"{test_end:.2e}, a factor of {math.exp(3 * spread):.2f} allowed",
-    holds=abs(math.log(test_end / 8.5e-4)) < 3 * spread,
+    published="training loss, three seeds: 6.24e-4, 5.27e-4, 6.087e-4 [squared error]",
+    measured=", ".join(f"{v:.2e}" for v in run.loss[:, -1]) + f"; {room}",
+    holds=tolerances.errors(ours.log(), theirs.log()[: len(ours)], spread),
 )
 
 # %% [markdown]
-# For "from step 500 on" we look for the first step after which the median test loss stays within a quarter of its last
-# value. As for the matrices, theory wants multiples of the identity in expectation. Ours are that up to what one batch
-# allows.
+# The published test loss is a mean over the seeds, read off a figure. Our mean would be that of the other optimum, so we take
+# the median. For "from step 500 on" we look for the first step after which it stays within the width of such a line, a
+# factor of 1.26, of its last value.
 
 # %%
-away = (losses.median(0).values.log() - math.log(test_end)).abs() > math.log(1.25)
+published_end, published_step = 8.5e-4, 500
+away = (losses.median(0).values / test_end).log().abs() > math.log(tolerances.LOG_LINE)
 late = away.nonzero()
 settled = int(run.steps[int(late.max()) + 1]) if len(late) else 0
+claim(
+    "rotation-lbfgs-test",
+    "The test loss at which L-BFGS settles, in the median of the seeds",
+    source,
+    published=f"test loss: about {published_end} [squared error]",
+    measured=f"{test_end:.2e}",
+    holds=tolerances.read_off(test_end, published_end),
+)
 claim(
     "rotation-lbfgs-steps",
     "The step from which the test loss has settled",
     source,
-    published="about 500",
+    published=f"step from which the test loss is level: about {published_step} [steps]",
     measured=f"{settled} (recorded every {stride})",
-    holds=250 <= settled <= 1000,
+    holds=tolerances.read_off(settled, published_step, span=max_iters),
 )
-ends = torch.cat([distance_to_identity(M).flatten() for M in (Q, P)])
+
+# %% [markdown]
+# Theory wants multiples of the identity in expectation; theirs and ours are that up to what one batch allows. The published
+# distances are means over three seeds, read off panels from 0 to 1. We set the smallest beside the smallest of ours, and so
+# on: each must lie within our seeds.
+
+# %%
+ends = torch.cat([distance_to_identity(M).T for M in (Q, P)])  # (matrices, seeds)
+ends, far = ends[ends.mean(1).argsort()], [0.048, 0.05, 0.06, 0.075, 0.135]
+checks = [tolerances.read_off(e, v, span=1) for e, v in zip(ends, far, strict=False)]
 claim(
     "rotation-lbfgs-identity",
-    "All matrices, Q whitened, end near multiples of the identity",
-    "2306.00297, on critical points",
-    published="multiples of the identity",
-    measured=f"distances {ends.min():.2f} to {ends.max():.2f}",
-    holds=float(ends.max()) < 0.2,
+    "How far the five matrices, Q whitened, end from multiples of the identity",
+    source,
+    published=f"distance to the identity: {', '.join(map(str, far))} [no unit]",
+    measured=", ".join(f"{v:.3f}" for v in ends.mean(1)),
+    holds=tolerances.all_of(checks),
 )
 
 # %% [markdown]

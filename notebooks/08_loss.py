@@ -39,7 +39,7 @@ import torch
 from lintf import FittedModel, LinearTransformer, claim, expect
 from lintf.analysis.solvers import squared_error
 from lintf.experiments import adam_sgd
-from lintf.pages import parameters, plots, widgets
+from lintf.pages import parameters, plots, tolerances, widgets
 from lintf.training.several import fit_each_seed
 
 # %% [markdown]
@@ -272,9 +272,9 @@ widgets.Controls(
 #
 # ## Claims
 #
-# The published numbers are read off a figure, to about ten percent, and belong to one test set. How much does a test set
-# matter? We score the models of the first setting on nine more sets of 1000 prompts. A claim holds where the published
-# number lies within the range of all ten, widened by the ten percent.
+# The published numbers are read off a logarithmic axis, to a tenth of a decade, and belong to one test set. How much does a
+# test set matter? We score the models of the first setting on nine more sets of 1000 prompts. A claim holds where the
+# published number lies within the range of all ten, widened by the width of the line.
 
 
 # %%
@@ -291,38 +291,37 @@ early, late = (
 )
 
 
-def near(published, found):
-    return 0.9 * found[0] < published < 1.1 * found[2]
-
-
 # %% [markdown]
 # The two published numbers for SGD are at a tenth of the training and at its end. Adam's loss is near its floor by step
 # 1000, SGD's still falls at the end. The ten test sets differ by factors of two to five, with the same models.
 
 # %%
-source = "2310.01082, figure for the loss"
+source = "chengxiang/LinearTransformer, plot_loss.ipynb"
+adam_floor, sgd_early, sgd_end = 1.7e-3, 2.5e-2, 8e-3  # published
 claim(
     "loss-adam",
     "Adam's test loss at step 1000, 20 Gaussian examples",
     source,
-    published="about 1.7e-3, from there on constant",
+    published=f"test loss from step 1000 on: about {adam_floor} [squared error]",
     measured="{1:.1e} ({0:.1e} to {2:.1e})".format(*early["adam"]),
-    holds=near(1.7e-3, early["adam"]),
+    holds=tolerances.read_off(early["adam"], adam_floor),
 )
 claim(
     "loss-sgd",
     "SGD's test loss at step 1000, and at the end",
     source,
-    published="about 2.5e-2 and 8e-3",
+    published=f"test loss: about {sgd_early} and {sgd_end} [squared error]",
     measured="; ".join(
         "{1:.1e} ({0:.1e} to {2:.1e})".format(*v["sgd"]) for v in (early, late)
     ),
-    holds=near(2.5e-2, early["sgd"]) and near(8e-3, late["sgd"]),
+    holds=tolerances.read_off(early["sgd"], sgd_early)
+    & tolerances.read_off(late["sgd"], sgd_end),
 )
 
 # %% [markdown]
-# In all four settings we compare medians, which do not depend on single prompts, for every seed. The last claim is the
-# paper's headline, with each method at its best learning rate. On this finer grid it does not hold.
+# In all four settings we compare medians, which do not depend on single prompts, for every seed; what was published is the
+# order of the means. The last claim is the paper's headline, with each method at its best learning rate. On this finer grid
+# it does not hold: the quotient of the two is far from the published one.
 
 # %%
 gain = {
@@ -332,18 +331,20 @@ claim(
     "loss-settings",
     "Adam ends below SGD in all settings, in the median over prompts, for every seed",
     source,
-    published="Adam below SGD, in the mean",
+    against="SGD on the same prompts; published is this order of the means",
     measured="factors "
     + ", ".join(f"{g.min():.2g} to {g.max():.2g}" for g in gain.values()),
-    holds=all(bool((g > 1).all()) for g in gain.values()),
+    holds=tolerances.every(*(g > 1 for g in gain.values())),
 )
 claim(
     "loss-best-rate",
     "With the best learning rate for each, Adam ends well below SGD",
-    "2310.01082, section 3: best of ten learning rates, 20 Gaussian examples",
-    published="8e-3 against 1.7e-3, a factor of 5",
+    "2310.01082, section on the experiments (best of ten learning rates)",
+    published=f"final loss: {sgd_end} against {adam_floor} [squared error]",
     measured=f"{best['sgd'].min():.1e} against {best['adam'].min():.1e}",
-    holds=bool(best["sgd"].min() > 2 * best["adam"].min()),
+    holds=tolerances.read_ratio(
+        best["sgd"].min() / best["adam"].min(), sgd_end / adam_floor
+    ),
     why="SGD's best learning rate, 0.16, is the last before it diverges; the paper took 0.02.",
 )
 

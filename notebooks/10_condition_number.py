@@ -22,7 +22,8 @@
 # **What the paper says.** Ahn et al. ([2024](https://arxiv.org/abs/2310.01082)) follow a *robust condition number* along
 # the trainings of the loss page: the largest diagonal entry of the Hessian over the median one. With 20 Gaussian
 # examples it starts near 270 and drops to 8 within 250 steps of Adam. The ratio of SGD's number to Adam's is
-# $2.57 \pm 0.91$ at step 750, and $1.30 \pm 0.78$ at step 1250.
+# $1.76 \pm 0.40$ at step 750 and $1.58 \pm 0.41$ at step 1250 in the paper's table, and $2.57 \pm 0.91$ and
+# $1.30 \pm 0.78$ in what its code has saved. Late in the training SGD's number rises again, to 178, where Adam's is at 79.
 #
 # We measure it in all four settings, and look at whether it goes together with the gap in loss. It turns out that a test
 # set can be unlucky, and how to tell.
@@ -40,7 +41,7 @@ from lintf import Gram, LinearTransformer, claim, expect
 from lintf.analysis import intervals
 from lintf.analysis.landscape import hessian_diagonal
 from lintf.experiments import adam_sgd
-from lintf.pages import parameters, plots
+from lintf.pages import parameters, plots, tolerances
 from lintf.training.measured import measured
 
 # %% [markdown]
@@ -117,9 +118,10 @@ for name, curve in curves.items():
 plots.shared_legend(axes[name], len(seeds))
 
 # %% [markdown]
-# With 20 Gaussian examples the picture is the paper's. Both methods start from the same matrices, and within 250 steps
-# Adam's condition number falls by a factor of more than twenty, while SGD's does not move. Adam, which knows nothing of
-# second derivatives, has walked to a place where they are alike.
+# With 20 Gaussian examples the picture begins as the published one. Both methods start from the same matrices, and within
+# 250 steps Adam's condition number falls by a factor of more than twenty, while SGD's does not move. Adam, which knows
+# nothing of second derivatives, has walked to a place where they are alike. On these test prompts SGD's number then stays
+# high; the published one falls to 80 at step 1250, and rises again later. On other test prompts ours does the same.
 #
 # The other settings tell other stories. With five examples it is SGD whose number falls at first, and Adam's follows, at a
 # learning rate four times smaller than in the first setting. Later SGD is above. On the sphere both methods end where they
@@ -144,7 +146,7 @@ first = {name: (c["sgd"] / c["adam"])[:, at] for name, c in curves.items()}
 table(first)
 
 # %% [markdown]
-# The ratio of the first setting, to be compared with $2.57 \pm 0.91$ and $1.30 \pm 0.78$, is far larger. What is
+# The ratio of the first setting is far larger than both published ones. What is
 # different? Not the trainings: other seeds give the same. It is the test set, which all seeds share, so that their spread
 # says nothing about it.
 #
@@ -161,12 +163,13 @@ ratios = {name: t["sgd"] / t["adam"] for name, t in tested.items()}
 table({name: r.median(0).values for name, r in ratios.items()})
 
 # %% [markdown]
-# (Each seed's ratio is here the median over the test sets.) Now the first setting agrees with the paper's numbers. So did
+# (Each seed's ratio is here the median over the test sets.) Now the first setting agrees with the published numbers. So did
 # nearly every test set alone, as the figure shows. The one of the first figure holds a prompt on which SGD's models are
 # so badly wrong that it doubles their curvature. We did not choose it: it is the one of the loss page.
 
-# %% mystnb={"figure": {"caption": "Ratio of the condition numbers of SGD and Adam at steps 750 and 1250 of the trainings of {numref}`fig-condition-number`: a dot for each of six other test sets of 1000 prompts, the mean over six seeds. Cross: the test set of {numref}`fig-condition-number`. Grey: the paper's mean plus or minus one standard deviation over seeds, for 20 Gaussian examples.", "name": "fig-condition-ratio"}, "image": {"alt": "Two panels, one for each instant, with a column of dots for each setting. With 20 Gaussian examples the dots lie between 2 and 4.3 at step 750, one of them above the grey band, and between 0.8 and 1.2 at step 1250, inside it; the crosses lie above, at 5.5 and 3.4. On the sphere all dots are below 1. With five examples and with gamma covariates they spread widely."}}
-paper = {750: (2.57, 0.91), 1250: (1.30, 0.78)}  # mean and standard deviation
+# %% mystnb={"figure": {"caption": "Ratio of the condition numbers of SGD and Adam at steps 750 and 1250 of the trainings of {numref}`fig-condition-number`: a dot for each of six other test sets of 1000 prompts, the mean over six seeds. Cross: the test set of {numref}`fig-condition-number`. Grey: published mean plus or minus one standard deviation over seeds, for 20 Gaussian examples, in the paper's table (darker) and in what its code has saved (lighter).", "name": "fig-condition-ratio"}, "image": {"alt": "Two panels, one for each instant, with a column of dots for each setting. With 20 Gaussian examples the dots lie between 2 and 4.3 at step 750, one of them above the lighter band and most above the darker one, and at step 1250 between 0.8 and 1.2, inside the lighter band and at the lower edge of the darker one, but for one at 3.2; the crosses lie above, at 5.5 and 3.4. On the sphere all dots are below 1. With five examples and with gamma covariates they spread widely."}}
+paper = {750: (1.76, 0.40), 1250: (1.58, 0.41)}  # mean and standard deviation
+saved = {750: (2.57, 0.91), 1250: (1.30, 0.78)}
 titles = {f"step {step}": step for step in instants if 250 < step < 2000}
 axes = plots.grid(list(titles) or ["start"], height=3.0, ylabel="ratio")
 for title, ax in axes.items():
@@ -176,89 +179,163 @@ for title, ax in axes.items():
         ax.plot(x + torch.linspace(-0.2, 0.2, len(dots)), dots, ".", color="C0")
         ax.plot(x, first[name][:, i].mean(), "x", color="C1")
     if instants[i] in paper:
-        mean, spread = paper[instants[i]]
-        ax.axhspan(mean - spread, mean + spread, 0, 0.25, color="0.85")
+        for (mean, spread), grey in (
+            (saved[instants[i]], "0.9"),
+            (paper[instants[i]], "0.75"),
+        ):
+            ax.axhspan(mean - spread, mean + spread, 0, 0.25, color=grey)
     ax.axhline(1, color="0.5", linestyle=":")
     ax.set(yscale="log", xticks=range(len(settings)))
     ax.set_xticklabels(settings, rotation=60, fontsize=8)
 
 # %% [markdown]
-# With five examples and with gamma covariates the spread over test sets is as wide as that over seeds. (The paper prints
-# $3.14 \pm 0.97$ and $5.98 \pm 2.86$ for the former, $9.57 \pm 13.3$ and $6.53 \pm 3.55$ for the latter.) And on the sphere,
+# With five examples and with gamma covariates the spread over test sets is as wide as that over seeds. And on the sphere,
 # the one setting in which everything is sharp, SGD's condition number is *better* than Adam's at both instants. There Adam
 # ends six times below SGD.
 #
 # ## Claims
 #
 # Two means over six seeds agree where their 95 percent intervals, from Student's distribution, overlap. Ours is the mean
-# over seeds of the median over test sets.
+# over seeds of the median over test sets. The paper's table has three settings, and we take up all three.
 
 
 # %%
-source, name = "2310.01082, code and figure for the condition number", settings[0]
-pairs = [
-    (intervals.mean(r), intervals.published(*paper[step], 6))
-    for step, r in zip(instants, ratios[name].median(0).values.T, strict=True)
-    if step in paper
-]
-for (ours, theirs), (step, _) in zip(pairs, paper.items(), strict=False):
-    print(f"step {step}: ours {ours}, published {theirs}")
+source, name = "2310.01082, Table in Fig. 2 (right)", settings[0]
+steps = [step for step in instants if step in paper]
+
+
+def ours_in(name):
+    """Our ratios at the published instants."""
+    middle = ratios.get(name, ratios[settings[0]]).median(0).values
+    return [intervals.mean(middle[:, instants.index(step)]) for step in steps]
+
+
+def meets(ours, table):
+    """Whether ours overlap the published means over six seeds."""
+    theirs = [intervals.published(*table[step], 6) for step in steps]
+    pairs = zip(ours, theirs, strict=True)
+    return tolerances.all_of(tolerances.overlap(*pair) for pair in pairs)
+
 
 # %% [markdown]
-# They do at both instants. The published intervals are as wide as ours, since they, too, come from six seeds whose ratios
-# differ by factors of three.
+# With twenty Gaussian examples ours overlap both published versions at both instants, the paper's table and the saved output
+# of its code, which differ from each other by as much. All intervals are wide, since they come from six seeds whose ratios
+# differ by factors of three: a lenient test, which a very different ratio would also have passed.
 
 # %%
 claim(
     "condition-ratio",
     "Ratio of the condition numbers of SGD and Adam at steps 750 and 1250",
-    source,
-    published="2.57 ± 0.91 and 1.30 ± 0.78",
-    measured=" and ".join(f"{ours}" for ours, _ in pairs),
-    holds=all(ours.overlaps(theirs) for ours, theirs in pairs),
+    f"{source}; chengxiang/LinearTransformer, plot_condition_number.ipynb",
+    published="ratio: 1.76 ± 0.40, 1.58 ± 0.41; saved 2.57 ± 0.91, 1.30 ± 0.78 [no unit]",
+    measured=" and ".join(map(str, ours_in(name))),
+    holds=meets(ours_in(name), paper) & meets(ours_in(name), saved),
 )
 
 # %% [markdown]
-# The starting point and the dip of Adam are read off the figure, to a tenth or so; we ask that they lie within the range
-# of the test sets, widened by a tenth.
+# With five examples ours is below the published ratio at step 750, and the intervals do not touch. One test set of 1000
+# prompts does not fix this number, and the paper has only one: on the prompts of the first figure the same models have 2.23
+# and 4.75, which do agree with it. We let the median over the test sets decide, here as in the first setting, and so this
+# one counts as not reproduced. With gamma covariates the published spread of 13.3 is larger than the mean. Both intervals
+# are so wide that nothing could disagree, and the agreement says little.
+
+# %%
+few = {750: (3.14, 0.97), 1250: (5.98, 2.86)}
+claim(
+    "condition-few",
+    "The same ratio with five examples",
+    source,
+    published="ratio: 3.14 ± 0.97 and 5.98 ± 2.86 [no unit]",
+    measured=" and ".join(map(str, ours_in("normal N=5"))),
+    holds=meets(ours_in("normal N=5"), few),
+    why="One test set of 1000 prompts does not fix it: on another one ours agrees.",
+)
+heavy = {750: (9.57, 13.3), 1250: (6.53, 3.55)}
+claim(
+    "condition-gamma",
+    "The same ratio with gamma covariates",
+    source,
+    published="ratio: 9.57 ± 13.3 and 6.53 ± 3.55 [no unit]",
+    measured=" and ".join(map(str, ours_in("gamma N=20"))),
+    holds=meets(ours_in("gamma N=20"), heavy),
+)
+
+# %% [markdown]
+# The message of the table is an order: ratios grow with the tail of the covariates, from twenty examples to five to gamma, at
+# both instants. Ours are in this order at step 1250. At step 750 they are not: five examples have the smallest ratio of the
+# three, with a condition number of SGD that has just dipped, as the first figure shows.
+
+# %%
+means = torch.tensor(
+    [[e.value for e in ours_in(n)] for n in settings if "sph" not in n]
+)
+claim(
+    "condition-order",
+    "The ratio grows with the tail: twenty examples, five, gamma, at both instants",
+    source,
+    published="it grows, at both instants",
+    measured="; ".join(", ".join(f"{v:.2f}" for v in row) for row in means.T),
+    holds=tolerances.every(means.diff(dim=0) > 0),
+    why="At step 750 five examples and gamma change with the test set by more than this.",
+)
+
+# %% [markdown]
+# The starting point and the dip of Adam are read off the figure, whose axis is logarithmic. A line there is read to a tenth of
+# a decade. We ask that the published numbers lie within the range of the test sets, widened by that.
 
 # %%
 adam, sgd = (tested[name][alg].mean(1) for alg in ("adam", "sgd"))  # (sets, instants)
-start, dip = adam[:, 0], adam[:, 1]
+start, dip, at_start, at_dip = adam[:, 0], adam[:, 1], 270, 8
+code = "chengxiang/LinearTransformer, plot_condition_number.ipynb"
 print("start", start.numpy().round(), "dip", dip.numpy().round(1))
 
 # %% [markdown]
-# Before training a test set changes little, after 250 steps already by a factor of two.
+# Before training a test set changes little, after 250 steps already by a factor of two, and what was read off lies in the
+# middle of that. The figure shows a mean over six seeds, and so do these numbers.
 
 # %%
 claim(
     "condition-dip",
     "Condition number at initialisation, and after 250 steps of Adam",
-    source,
-    published="about 270 and 8",
+    code,
+    published=f"condition number: about {at_start} and {at_dip} [no unit]",
     measured=f"{start.min():.0f} to {start.max():.0f}, {dip.min():.0f} to {dip.max():.0f}",
-    holds=bool(0.9 * start.min() < 270 < 1.1 * start.max())
-    and bool(0.9 * dip.min() < 8 < 1.1 * dip.max()),
+    holds=tolerances.read_off(start, at_start) & tolerances.read_off(dip, at_dip),
 )
 
 # %% [markdown]
-# In the paper's figure the two curves are near each other later on, at about 100. Here they are not, on any test set.
-# There is a stretch around step 1250 where the ratio is near 1, but then they part again.
+# Late in the training SGD's number rises in the published figure, from 80 at step 1250 to 178, while Adam's is at 79. Ours
+# rises, too, on every test set, and by more. Where SGD ends is decided by the initial matrices. The original code, run with
+# 44 seeds, takes eight of them to a place with *ten times* the condition number and a *lower* loss than that of the others.
+# Of the six published seeds none went there, of ours three did. So a mean over six seeds is luck, and the claim about its size
+# fails by luck. What can be claimed is that the number rises, and that it does so whatever the test prompts are.
 
 # %%
+turn, ends = sgd[:, [-2, -1]].T, (178, 79)
+claim(
+    "condition-rises",
+    "SGD's condition number rises again late in the training, on every test set",
+    code,
+    published="from step 1250 to 9750: from 80 to 178 [no unit]",
+    measured=f"from {turn[0].min():.0f} to {turn[0].max():.0f}, "
+    f"to {turn[1].min():.0f} to {turn[1].max():.0f}",
+    holds=tolerances.every(turn[0] < turn[1]),
+)
 claim(
     "condition-late",
-    "Late in the training both methods are near 100",
-    source,
-    published="about 100",
+    "Where the two condition numbers are at the end, in the mean over six seeds",
+    code,
+    published=f"SGD, Adam at step 9750: {ends[0]}, {ends[1]} [no unit]",
     measured=f"SGD {sgd[:, -1].min():.0f} to {sgd[:, -1].max():.0f}, "
     f"Adam {adam[:, -1].min():.0f} to {adam[:, -1].max():.0f}",
-    holds=bool(sgd[:, -1].min() < 1.5 * adam[:, -1].max()),
-    why="On all test sets SGD's number rises again after step 2000. We found no reason.",
+    holds=tolerances.read_off(sgd[:, -1], ends[0])
+    & tolerances.read_off(adam[:, -1], ends[1]),
+    why="Three of our six SGD seeds end in the place with ten times the number.",
 )
 
 # %% [markdown]
-# The last one is about the sphere. The paper finds larger gaps in $\kappa$ with heavier tails.
+# The last one is about the sphere, which is not in the paper's table, so the claim is ours. If gaps grow with the tail, then
+# the one of the sphere, which has none, should be the smallest of all.
 
 # %%
 early = [i for i, step in enumerate(instants) if step in paper] or [0]
@@ -274,10 +351,9 @@ print({n: [round(v, 2) for v in g.tolist()] for n, g in gaps.items()})
 claim(
     "condition-sphere",
     "The gap in the condition number is smallest on the sphere",
-    "2310.01082, section 4.1",
-    published="heavier tails, larger gaps",
+    against="the other three settings",
     measured=f"mean ratios {sphere.min():.2f} and {sphere.max():.2f} on the sphere",
-    holds=all(bool((sphere <= g).all()) for g in gaps.values()),
+    holds=tolerances.every(*(sphere <= g for g in gaps.values())),
 )
 
 # %% [markdown]
@@ -329,7 +405,10 @@ expect(parts[0] < 1)
 # ## What we found
 #
 # - Within 250 steps Adam lowers the robust condition number from 270 to 8, and SGD hardly at all. The published ratios come
-#   back, if measured on more than one test set.
+#   back for twenty Gaussian examples and for gamma covariates, if measured on more than one test set. With five examples
+#   the first of two does not.
+# - Late in the training SGD's number rises again. By how much is luck: one start in five leads to a place with ten times the
+#   condition number, and a lower loss.
 # - A set of 1000 prompts is small for a second derivative. One unlucky set gives a ratio of 5.5 in place of 2.4.
 # - A single prompt can own most of a second derivative: without one block of 50 prompts the unlucky set's largest entry is
 #   almost three times smaller.

@@ -21,7 +21,8 @@
 #
 # **What the papers say.** Giannou et al. ([2024](https://arxiv.org/abs/2403.03183)) train linear attention of up to six
 # layers on regressions of three condition numbers, with and without LayerNorm, and set its error beside Newton's
-# iteration. Fu et al. ([2023](https://arxiv.org/abs/2310.17086)) find that a layer of a trained softmax transformer is
+# iteration. LSA without LayerNorm, they report, gains nothing significant beyond about four layers, and they blame the
+# training. Fu et al. ([2023](https://arxiv.org/abs/2310.17086)) find that a layer of a trained softmax transformer is
 # worth about three steps of it, and that gradient descent needs exponentially more steps for every further layer.
 #
 # This page trains smaller copies of the first paper's models and measures the exchange rate. On the way it meets a
@@ -44,7 +45,7 @@ from lintf.analysis.newton import NewtonIteration, SteepestDescent
 from lintf.analysis.solvers import squared_error
 from lintf.experiments import newton
 from lintf.experiments.newton import steps_worth
-from lintf.pages import parameters, plots
+from lintf.pages import parameters, plots, tolerances
 from lintf.tasks.base import sample_groups
 from lintf.tasks.conditioned import ConditionedRegression
 
@@ -101,12 +102,14 @@ first, used = kappas[0], [L for L in depths if L > 0]
 #
 # with $q_i$, $k_i$ and $v_i$ affine in $h_i$, and $j$ runs over *all* tokens. The prediction is read from the last hidden
 # state. Layers of this form, {eq}`eq-lsa`, are linear self-attention, LSA; to keep training stable the states are clipped to $\pm 10$ after each layer.
-# In the variant with LayerNorm nothing is clipped, and $q$, $k$, $v$ and the read-out see normalised states.
+# In the variant with LayerNorm no state is clipped, and $q$, $k$, $v$ and the read-out see normalised states.
 #
 # The covariates have covariance $I$ for $\kappa = 1$. Otherwise every batch has one of its own, in a random basis, with a
 # largest eigenvalue between 1 and 100 and condition number $\kappa$. The weights are $w \sim \mathcal N(0, I)$, and labels
 # have no noise. Training follows the paper's recipe, scaled down: Adam with a warm-up and a cosine, and a curriculum from
-# two nonzero weights and ten examples to all of them.
+# two nonzero weights and ten examples to all of them. One thing is ours: gradients are clipped to length 10 in all models, in
+# the released code only in those without LayerNorm. With LayerNorm that acts on a third of the first steps for $\kappa = 1$
+# and on nearly all for larger $\kappa$.
 
 # %%
 runs = newton.trained(experiments, seeds, more_seeds, device)
@@ -255,7 +258,7 @@ plots.legend(ax)
 
 # %% [markdown]
 # With one layer there is no difference. With two the masked model is at 0.006, and with three at $7 \cdot 10^{-5}$, 250 times
-# below LSA and next to the marks of theory. So the plateau has nothing to do with training or with depth. The query is a
+# below LSA and next to the marks of theory. So the plateau that the paper reports has another cause than its training. The query is a
 # token like any other, it has no label, and linear attention cannot look away. A softmax could, and LayerNorm helps too,
 # perhaps because it takes the length from the query's state, and with it the largest leverages.
 #
@@ -291,7 +294,7 @@ for (model, kappa, name), row in table.items():
 
 # %% [markdown]
 # The last rows are remarkable. With the query masked, layers are worth 2.2, 5.6 and 8.2 Newton steps, three for each layer, the
-# very number that Fu et al. found. In steps of gradient descent these are 0.9, 4.1 and 12.3: each layer multiplies them by
+# number that Fu et al. found for something else. In steps of gradient descent these are 0.9, 4.1 and 12.3: each layer multiplies them by
 # three or more. A layer of linear attention can triple the degree of the polynomial that it inherits, and has learned to.
 # It would not go on like this. By theory a fourth layer brings the error to $1.5 \cdot 10^{-7}$, which is worth 9.6 steps:
 # once Newton's iteration is at full speed, it doubles its degree with each step, and tripling is worth $\log_2 3 = 1.6$ steps.
@@ -330,7 +333,7 @@ for name in (plain, normed):
     stacked = torch.stack([rows[name, k] for k in kappas], 1)
     gains[name] = intervals.bootstrap(stacked, lambda e: (e[:, :-1] / e[:, 1:]).min())
     rises[name] = intervals.bootstrap(stacked, lambda e: (e[1:] / e[0]).min())
-source = "2403.03183, figures on linear regression"
+source = "2403.03183, section on experiments with linear regression"
 runs_of = f"d = {d}, {depths[-1]} layers, {max_iters:,} steps of {B} prompts"
 
 # %% [markdown]
@@ -343,22 +346,24 @@ claim(
     source,
     published="they fall",
     measured=f"by a factor of at least {gains[normed]}",
-    holds=gains[normed].low > 1,
+    holds=tolerances.above(gains[normed], 1),
     scale=runs_of,
 )
 
 # %% [markdown]
-# Without it they do not.
+# Without it they do not, here and in the paper, which sees no significant improvement after about four layers of six. Ours, in
+# half the dimension, stop after two or three. A factor that no figure would show, a tenth of a decade, is none.
 
 # %%
+stopped = intervals.bootstrap(rows[plain, first], lambda e: e[-2] / e[-1])
 claim(
     "newton-regression-plain",
-    "Without LayerNorm, errors fall with every further layer",
-    source,
-    published="they fall",
-    measured=f"by a factor of at least {gains[plain]}",
-    holds=gains[plain].low > 1,
-    why="the query among the keys sets a limit, and deep models are unstable in training",
+    "Without LayerNorm, a further layer no longer lowers the error after a few layers",
+    "2403.03183, Sec. 6",
+    published="no significant improvement after about four layers",
+    measured=f"the last layer divides it by {stopped}, kappa = {first}",
+    holds=tolerances.below(stopped, tolerances.LOG_LINE),
+    scale=runs_of,
 )
 
 # %% [markdown]
@@ -371,46 +376,47 @@ claim(
     source,
     published="they rise",
     measured=f"LSA by a factor of {rises[plain]}, with LayerNorm {rises[normed]}",
-    holds=min(r.low for r in rises.values()) > 1,
+    holds=tolerances.above(rises.values(), 1),
     scale=runs_of,
 )
 
 # %% [markdown]
-# The exchange rates. Fu et al. measure theirs between the layers of one deep softmax transformer, we between models of
-# different depth, so these are not the same experiments. But the question is the same, and with the query masked, so is the
-# answer.
+# The exchange rates. Fu et al. measure theirs between the layers inside one deep softmax transformer, we between the final
+# errors of separately trained models of linear attention. That is another quantity: neither a 3 nor any other number of ours
+# says anything about theirs. We set them side by side and draw no conclusion.
 
 # %%
-deep = "2310.17086, abstract, on a deep softmax transformer"
+deep, other = (
+    "2310.17086, abstract",
+    "the layers inside one 12-layer softmax transformer",
+)
 tripled = rates[masked, first, "Newton"]
 claim(
     "newton-regression-newton",
-    "With the query masked, a layer is worth about three Newton steps",
+    "With the query masked, a layer is worth so many Newton steps",
     deep,
-    published="about 3",
+    published="Newton steps a layer: about 3 [steps]",
     measured=f"{tripled} for kappa = {first}",
-    holds=tripled.low <= 3 <= tripled.high,
-    scale=f"linear attention, d = {d}, {few[-1]} layers",
+    missing=other,
 )
 
 # %% [markdown]
-# With LayerNorm, and the query among the keys, it is not.
+# With LayerNorm, and the query among the keys, it is less.
 
 # %%
 per_layer = {k: rates[normed, k, "Newton"] for k in kappas}
 claim(
     "newton-regression-norm",
-    "With LayerNorm, a layer is worth about three Newton steps",
+    "With LayerNorm, a layer is worth so many Newton steps",
     deep,
-    published="about 3",
+    published="Newton steps a layer: about 3 [steps]",
     measured=", ".join(f"{v} for kappa = {k}" for k, v in per_layer.items()),
-    holds=all(v.low <= 3 <= v.high for v in per_layer.values()),
-    why="the first two layers are worth three each, the next ones less",
+    missing=other,
 )
 
 # %% [markdown]
 # Three Newton steps raise the residual to the power 8, so they are worth many times the steps of gradient descent that were
-# done before. Even a factor of two for each layer is exponential growth.
+# done before. In our models each layer multiplies these steps by more than the one before it added.
 
 # %%
 slow = table[masked, first, "gradient descent"]
@@ -421,8 +427,7 @@ claim(
     deep,
     published="exponentially more",
     measured=f"{min(growth):.1f} to {max(growth):.1f} times as many with each layer",
-    holds=min(growth) > 2,
-    scale=f"linear attention, d = {d}, {few[-1]} layers",
+    missing=other,
 )
 
 # %% [markdown]
@@ -434,10 +439,10 @@ deepest = intervals.bootstrap(without[:, -1], float)
 claim(
     "newton-regression-query",
     "With the query masked, three layers of LSA reach the optimum of linear attention",
-    "this book, theory page",
-    published=f"{theory[-1]:.2g}",
+    against=f"{theory[-1]:.2g}, the exact optimum (squared error / d)",
     measured=f"{deepest}; not masked {layers[plain, first].mean(0)[-1]:.2g} at best",
-    holds=deepest.low <= theory[-1] and deepest.high < floors["c + c' |x|²"].low / 10,
+    holds=tolerances.overlap(deepest, theory[-1])
+    & tolerances.below(deepest, floors["c + c' |x|²"]),
 )
 
 # %% [markdown]

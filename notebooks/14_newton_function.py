@@ -39,7 +39,7 @@ from lintf import Prompts, claim, expect
 from lintf.analysis.newton import NewtonIteration
 from lintf.experiments import newton
 from lintf.experiments.newton import predictor
-from lintf.pages import parameters, plots
+from lintf.pages import parameters, plots, tolerances
 from lintf.tasks.base import sample_groups
 from lintf.tasks.conditioned import ConditionedRegression, moved_query
 
@@ -259,14 +259,12 @@ for key, m in models.items():
 # The first three are theorems about these architectures, so only rounding may stand between them and the models.
 
 # %%
-source = "this book, section on what must happen"
 claim(
     "newton-function-affine",
     "With the query masked and nothing clipped, the answer is affine in the query",
-    source,
-    published="exact",
+    against="algebra: exactly affine",
     measured=f"second differences at most {affine:.0e} of the largest answer",
-    holds=affine < 1e-11,
+    holds=tolerances.exact(affine),
 )
 
 # %% [markdown]
@@ -276,10 +274,9 @@ claim(
 claim(
     "newton-function-cubic",
     "One layer of LSA answers with a polynomial of degree 3 in the query",
-    source,
-    published="exact",
+    against="algebra: exactly cubic",
     measured=f"fourth differences {fourth:.0e}, third {third:.0e}",
-    holds=fourth < 1e-11 < 1e-8 < third,
+    holds=tolerances.exact(fourth) & tolerances.every(third > tolerances.ROUNDING),
 )
 
 # %% [markdown]
@@ -291,10 +288,10 @@ most = max(max(-v[0], v[3]) for key, v in limits.items() if key[1] == first)
 claim(
     "newton-function-bounded",
     "With LayerNorm no query draws a large answer",
-    source,
-    published="bounded by the last weights",
+    against="a bound from the last weights",
     measured=f"at most {most:.0f} for any query, where the truth is {farthest:.0f}",
-    holds=all(list(v) == sorted(v) for v in limits.values()) and most < farthest,
+    holds=tolerances.every(*(list(v) == sorted(v) for v in limits.values()))
+    & tolerances.every(most < farthest),
 )
 
 # %% [markdown]
@@ -307,10 +304,9 @@ near = float(off[masked, first, depths[-1]][2])
 claim(
     "newton-function-range",
     "Far outside the training range the published kinds fail, the masked one does not",
-    "this book, table of errors",
-    published="follows from the three above",
+    against="the three above: fail as a figure shows, or follow to what training leaves",
     measured=f"off by {far:.0%} or more at 30 and beyond; masked, {near:.1%} at 30",
-    holds=far > 0.5 and near < 0.01,
+    holds=tolerances.every(far > tolerances.LOG_LINE - 1) & tolerances.trained(near),
 )
 
 # %% [markdown]

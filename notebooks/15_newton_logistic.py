@@ -40,7 +40,7 @@ from lintf import claim, expect
 from lintf.analysis import intervals
 from lintf.experiments import newton
 from lintf.experiments.newton import steps_worth
-from lintf.pages import parameters, plots
+from lintf.pages import parameters, plots, tolerances
 from lintf.tasks import logistic
 from lintf.tasks.base import sample_groups
 from lintf.tasks.logistic import LogisticRegression, posterior_mean
@@ -56,9 +56,9 @@ d = 5  # dimension of the points, as published
 N = 25  # labelled points, as published
 mu = 0.01  # weight of the penalty, as published
 width = 64  # of the hidden states (256)
-depths = [0, 1, 2, 4]  # layers (0, 1, 6, 12, 20)
-kappas = [1, 10]  # condition numbers of the covariance, as published
-max_iters = 10_000  # Adam's steps (100 000)
+depths = [0, 1, 2, 4]  # layers (0, 1, 6, 12, 15, 20)
+kappas = [1, 10]  # condition numbers of the covariance (1, 10, 50)
+max_iters = 10_000  # Adam's steps (1000)
 B = 128  # prompts in a batch, new at each step (2000)
 lr = 1e-3  # learning rate after the warm-up (1e-4)
 lr_end = 5e-5  # learning rate of the last steps, as published
@@ -115,8 +115,11 @@ iterates = {k: logistic.logistic_newton(*given[k], mu, steps) for k in kappas}
 # The transformer is a full one: softmax attention with four heads, a ReLU network of $4 \cdot 64$ units in each layer,
 # LayerNorm, and learned positions. From its last state a linear map reads five weights. It is trained on their squared
 # distance from $w^*$, or, for the larger condition number, from the true $w$. It computes in the single precision of
-# its training. There is one difference to the paper: its
-# $w^*$ also knows the label of the last point, which its model is not shown; ours does not.
+# its training. There are differences to the paper. Its $w^*$ also knows the label of the last point, which its model is not
+# shown; ours does not, and that moves it by about 0.01 in mean square over $d$. The released configuration trains for 1000
+# steps of 2000 prompts, without a warm-up and without a bound on the gradient; ours for ten times as many steps of 128, with
+# a warm-up in the first tenth and gradients clipped to length 10. Depths of 6 to 20 layers and $\kappa = 50$ are in
+# `presets/paper`.
 
 # %%
 targets = {("newton", k) for k in kappas} | {("truth", last)}
@@ -173,7 +176,7 @@ for k in kappas:
 #
 # ## Layers against steps
 
-# %% mystnb={"figure": {"caption": "Mean squared distance of the weights from the solution w* of {eq}`eq-logistic`, over d, for transformers with 0 to 4 layers, and after damped and full Newton steps from zero (d = 5, N = 25, penalty 0.01; width 64 instead of 256; 10,000 training steps of 128 prompts, about a 150th of the published training; one seed; 2000 test prompts).", "name": "fig-newton-logistic"}, "image": {"alt": "Two panels, on a logarithmic axis. Solid lines with dots fall from 3 or 1 at no layers to 0.003 and 0.015 at four layers, steeply for the first two. Dashed lines of full steps fall slowly first and then almost vertically, near 4 and 7 steps. Dotted lines of damped steps hardly fall before 8 and 12 steps, then vertically."}}
+# %% mystnb={"figure": {"caption": "Mean squared distance of the weights from the solution w* of {eq}`eq-logistic`, over d, for transformers with 0 to 4 layers, and after damped and full Newton steps from zero (d = 5, N = 25, penalty 0.01; width 64 instead of 256; 10,000 training steps of 128 prompts, where the released configuration has 1000 of 2000; one seed; 2000 test prompts).", "name": "fig-newton-logistic"}, "image": {"alt": "Two panels, on a logarithmic axis. Solid lines with dots fall from 3 or 1 at no layers to 0.003 and 0.015 at four layers, steeply for the first two. Dashed lines of full steps fall slowly first and then almost vertically, near 4 and 7 steps. Dotted lines of damped steps hardly fall before 8 and 12 steps, then vertically."}}
 axes = plots.grid([rf"$\kappa$ = {k}" for k in kappas], ylabel="distance² from w* / d")
 for ax, k in zip(axes.values(), kappas, strict=True):
     ax.plot(damped[k], ":", label="damped steps")
@@ -250,7 +253,7 @@ for name, score in scores.items():
 # successive distances.
 
 # %%
-source = "2403.03183, figures on logistic regression"
+source = "2403.03183, section on experiments with logistic regression"
 runs_of = f"width {width}, {depths[-1]} layers, {max_iters:,} steps of {B} prompts"
 gains = [intervals.bootstrap(near[k], lambda e: (e[:-1] / e[1:]).min()) for k in kappas]
 claim(
@@ -261,7 +264,7 @@ claim(
     measured=", ".join(
         f"by {g} for kappa = {k}" for g, k in zip(gains, kappas, strict=True)
     ),
-    holds=min(g.low for g in gains) > 1,
+    holds=tolerances.above(gains, 1),
     scale=runs_of,
 )
 
@@ -290,10 +293,9 @@ to_other = intervals.bootstrap(torch.stack((ours, rescaled), 1), lambda e: e[0] 
 claim(
     "newton-logistic-truth",
     "Trained on the true weights, the deepest model is better than any multiple of Newton's solution",
-    "this book, section on the truth",
-    published=f"at best {scores['posterior mean'].value / scores[list(scores)[2]].value:.2f} times its error",
+    against=f"at best {scores['posterior mean'].value / scores[list(scores)[2]].value:.2f} times its error",
     measured=f"{to_other} times; {to_best} times the error of the posterior mean",
-    holds=to_other.high < 1 <= to_best.high,
+    holds=tolerances.below(to_other, 1) & tolerances.above(to_best, 1),
 )
 
 # %% [markdown]

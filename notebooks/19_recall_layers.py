@@ -38,7 +38,7 @@ from dataclasses import replace
 import torch
 from lintf import claim, expect, fit
 from lintf.experiments import recall
-from lintf.pages import parameters, plots, widgets
+from lintf.pages import parameters, plots, tolerances, widgets
 from lintf.tasks.recall import Recall
 
 # %% [markdown]
@@ -220,11 +220,11 @@ for title, V in (("as trained", weights["V"]), ("repaired", repaired(weights["V"
 #
 # ## Claims
 #
-# First the models whose values are fixed. At every level of noise each of the two logits must be at least 95 percent of the
-# largest of its layer.
+# First the models whose values are fixed. At every level of noise each of the two logits must be the largest of its layer, up
+# to the two percent that a training leaves.
 
 # %%
-source = "2505.15009, section and figures on layer-wise learning"
+source = "2505.15009, Figs. 10 to 12"
 made = torch.tensor(
     [v for (name, _), v in table.items() if not name.startswith("origin")]
 )
@@ -234,11 +234,13 @@ claim(
     source,
     published="attention recalls, the feed-forward layer learns the noise",
     measured=f"at least {made.min():.0%} of the largest, at all levels of noise, with W fixed up to scale and free",
-    holds=bool(made.min() > 0.95),
+    holds=tolerances.trained(made - 1),
 )
 
 # %% [markdown]
-# For the model with all weights free the division is not a general one. We ask for the same 95 percent.
+# For the model with all weights free the division is not a general one. We ask for the same. The public code, run again, gives
+# what ours gives: at noise 0.2 its feed-forward layer's logit of the noise token is at 91 percent, at noise 0.8 its
+# attention's logit of the output at 77.
 
 # %%
 free = torch.tensor([v for (name, _), v in table.items() if name.startswith("origin")])
@@ -248,7 +250,7 @@ claim(
     source,
     published="attention recalls, the feed-forward layer learns the noise",
     measured=f"from {free.min():.0%} to {free.max():.0%} of the largest",
-    holds=bool(free.min() > 0.95),
+    holds=tolerances.trained(free - 1),
     why="the commoner of the two answers gets both layers: where noise is rare the feed-forward layer says the output, "
     "where it is common the attention says noise",
 )

@@ -20,8 +20,9 @@
 # to right. Put into the loop in place of the block, does it learn in context, too?
 #
 # **What was published.** A report on the code of Yang et al. ([2024](https://arxiv.org/abs/2311.12424)) replaces the block of
-# their looped transformer with one, two or three layers of an LSTM. After 40 examples the squared errors are about 0.6, 0.4
-# and 0.35, against 0.03 with attention. Its conclusion: much worse, and further layers help less and less.
+# their looped transformer with one, two or three layers of an LSTM. After 40 examples the squared errors per dimension are
+# 0.059, 0.040 and 0.034, against 0.0029 with attention (its charts show them ten times larger, not divided by $d = 10$). Its
+# conclusion: much worse, and further layers help less and less.
 #
 # We repeat it on a smaller scale, all models trained alike, with numbers of parameters and times beside the errors.
 
@@ -37,7 +38,7 @@ import torch
 from lintf import claim, expect, fit_many
 from lintf.analysis import intervals
 from lintf.experiments import looped
-from lintf.pages import parameters, plots
+from lintf.pages import parameters, plots, tolerances
 
 # %% [markdown]
 # ## Parameters
@@ -77,7 +78,7 @@ scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
 # $$ (eq-loop-lstm)
 #
 # with the prompt $e$ as tokens $x_1, y_1, x_2, \dots, x_{N+1}$. In $f$ stand a block of GPT-2 or one to three layers of an
-# LSTM, and a LayerNorm at the end. An LSTM goes through the tokens one by one. What it knows of the tokens before is in two
+# LSTM, and a LayerNorm at the end. (The report's LSTM is bare: it has no LayerNorm, and no positions in $e$.) An LSTM goes through the tokens one by one. What it knows of the tokens before is in two
 # vectors of 64 numbers in each layer, where attention can look at all of them. Is that enough? Least squares needs
 # $X^\top X$ and $X^\top y$, that is $d (d + 1) / 2 + d = 20$ numbers. There is room.
 #
@@ -95,7 +96,7 @@ each = {k: [*seeds, *(more_seeds if k in in_loops[:2] else ())] for k in experim
 runs = fit_many(experiments, each, device)
 
 # %% [markdown]
-# All are tested on the same prompts. Errors are divided by $d$, as in the paper's code, so that without any example the
+# All are tested on the same prompts. Errors are divided by $d$, here also the published ones, so that without any example the
 # best answer, 0, has error 1. Beside the error of the query's prediction, from all $N$ examples, stand the number of
 # parameters, and the time of one training step at full length, here and now.
 
@@ -135,10 +136,11 @@ for name in in_loops[:2]:
     print(f"{name:8}", ", ".join(f"{v:.3f}" for v in by_seed))
 
 # %% [markdown]
-# That is not what the report saw. There, at twice the dimension, errors with 40 examples are twelve to twenty times those of
-# the block, and with one layer not far below the error of guessing 0. Nothing in our curves suggests that an LSTM cannot do
-# it. The report trains for 20,001 steps at a learning rate of $10^{-4}$, which is a twentieth of ours, and we suspect that its
-# LSTMs were stopped on the way.
+# With all examples the report saw something else: errors twelve to twenty times those of the block, six percent of guessing 0
+# with one layer. Half of that quotient is the block, which is four times better there than here, half the LSTM, three times
+# worse. Its LSTM is another one, bare, trained at a constant rate of $10^{-4}$ without a bound on the gradient. So the two cannot be
+# compared there. In the mean over all numbers of examples, above what least squares leaves, they can, and agree well: 5.5,
+# 4.9 and 4.8 times the block in the report, 4.6, 3.9 and 3.6 times here.
 #
 # ## What does a loop add?
 #
@@ -186,7 +188,7 @@ for ax, name in zip(axes[:, 0], shown, strict=True):
     ax.bar(range(1, N + 1), rises[name])
     ax.set_title(name, loc="left")
 axes[-1, 0].set(xlabel="example", xticks=[1, *range(5, N + 1, 5)])
-label = axes[len(shown) // 2, 0].set_ylabel("added error")
+label = axes[len(shown) // 2, 0].set_ylabel("added error / d")
 
 # %% [markdown]
 # The block relies on the first examples and hardly reads the last five. The LSTMs read all of them, one layer nearly alike,
@@ -197,23 +199,27 @@ label = axes[len(shown) // 2, 0].set_ylabel("added error")
 #
 # The report's conclusion has two parts. We compare on the same prompts: each LSTM with the block, and each with the next
 # larger one. First in the mean over all numbers of examples. There we subtract what least squares leaves, which no method
-# could avoid.
+# could avoid: from the report's mean losses of 1.635, 2.97, 2.78 and 2.74 that is $55 / 41$, and the rest is divided by 10.
 
 # %%
 query = torch.stack([errors[name][0, :, -1] for name in in_loops], 1)
 left = classical["least squares"].mean(1)
 overall = torch.stack([errors[name][0].mean(1) - left for name in in_loops], 1)
 values = ", ".join(f"{v:.3f}" for v in overall.mean(0)[1:])
+times = ", ".join(f"{v:.1f}" for v in overall.mean(0)[1:] / overall[:, 0].mean())
 worse = intervals.bootstrap(overall, lambda e: (e[1:] / e[0]).min())
-runs_of = f"d = {d}, {N} examples, width {width}, {max_iters:,} steps"
+runs_of = (
+    f"d = {d}, {N} examples, width {width}, {max_iters:,} steps, one training each"
+)
+report = "ALeksandr13254/looped-transformer, wandb-summary.json"
 claim(
     "loop-lstm-worse",
     "LSTM layers in the loop are worse than a block, over all numbers of examples",
-    "report on 2311.12424, hypothesis 3",
-    published="0.6, 0.4 and 0.35 for one, two and three layers, 0.03 for a block",
-    measured=f"{values}, and {overall[:, 0].mean():.3f}; the best {worse} times the block's",
-    holds=worse.low > 1,
-    scale=runs_of,
+    report,
+    published="mean error above least squares; 1, 2, 3 layers, block: 0.163, 0.144, 0.140, 0.029; 5.5, 4.9, 4.8 times the block's [squared error / d]",
+    measured=f"{values}, {overall[:, 0].mean():.3f}; {times} times, the best {worse}",
+    holds=tolerances.above(worse, 1),
+    scale=f"{runs_of}; LSTM with LayerNorm and positions",
 )
 
 # %% [markdown]
@@ -224,16 +230,16 @@ gain = intervals.bootstrap(overall, lambda e: (e[1:-1] / e[2:]).min())
 claim(
     "loop-lstm-layers",
     "Each further layer of the LSTM helps",
-    "report on 2311.12424, hypothesis 3",
-    published="0.6, then 0.4, then 0.35",
+    report,
+    published="mean error above least squares; 1, 2, 3 layers: 0.163, 0.144, 0.140 [squared error / d]",
     measured=f"{values}; by a factor of at least {gain}",
-    holds=gain.low > 1,
-    scale=runs_of,
+    holds=tolerances.above(gain, 1),
+    scale=f"{runs_of}; LSTM with LayerNorm and positions",
 )
 
 # %% [markdown]
-# How much worse they are is another matter. With all examples the published errors are twelve to twenty times those of the
-# block.
+# With all examples the published errors are twelve to twenty times those of the block. Another LSTM, another rate and a block
+# of another quality stand between that and ours, so that the numbers are shown and nothing is concluded.
 
 # %%
 much = [
@@ -242,12 +248,11 @@ much = [
 ]
 claim(
     "loop-lstm-much",
-    "With all examples LSTM layers in the loop are ten times worse or more",
-    "report on 2311.12424, hypothesis 3",
-    published="12 to 20 times the error of a block",
+    "How much worse LSTM layers are with all examples",
+    report,
+    published="error over that of a block, 40 examples; 1, 2, 3 layers: 20, 14, 12 [ratio]",
     measured="; ".join(map(str, much)) + " times",
-    holds=min(v.high for v in much) >= 10,
-    why="our learning rate is twenty times larger, the dimension half as large",
+    missing="the report's bare LSTM, without LayerNorm and positions, at its scale and rate",
 )
 
 # %% [markdown]
@@ -261,10 +266,9 @@ single = intervals.bootstrap(small, lambda e: e[0] / e[1])
 claim(
     "loop-lstm-pass",
     "In a single pass an LSTM layer is better than a block",
-    "this book, a pass of an LSTM can join a pair and use it",
-    published="smaller error",
-    measured=f"{single} times the error of the block",
-    holds=single.high < 1,
+    against="the error of a block in a single pass",
+    measured=f"{single} times that error",
+    holds=tolerances.below(single, 1),
 )
 
 # %% [markdown]
@@ -300,7 +304,7 @@ expect(further[1:].min() > further[0])
 # ## What we found
 #
 # - LSTM layers in the loop are worse than a block of GPT-2 with five to fifteen examples, several times at ten, and get better
-#   with every layer.
+#   with every layer. In the mean over all numbers of examples the report's factors, 5.5 to 4.8, are near ours, 4.6 to 3.6.
 # - They are not much worse with all 20. One layer is within a factor of two of the block there, with fewer parameters and in
 #   less time, and two or three are as good.
 # - A single pass tells them apart: an LSTM joins $x_i$ and $y_i$ as it reads them, attention needs a second pass.

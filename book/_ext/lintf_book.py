@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import nbformat
@@ -37,6 +37,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from lintf.pages.claims import VERDICTS, verdict_of
+from lintf.pages.sources import links
 from lintf.training import versions
 from lintf.training.workers import cores
 
@@ -263,9 +265,10 @@ class LedgerDirective(SphinxDirective):
         return [place]
 
 
-def claim_keys(notebook: Path) -> list[str]:
-    """The keys of the ``claim(...)`` calls in a notebook's code cells, in order."""
-    keys = []
+def written_claims(notebook: Path) -> dict[str, str]:
+    """The keys of the ``claim(...)`` calls in a notebook's code cells, in order, and the verdict
+    that each has if it comes out as it is written."""
+    found: dict[str, str] = {}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code":
             continue
@@ -277,8 +280,8 @@ def claim_keys(notebook: Path) -> list[str]:
                         f"{notebook.name}: the first argument of claim() must be a literal key, "
                         f"not {ast.unparse(node)!r}"
                     )
-                keys.append(key.value)
-    return keys
+                found[key.value] = verdict_of({word.arg for word in node.keywords})
+    return found
 
 
 def collect(env: BuildEnvironment) -> dict[str, list[dict]]:
@@ -287,7 +290,7 @@ def collect(env: BuildEnvironment) -> dict[str, list[dict]]:
     problems: list[str] = []
     owner: dict[str, str] = {}
     for doc in sorted(d for d in env.found_docs if env.doc2path(d).endswith(".ipynb")):
-        written = claim_keys(Path(env.doc2path(doc)))
+        written = written_claims(Path(env.doc2path(doc)))
         names = env.nb_metadata.get(doc, {}).get("glue", [])
         file = Path(env.mystnb_config.output_folder) / f"{doc}.glue.json"
         values = json.loads(file.read_text(encoding="utf-8")) if names else {}
@@ -326,40 +329,52 @@ def fill_ledger(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def totals(rows: list[dict]) -> nodes.table:
-    """How many claims are reproduced, reproduced at a reduced scale, and not reproduced."""
-    failed = sum(not row["holds"] for row in rows)
-    reduced = sum(row["holds"] and row["scale"] is not None for row in rows)
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=25) for _ in range(4)), cols=4)
-    group += nodes.thead("", table_row("Reproduced", "Reduced scale", "Not reproduced", "All"))
-    numbers = {"reproduced": len(rows) - reduced - failed, "reduced": reduced, "failed": failed}
-    cells = [
-        nodes.inline("", str(n), classes=[f"lintf-verdict-{name}"]) for name, n in numbers.items()
-    ]
+    """How many claims have each of the verdicts, and how many there are."""
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=16) for _ in range(6)), cols=6)
+    heads = (verdict.capitalize() for verdict in VERDICTS)
+    group += nodes.thead("", table_row(*heads, "All"))
+    numbers = Counter(row["verdict"] for row in rows)
+    cells = [nodes.inline("", str(numbers[v]), classes=[css_class(v)]) for v in VERDICTS]
     group += nodes.tbody("", table_row(*cells, str(len(rows))))
     return nodes.table("", group, classes=["lintf-totals"])
 
 
+def css_class(verdict: str) -> str:
+    """The class of a verdict in the style sheet, such as "lintf-verdict-not-reproduced"."""
+    return "lintf-verdict-" + verdict.replace(" ", "-")
+
+
 def claim_table(rows: list[dict], uri: str) -> nodes.table:
-    """One page's claims: statement, published, measured, verdict."""
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=w) for w in (40, 22, 18, 20)), cols=4)
-    group += nodes.thead("", table_row("Claim", "Published", "Measured", "Verdict"))
+    """One page's claims: statement, what was published or what ours is held against, measured,
+    verdict."""
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=w) for w in (35, 25, 18, 22)), cols=4)
+    group += nodes.thead(
+        "", table_row("Claim", "Published, or held against", "Measured", "Verdict")
+    )
     body = nodes.tbody()
     for row in rows:
         link = nodes.reference(
             "", row["statement"], refuri=f"{uri}#claim-{row['key']}", internal=True
         )
-        verdict = nodes.inline("", "reproduced", classes=["lintf-verdict-reproduced"])
-        if not row["holds"]:
-            words = nodes.inline("", "not reproduced", classes=["lintf-verdict-failed"])
-            verdict = nodes.inline("", "", words, nodes.Text(f": {row['why']}"))
-        elif row["scale"] is not None:
-            verdict = nodes.inline(
-                "", f"reduced scale: {row['scale']}", classes=["lintf-verdict-reduced"]
-            )
-        published = f"{row['published']} ({row['source']})"
-        body += table_row(link, published, row["measured"], verdict)
+        body += table_row(link, beside(row), row["measured"], verdict(row))
     group += body
     return nodes.table("", group, classes=["lintf-ledger"])
+
+
+def beside(row: dict) -> nodes.inline:
+    """What a claim is compared with, and links to where it stands."""
+    found = nodes.inline("", "", nodes.Text(row["beside"]))
+    for text, address in links(row["source"]) if row["source"] else []:
+        found += [nodes.Text("; "), nodes.reference("", text, refuri=address, internal=False)]
+    return found
+
+
+def verdict(row: dict) -> nodes.inline:
+    """A claim's verdict; what was smaller, why it failed or what is missing; and the rule."""
+    words = nodes.inline("", row["verdict"], classes=[css_class(row["verdict"])])
+    reason = row["scale"] or row["why"] or row["missing"]
+    rule = f" ({row['rule']})" if row["rule"] else ""
+    return nodes.inline("", "", words, nodes.Text((f": {reason}" if reason else "") + rule))
 
 
 def table_row(*cells: str | nodes.Node) -> nodes.row:

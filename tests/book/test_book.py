@@ -37,6 +37,7 @@ import tidy  # noqa: E402
 
 from lintf.cli import notebook as programs  # noqa: E402
 from lintf.pages import parameters  # noqa: E402
+from lintf.pages.claims import PUBLISHED, VERDICTS, Claim  # noqa: E402
 from lintf.training import store  # noqa: E402
 
 PAGES = programs.pages()  # other notebooks may lie beside them
@@ -449,6 +450,55 @@ def defs(source: str) -> set[str]:
     return {node.name for node in nodes if isinstance(node, kinds) and node not in methods}
 
 
+# --- the claims ----------------------------------------------------------------------------------
+
+
+def calls(page: Path) -> list[dict[str, ast.expr]]:
+    """The arguments of every claim of a page, by name."""
+    names = ("key", "statement", "source")
+    found = []
+    for cell in code(page):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "claim":
+                arguments = {word.arg: word.value for word in node.keywords}
+                found.append(dict(zip(names, node.args, strict=False)) | arguments)
+    return found
+
+
+@each_page
+def test_no_claim_holds_by_a_bare_number(page):
+    """0 and 1 are no tolerances: nothing, all, and places in a list."""
+    for arguments in calls(page):
+        for node in ast.walk(arguments.get("holds", ast.Pass())):
+            bare = isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+            assert not bare or node.value in (0, 1), (
+                f"{ast.unparse(arguments['key'])}: {node.value} in holds=; use a rule of "
+                "lintf/pages/tolerances.py"
+            )
+
+
+@each_page
+def test_a_published_number_has_quantity_unit_and_place(page):
+    for arguments in calls(page):
+        if "published" not in arguments:
+            assert "against" in arguments
+            continue
+        assert "source" in arguments
+        text = ast.unparse(arguments["published"])
+        assert not re.search(r"\d", text) or PUBLISHED.search(text), (
+            f"{ast.unparse(arguments['key'])}: 'quantity: value [unit]', not {text}"
+        )
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/welcome.md"])
+def test_the_totals_that_are_told_are_those_of_the_pages(name):
+    verdicts = [v for page in PAGES for v in lintf_book.written_claims(page).values()]
+    told = {verdict: f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS}
+    told["all"] = f"{len(verdicts)} claims"
+    text = " ".join((ROOT / name).read_text().replace("**", "").split())
+    assert not {k: words for k, words in told.items() if words not in text}
+
+
 # --- the configuration ---------------------------------------------------------------------------
 
 
@@ -559,21 +609,22 @@ def notebook(*sources: str, outputs: list | None = None) -> nbformat.NotebookNod
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
-def glued(
-    key: str, statement: str, scale: str | None = None, why: str | None = None
-) -> nbformat.NotebookNode:
+def glued(key: str, statement: str, **more: str) -> nbformat.NotebookNode:
     """The output that a claim leaves in a notebook."""
     fields = {
-        "key": key,
         "statement": statement,
-        "source": "Fig. 1",
-        "published": "5.3",
         "measured": "5.2",
+        "source": "2306.00297, Fig. 1",
+        "published": "5.3",
+        "quantity": "loss",
+        "unit": "squared error",
+        "holds": "why" not in more,
+        "rule": "width of a line",
     }
-    metadata = {
-        "scrapbook": {"name": key, "mime_prefix": ""},
-        "lintf_claim": fields | {"holds": why is None, "scale": scale, "why": why},
-    }
+    if "against" in more:
+        fields |= dict.fromkeys(("source", "published", "quantity", "unit"))
+    _, fields = Claim(key=key, **fields | more)._repr_mimebundle_()
+    metadata = {"scrapbook": {"name": key, "mime_prefix": ""}, **fields}
     return nbformat.v4.new_output("display_data", data={"text/plain": statement}, metadata=metadata)
 
 
@@ -599,10 +650,20 @@ def build(folder: Path, repository: str = "", *options: str) -> subprocess.Compl
 
 def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     one = notebook("claim('one-loss', ...)", outputs=[glued("one-loss", "the loss is small")])
-    both = [glued("two-mean", "the mean agrees"), glued("two-tail", "the tail agrees", "100 steps")]
+    both = [
+        glued("two-mean", "the mean agrees"),
+        glued("two-tail", "the tail agrees", scale="100 steps"),
+    ]
     two = notebook("claims.claim('two-mean', ...)\nclaim('two-tail', ...)", outputs=both)
+    others = [
+        glued("three-lost", "it is lost", why="Nobody knows."),
+        glued("three-apart", "it is apart", missing="Their model."),
+        glued("three-ours", "it is ours", against="the exact optimum"),
+    ]
     three = notebook(
-        "claim('three-lost', ...)", outputs=[glued("three-lost", "it is lost", why="Nobody knows.")]
+        "for key in 'lost', 'apart', 'ours':\n"
+        "    claim('three-lost', ...); claim('three-apart', ...); claim('three-ours', ...)",
+        outputs=others,
     )
     small_book(tmp_path, {"01_one": one, "02_two": two, "03_three": three}, "off")
     result = build(tmp_path, "o/n")
@@ -613,8 +674,9 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     )
     assert totals < text < table, "the ledger opens with its totals"
     words = re.sub(r"<[^>]*>", " ", ledger[totals:text]).split()
-    assert words[-4:] == ["2", "1", "1", "4"]
-    assert "Reproduced Reduced scale Not reproduced" in " ".join(words)
+    assert words[-6:] == ["2", "1", "1", "1", "1", "6"]
+    heads = "Reproduced Reproduced at a smaller scale Not reproduced Not comparable Ours All"
+    assert heads in " ".join(words)
     for link in (
         "01_one.html#claim-one-loss",
         "02_two.html#claim-two-mean",
@@ -625,12 +687,15 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
         "the loss is small",
         "the mean agrees",
         "the tail agrees",
-        "5.3 (Fig. 1)",
+        "loss: 5.3 [squared error]",
+        'href="https://arxiv.org/abs/2306.00297">Fig. 1 of 2306.00297</a>',
         "5.2",
-        "100 steps",
+        ": 100 steps (width of a line)",
+        ": Nobody knows. (width of a line)",
+        ": Their model.",
+        "the exact optimum",
     ):
         assert text in ledger
-    assert ": Nobody knows." in ledger
     page = (tmp_path / "out" / "html" / "notebooks" / "02_two.html").read_text()
     assert "https://colab.research.google.com/github/o/n/blob/main/notebooks/02_two.ipynb" in page
     assert "https://mybinder.org/v2/gh/o/n/main?urlpath=lab/tree/notebooks/02_two.ipynb" in page
@@ -675,8 +740,10 @@ def test_two_pages_may_not_share_a_claim(tmp_path):
 
 
 REAL = """from lintf import claim
+from lintf.pages import tolerances
 value = open("../runs/value.txt").read()
-claim("one-value", "the value is a number", "a file", "any", value, {holds})
+holds = tolerances.every({holds})
+claim("one-value", "the value is a number", against="any", measured=value, holds=holds)
 """
 
 
@@ -750,7 +817,7 @@ def test_a_claim_that_does_not_hold_stops_the_build(tmp_path):
     )
     assert result.returncode != 0
     assert (
-        "claim 'one-value' does not hold: the value is a number. Published: any. Measured: 1.25."
+        "claim 'one-value' does not hold: the value is a number. Beside: any. Measured: 1.25."
         in result.stderr
     )
 
@@ -769,9 +836,9 @@ def test_a_build_with_warnings_fails_again(tmp_path):
 
 # --- what an earlier build has left, and what is not the book's ---
 
-CLAIM = (
-    "from lintf import claim\nclaim({key!r}, 'the value is a number', 'a file', 'any', '1', True)"
-)
+CLAIM = """from lintf import claim
+from lintf.pages.tolerances import every
+claim({key!r}, "the value is a number", against="any", measured="1", holds=every(True))"""
 
 
 def two_pages(folder: Path, *sources: str) -> Path:
@@ -1036,6 +1103,8 @@ def test_the_digest_leaves_out_what_is_derived(tmp_path):
 def test_the_keys_of_a_page_are_found(tmp_path):
     page = tmp_path / "page.ipynb"
     page.write_text(
-        json.dumps(notebook("claim('a-b')", "x = 1", "for _ in x:\n    claims.claim('c-d', 1)"))
+        json.dumps(
+            notebook("claim('a-b')", "x = 1", "for _ in x:\n    claims.claim('c-d', missing='x')")
+        )
     )
-    assert lintf_book.claim_keys(page) == ["a-b", "c-d"]
+    assert lintf_book.written_claims(page) == {"a-b": "reproduced", "c-d": "not comparable"}

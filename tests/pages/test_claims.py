@@ -1,4 +1,4 @@
-"""Claims and the check of a page's parameters."""
+"""Claims, their sources, and the check of a page's parameters."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lintf.pages import claims, parameters
+from lintf.pages import claims, parameters, sources
 from lintf.pages.claims import claim, expect
+from lintf.pages.tolerances import Check
 
+HOLDS, FAILS = Check(True, "width of a line"), Check(False, "width of a line")
 GOOD = {
     "key": "demo-loss",
     "statement": "the loss is small",
-    "source": "Figure 1",
-    "published": "~1.3e-3",
+    "source": "2306.00297, Fig. 1",
+    "published": "test loss: ~1.3e-3 [squared error]",
     "measured": 0.00123456,
-    "holds": True,
+    "holds": HOLDS,
 }
+OURS = {k: v for k, v in GOOD.items() if k not in ("source", "published")} | {"against": "0.0012"}
+APART = {k: v for k, v in GOOD.items() if k != "holds"} | {"missing": "another model"}
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +42,9 @@ def test_a_claim_is_glued_with_all_its_fields(glued):
     fields = metadata["lintf_claim"]
     assert key == fields["key"] == "demo-loss"
     assert fields["published"] == "~1.3e-3"
+    assert fields["quantity"] == "test loss"
+    assert fields["unit"] == "squared error"
+    assert fields["rule"] == "width of a line"
     assert fields["measured"] == "0.001235"
     assert fields["scale"] == "100 steps instead of 10 000"
     assert "smaller scale" in data["text/html"]
@@ -48,7 +55,14 @@ def test_without_mystnb_the_row_is_shown_as_text(monkeypatch, capsys):
     monkeypatch.setattr(claims, "glue", None)
     claim(**GOOD)
     shown = capsys.readouterr().out
-    for part in ("reproduced", "the loss is small", "~1.3e-3", "Figure 1", "0.001235"):
+    for part in (
+        "[reproduced]",
+        "the loss is small",
+        "test loss: ~1.3e-3 [squared error]",
+        "Fig. 1 of 2306.00297",
+        "0.001235",
+        "width of a line",
+    ):
         assert part in shown
 
 
@@ -59,13 +73,13 @@ def test_html_is_escaped(glued):
 
 def test_a_claim_that_does_not_hold_is_shown_and_raises(glued):
     with pytest.raises(AssertionError, match=r"'demo-loss' does not hold.*~1\.3e-3.*0\.001235"):
-        claim(**GOOD | {"holds": np.bool_(False)})
+        claim(**GOOD | {"holds": FAILS})
     assert glued[0][1].verdict == "does not hold with these parameters"
 
 
 def test_what_does_not_come_back_is_shown_with_the_reason(glued):
     """No error: the row says so, in words, in colour and in what the ledger reads."""
-    claim(**GOOD | {"holds": np.bool_(False)}, why="their P is < 0")
+    claim(**GOOD | {"holds": FAILS}, why="their P is < 0")
     ((key, row),) = glued
     assert key == "demo-loss"
     assert row.verdict == "not reproduced"
@@ -81,9 +95,9 @@ def test_what_does_not_come_back_is_shown_with_the_reason(glued):
 
 def test_a_reason_is_shown_without_mystnb_too(monkeypatch, capsys):
     monkeypatch.setattr(claims, "glue", None)
-    claim(**GOOD | {"holds": False}, why="their P is 0", scale="fewer steps")
+    claim(**GOOD | {"holds": FAILS}, why="their P is 0")
     shown = capsys.readouterr().out
-    for part in ("not reproduced", "their P is 0", "fewer steps"):
+    for part in ("not reproduced", "their P is 0"):
         assert part in shown
 
 
@@ -99,10 +113,10 @@ def test_a_reason_for_what_holds_is_out_of_date(glued):
 @pytest.mark.parametrize(
     ("holds", "why", "verdict"),
     [
-        (True, None, "reproduced"),
-        (False, None, "does not hold with these parameters"),
-        (False, "their P is 0", "not reproduced"),
-        (True, "their P is 0", "holds with these parameters"),
+        (HOLDS, None, "reproduced"),
+        (FAILS, None, "does not hold with these parameters"),
+        (FAILS, "their P is 0", "not reproduced"),
+        (HOLDS, "their P is 0", "holds with these parameters"),
     ],
 )
 def test_where_it_is_not_strict_the_verdict_is_shown_and_nothing_stops(
@@ -141,10 +155,118 @@ def test_without_a_reason_nothing_is_said_of_one(glued):
     assert "why" not in repr(row)
 
 
-@pytest.mark.parametrize("holds", [None, 1, 0.0, "yes", np.array([True, False])])
-def test_holds_must_be_a_bool(holds):
-    with pytest.raises(TypeError, match="holds must be True or False"):
+@pytest.mark.parametrize("holds", [None, True, 1, 0.0, "yes", np.array([True, False])])
+def test_holds_must_name_its_rule(holds):
+    with pytest.raises(TypeError, match="holds must be a rule"):
         claim(**GOOD | {"holds": holds})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        (GOOD, "reproduced"),
+        (GOOD | {"scale": "100 steps"}, "reproduced at a smaller scale"),
+        (GOOD | {"holds": FAILS, "why": "their P is 0"}, "not reproduced"),
+        (APART, "not comparable"),
+        (OURS, "ours"),
+        (OURS | {"scale": "one training"}, "ours"),
+        (OURS | {"source": "2306.00297, Theorem 1"}, "ours"),
+    ],
+)
+def test_the_five_verdicts(glued, arguments, verdict):
+    claim(**arguments)
+    row = glued[0][1]
+    assert row.verdict == verdict == claims.verdict_of(arguments)
+    assert verdict in claims.VERDICTS
+    assert f'color:{claims.VERDICTS[verdict]};white-space:nowrap">{verdict}</b>' in row.html()
+    assert row._repr_mimebundle_()[1]["lintf_claim"]["verdict"] == verdict
+
+
+def test_ours_says_what_it_is_held_against_and_the_others_what_was_published(glued):
+    claim(**OURS)
+    claim(**APART | {"key": "demo-other"})
+    (_, ours), (_, apart) = glued
+    assert "against    0.0012" in repr(ours)
+    assert "held against <b>0.0012</b>" in ours.html()
+    assert "missing    another model" in repr(apart)
+    assert "Missing: another model" in apart.html()
+
+
+@pytest.mark.parametrize("name", ["source", "published"])
+def test_a_published_result_has_a_place_and_a_value(name):
+    with pytest.raises(ValueError, match="source= and published=, one of ours against="):
+        claim(**GOOD | {name: None})
+
+
+@pytest.mark.parametrize("extra", [{"against": "0.1"}, {"against": "0.1", "published": None}])
+def test_a_result_is_published_or_ours(extra):
+    if extra.get("published", "") is None:
+        claim(**GOOD | extra)  # ours, with the place of what it is held against
+    else:
+        with pytest.raises(ValueError, match="source= and published=, one of ours against="):
+            claim(**GOOD | extra)
+
+
+@pytest.mark.parametrize("published", ["1.3e-3", "test loss: 1.3e-3", "1.3e-3 [squared error]"])
+def test_a_published_number_has_quantity_and_unit(published):
+    with pytest.raises(ValueError, match="a published number has quantity and unit"):
+        claim(**GOOD | {"published": published})
+
+
+def test_a_published_statement_needs_neither(glued):
+    claim(**GOOD | {"published": "it falls"})
+    assert glued[0][1].beside == "it falls"
+
+
+@pytest.mark.parametrize(
+    "pair", [{"scale": "small", "why": "x"}, {"scale": "small", "missing": "x"}]
+)
+def test_what_is_smaller_is_not_called_not_reproduced(pair):
+    with pytest.raises(ValueError, match="only one may be given"):
+        claim(**GOOD | {"holds": FAILS} | pair)
+
+
+@pytest.mark.parametrize("name", ["scale", "why", "missing"])
+def test_reasons_are_sentences(name):
+    with pytest.raises(ValueError, match=f"{name} must be a sentence"):
+        claim(**GOOD | {name: " "})
+
+
+def test_what_is_not_comparable_does_not_hold_or_fail():
+    with pytest.raises(ValueError, match="does not hold or fail"):
+        claim(**APART | {"holds": HOLDS})
+
+
+@pytest.mark.parametrize("reason", [{"why": "x"}, {"missing": "x"}])
+def test_ours_needs_no_excuse(reason):
+    with pytest.raises(ValueError, match="are for published results"):
+        claim(**OURS | reason)
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+def test_a_source_is_a_link_for_each_of_its_parts():
+    code = "chengxiang/LinearTransformer"
+    found = sources.links(f"2306.00297, Fig. 4; {code}, a page.ipynb; {code}, README")
+    assert found == [
+        ("Fig. 4 of 2306.00297", "https://arxiv.org/abs/2306.00297"),
+        (f"a page.ipynb of {code}", f"https://github.com/{code}/blob/HEAD/a%20page.ipynb"),
+        (f"README of {code}", f"https://github.com/{code}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("a paper, Fig. 4", "unknown source 'a paper'"),
+        ("2306.00297", "must name a figure, table, section, theorem or file"),
+        ("2306.00297, the figure for the loss", "must name a figure"),
+    ],
+)
+def test_a_source_names_a_known_paper_and_a_place(source, message):
+    with pytest.raises(ValueError, match=message):
+        claim(**GOOD | {"source": source})
 
 
 @pytest.mark.parametrize("key", ["", "loss", "Demo-loss", "demo_loss", "demo-", "demo loss", 3])
