@@ -18,7 +18,6 @@ MANY = 4  # so many arguments are listed
 # Names before a colon, where a line or a sentence begins.
 ENTRY = re.compile(r"(?:^|(?<=[.;] ))((?:\w+, )*\w+): ", re.MULTILINE)
 BASE = re.compile(r"Arguments\s+as\s+in\s+`(?:\w+\.)*(\w+)`")
-LATER = {"claims.claim"}  # its arguments stand in prose
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -60,7 +59,7 @@ def unlisted(source: str, module: str) -> Iterator[str]:
     """Functions with many arguments, and which of these their lists leave out. A method of a class
     that has a base may point to the method of the same name there."""
     for name, node, around in parts(source, module):
-        if not isinstance(node, Function) or len(arguments(node)) < MANY or name in LATER:
+        if not isinstance(node, Function) or len(arguments(node)) < MANY:
             continue
         text = text_of(node, around)
         pointed = BASE.search(text)

@@ -193,19 +193,18 @@ def claim(
     ours                             with ``against=``
     ===============================  ==========================================================
 
-    Args:
-        key: ``page-slug``, such as ``"simple-demo-loss"``, written out as a literal.
-        statement: the result, in one sentence.
-        source: where it was published, as in ``"2306.00297, Fig. 4"`` (``sources.py``); of a
-            result of ours, where that stands which it is held against, if anywhere.
-        measured: what came out here, in the published quantity and unit.
-        published: words, or ``"quantity: value [unit]"``, which a number must have.
-        against: what a result of ours is held against: an exact value, another method.
-        holds: a rule of ``tolerances.py``, applied to the numbers.
-        scale: what was smaller here than there. A result of ours may say its scale too.
-        why: for a published result that does not come back. Where it is strict the call raises if
-            it comes back after all.
-        missing: what keeps the two numbers from being compared.
+    key: ``page-slug``, such as ``"simple-demo-loss"``, written out as a literal.
+    statement: the result, in one sentence.
+    source: where it was published, as in ``"2306.00297, Fig. 4"`` (``sources.py``); of a
+        result of ours, where that stands which it is held against, if anywhere.
+    measured: what came out here, in the published quantity and unit.
+    published: words, or ``"quantity: value [unit]"``, which a number must have.
+    against: what a result of ours is held against: an exact value, another method.
+    holds: a rule of ``tolerances.py``, applied to the numbers.
+    scale: what was smaller here than there. A result of ours may say its scale too.
+    why: for a published result that does not come back. Where it is strict the call raises if
+        it comes back after all.
+    missing: what keeps the two numbers from being compared.
     """
     if not isinstance(key, str) or not KEY.fullmatch(key):
         raise ValueError(

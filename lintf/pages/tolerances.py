@@ -10,13 +10,15 @@ rule                      reason
 :func:`read_off`          the width of a line in a figure
 :func:`read_ratio`        the same, for the quotient of two numbers that were read off
 :func:`printed`           the digits that were printed
-:func:`errors`            Monte Carlo error, of so many prompts or test sets
+:func:`monte_carlo`       Monte Carlo error, of so many prompts or test sets
 :func:`overlap`           scatter of seeds, where both sides have an interval
 :func:`above`, ...        an order, where ours has an interval
 :func:`every`             an order that holds in each single case, or does not
 :func:`trained`           what is left of a training that has converged
 :func:`exact`             rounding
 ========================  =====================================================================
+
+What is compared must have the same unit.
 """
 
 from __future__ import annotations
@@ -66,10 +68,9 @@ def all_of(checks: Iterable[Check]) -> Check:
 def read_off(values: Any, published: float, span: float | None = None) -> Check:
     """Whether a number read off a figure lies within the values, widened by the line's width.
 
-    Args:
-        values: a number, or one for each seed or test set.
-        published: the number that was read off.
-        span: the length of a linear axis; without it the axis is logarithmic.
+    values: a number, or one for each seed or test set.
+    published: the number that was read off.
+    span: the length of a linear axis; without it the axis is logarithmic.
     """
     v = _numbers(values)
     low, high = _widened(float(v.min()), float(v.max()), span)
@@ -77,7 +78,12 @@ def read_off(values: Any, published: float, span: float | None = None) -> Check:
 
 
 def read_range(values: Any, low: float, high: float, span: float | None = None) -> Check:
-    """Whether all values lie in a range that was read off a figure, widened in the same way."""
+    """Whether all values lie in a range that was read off a figure, widened in the same way.
+
+    values: a number, or one for each seed or test set.
+    low, high: the ends of the range.
+    span: as for `read_off`.
+    """
     v = _numbers(values)
     low, high = _widened(low, high, span)
     return Check(bool(((low <= v) & (v <= high)).all()), "width of a line")
@@ -114,7 +120,7 @@ def _half_unit(text: str) -> float:
     return 0.5 * 10.0 ** (int(power or 0) - digits) * (1 + 1e-9)  # a number on the edge is in
 
 
-def errors(values: Any, expected: Any, standard_error: Any) -> Check:
+def monte_carlo(values: Any, expected: Any, standard_error: Any) -> Check:
     """Whether all values are as expected, to three standard errors. The largest of many values may
     be farther off, as far as chance takes the largest of so many."""
     v, e = _numbers(values), _numbers(expected)
@@ -130,7 +136,7 @@ def clear(z: Any) -> Check:
 
 
 def allowed(standard_error: Any) -> float:
-    """The largest deviation that :func:`errors` lets pass, to be shown beside a number."""
+    """The largest deviation that :func:`monte_carlo` lets pass, to be shown beside a number."""
     return ERRORS * float(_numbers(standard_error).max())
 
 

@@ -774,10 +774,11 @@ def test_a_change_outside_the_cells_runs_the_page_again(tmp_path):
 
 
 FINDS = """from lintf import claim
+from lintf.pages.tolerances import every
 from lintf.training import store
 for name in {names}:
     assert store.find(store.path_of(name, {{"name": name}}))
-claim({key!r}, "the runs are there", "a file", "yes", "yes", True)
+claim({key!r}, "the runs are there", against="none", measured="all", holds=every(True))
 """
 
 
