@@ -178,8 +178,8 @@ for e, seed in enumerate(seeds):
 # The loss depends on the batch. The test loss of one and the same model varies by a tenth or more from one set of
 # 20,000 prompts to another, as thirty of them show. We allow three times that spread, in the logarithm, between a
 # published number and one of ours. Their seeds and batches are not ours: the first of their losses is held beside the
-# first of ours in order of size, and so on. The largest of ours is that of the other optimum. In single precision none of
-# their three seeds ends there.
+# first of ours in order of size, and so on. The largest of ours is that of the other optimum; to judge
+# by their losses, none of their three seeds ended there.
 
 # %%
 others = torch.stack(
