@@ -200,6 +200,11 @@ claim(
     measured=", ".join(f"{v:.2e}" for v in ours) + f"; {room}",
     holds=tolerances.by_chance(ours.median().log(), math.log(theirs[-1]), spread),
 )
+
+# %% [markdown]
+# The worst of the three seeds, there and here:
+
+# %%
 claim(
     "rotation-lbfgs-worst",
     "The largest training loss of the three seeds",
