@@ -262,7 +262,7 @@ claim(
     source,
     published=f"test loss: about {theirs} [squared error]",
     measured=f"{trained:.2e}, the difference may be {tolerances.allowed(error):.1e}",
-    holds=tolerances.monte_carlo(trained, theirs, error),
+    holds=tolerances.by_chance(trained, theirs, error),
 )
 
 # %% [markdown]
@@ -278,7 +278,7 @@ claim(
     source,
     against=f"{d} exactly; the one published test set has 5.3 (squared error)",
     measured=f"{untrained:.2f}, the difference may be {tolerances.allowed(error):.2f}",
-    holds=tolerances.monte_carlo(untrained, d, error),
+    holds=tolerances.by_chance(untrained, d, error),
 )
 
 # %% [markdown]

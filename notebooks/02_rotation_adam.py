@@ -263,7 +263,7 @@ claim(
     source,
     published=f"mean log test loss: {theirs}, from one test set [log of squared error]",
     measured=f"{centre:.2f}, one test set may differ by {tolerances.allowed(error):.2f}",
-    holds=tolerances.monte_carlo(centre, theirs, error),
+    holds=tolerances.by_chance(centre, theirs, error),
 )
 
 # %% [markdown]

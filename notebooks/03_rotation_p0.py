@@ -259,7 +259,7 @@ claim(
     "The test loss at the end is that of the best three steps",
     against=f"{exact.loss:.4f}, computed exactly",
     measured=f"{errors.mean():.4f}, the difference may be {tolerances.allowed(error):.4f}",
-    holds=tolerances.monte_carlo(errors.mean(), exact.loss, error),
+    holds=tolerances.by_chance(errors.mean(), exact.loss, error),
 )
 
 # %% [markdown]

@@ -177,9 +177,9 @@ for e, seed in enumerate(seeds):
 #
 # The loss depends on the batch. The test loss of one and the same model varies by a tenth or more from one set of
 # 20,000 prompts to another, as thirty of them show. We allow three times that spread, in the logarithm, between a
-# published number and one of ours. Their seeds and batches are not ours: the first of their losses is held beside the
-# first of ours in order of size, and so on. The largest of ours is that of the other optimum. In single precision none of
-# their three seeds ends there.
+# published number and one of ours. Their seeds and batches are not ours, so median stands beside
+# median, 6.087, and largest beside largest. The largest of ours is that of the other optimum, and farther away than a
+# batch explains; to judge by their losses, none of their three seeds ended there.
 
 # %%
 others = torch.stack(
@@ -188,20 +188,31 @@ others = torch.stack(
         for k in range(30)
     ]
 )
-spread, theirs = (
-    others.log().std(0).median(),
-    torch.tensor([5.27e-4, 6.087e-4, 6.24e-4]),
-)
+spread, theirs = others.log().std(0).median(), [6.24e-4, 5.27e-4, 6.087e-4]
 source = "chengxiang/LinearTransformer, rotation demonstration-LBFGS.ipynb"
-ours, test_end = run.loss[:, -1].sort().values, float(losses[:, -1].median())
+ours, test_end = run.loss[:, -1], float(losses[:, -1].median())
 room = f"a factor of {math.exp(tolerances.allowed(spread)):.2f} allowed"
 claim(
     "rotation-lbfgs-train",
-    "The training losses at which L-BFGS settles, all seeds",
+    "The training loss at which L-BFGS settles, in the median of the seeds",
     source,
     published="training loss, three seeds: 6.24e-4, 5.27e-4, 6.087e-4 [squared error]",
-    measured=", ".join(f"{v:.2e}" for v in run.loss[:, -1]) + f"; {room}",
-    holds=tolerances.monte_carlo(ours.log(), theirs.log()[: len(ours)], spread),
+    measured=", ".join(f"{v:.2e}" for v in ours) + f"; {room}",
+    holds=tolerances.by_chance(ours.median().log(), math.log(theirs[-1]), spread),
+)
+
+# %% [markdown]
+# The worst of the three seeds, there and here:
+
+# %%
+claim(
+    "rotation-lbfgs-worst",
+    "The largest training loss of the three seeds",
+    source,
+    published=f"largest training loss of three seeds: {max(theirs)} [squared error]",
+    measured=f"{ours.max():.2e}; {room}",
+    holds=tolerances.by_chance(ours.max().log(), math.log(max(theirs)), spread),
+    why="One of our three starts leads to the other optimum, none of theirs did.",
 )
 
 # %% [markdown]

@@ -283,7 +283,7 @@ claim(
     "2306.00297, Theorem 1",
     against=f"{exact:.4f} exactly (squared error)",
     measured=f"{curve[:, one].mean():.4f}, the difference may be {tolerances.allowed(error):.4f}",
-    holds=tolerances.monte_carlo(curve[:, one].mean(), exact, error),
+    holds=tolerances.by_chance(curve[:, one].mean(), exact, error),
 )
 limit = losses["best of its form"][:, two]
 claim(

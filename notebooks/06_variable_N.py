@@ -302,7 +302,7 @@ claim(
     "Least squares: the loss is d - N below N = d, and 0 from there on",
     against=f"{expected[:4].tolist()}, then 0 (squared error, exactly)",
     measured=f"{[round(v, 2) for v in found.mean(1)[:4].tolist()]}, then 0",
-    holds=tolerances.monte_carlo(found.mean(1), expected, error),
+    holds=tolerances.by_chance(found.mean(1), expected, error),
 )
 
 # %% [markdown]

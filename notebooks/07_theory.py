@@ -316,7 +316,7 @@ for name, (model, best) in cases.items():
     theta = best.a + best.b if model.free_P else best.a
     g = torch.cat(at_multiples(model, theta, many), 1)  # (batches, matrices, d, d)
     z = g.mean(0) / (g.std(0) / 400**0.5)
-    by_chance[name] = tolerances.monte_carlo(z, torch.zeros_like(z), torch.ones_like(z))
+    by_chance[name] = tolerances.by_chance(z, torch.zeros_like(z), torch.ones_like(z))
     print(
         f"{name}: largest |z| {z.abs().max():.1f}, rms {z.square().mean().sqrt():.2f}"
     )

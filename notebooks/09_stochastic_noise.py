@@ -229,7 +229,7 @@ claim(
     published=f"mode and density there: about {top[0]}, {top[1]} [length, 1 / length]",
     measured=f"{mode[0]:.2f}, {peak[0]:.2f}; tallest bar {mode[1]:.2f}, {peak[1]:.2f}",
     holds=tolerances.read_off(mode, top[0], span=right)
-    & tolerances.monte_carlo(peak[1], top[1], bar_error),
+    & tolerances.by_chance(peak[1], top[1], bar_error),
 )
 claim(
     "noise-tail",

@@ -10,7 +10,7 @@ rule                      reason
 :func:`read_off`          the width of a line in a figure
 :func:`read_ratio`        the same, for the quotient of two numbers that were read off
 :func:`printed`           the digits that were printed
-:func:`monte_carlo`       Monte Carlo error, of so many prompts or test sets
+:func:`by_chance`         Monte Carlo error, of so many prompts or test sets
 :func:`overlap`           scatter of seeds, where both sides have an interval
 :func:`above`, ...        an order, where ours has an interval
 :func:`every`             an order that holds in each single case, or does not
@@ -120,13 +120,13 @@ def _half_unit(text: str) -> float:
     return 0.5 * 10.0 ** (int(power or 0) - digits) * (1 + 1e-9)  # a number on the edge is in
 
 
-def monte_carlo(values: Any, expected: Any, standard_error: Any) -> Check:
+def by_chance(values: Any, expected: Any, standard_error: Any) -> Check:
     """Whether all values are as expected, to three standard errors. The largest of many values may
     be farther off, as far as chance takes the largest of so many."""
     v, e = _numbers(values), _numbers(expected)
     tiny = ROUNDING * (1 + e.abs())  # where nothing is random
-    bound = stats.norm.isf(stats.norm.sf(ERRORS) / v.numel())
-    ok = ((v - e).abs() <= bound * _numbers(standard_error) + tiny).all()
+    room = _bound(v.numel()) * _numbers(standard_error)
+    ok = ((v - e).abs() <= room + tiny).all()
     return Check(bool(ok), "3 standard errors" if v.numel() == 1 else "Monte Carlo error")
 
 
@@ -135,9 +135,15 @@ def clear(z: Any) -> Check:
     return Check(bool((_numbers(z) > ERRORS).all()), "3 standard errors")
 
 
-def allowed(standard_error: Any) -> float:
-    """The largest deviation that :func:`monte_carlo` lets pass, to be shown beside a number."""
-    return ERRORS * float(_numbers(standard_error).max())
+def allowed(standard_error: Any, n: int = 1) -> float:
+    """The largest deviation of n values that :func:`by_chance` lets pass, to be shown beside a
+    number."""
+    return _bound(n) * float(_numbers(standard_error).max())
+
+
+def _bound(n: int) -> float:
+    """How many standard errors the largest of n may be off: as rarely as one is by three."""
+    return float(stats.norm.isf(stats.norm.sf(ERRORS) / max(n, 1)))
 
 
 def overlap(ours: Estimate, theirs: Estimate | float) -> Check:
