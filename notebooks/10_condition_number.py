@@ -57,7 +57,7 @@ n_layer = 3  # layers
 B = 1000  # prompts in a batch
 max_iters = 10_000  # optimiser steps
 seeds = [0, 1, 2, 3, 4, 5]  # one training each
-more_seeds = [*range(6, 24)]  # also these, of SGD in the first setting: where it ends
+trainings = 24  # with SGD in the first setting, of seeds 0, 1, 2, ...: where it ends
 stride = 250  # steps between two measurements
 instants = [0, 250, 750, 1250, 10_000]  # steps of the table, multiples of the stride
 test_prompts = 1000  # prompts of the loss whose curvature is measured
@@ -68,6 +68,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 parameters.check_parameters(
     "stride % 250 == 0 and len(instants) >= 2",
     "set(instants) <= set(range(0, max_iters + 1, stride))",
+    "trainings >= 2",
 )
 plots.style()
 every = range(0, max_iters + 1, stride)
@@ -100,7 +101,7 @@ runs = adam_sgd.trained(settings, model, max_iters, B, seeds, device)
 experiments = adam_sgd.experiments(settings, model, max_iters, B)
 
 
-def kappa(name, alg, steps, prompt_seeds):
+def kappa(name, alg, steps, prompt_seeds, seeds=seeds):
     """On the prompts of each of those seeds: (prompt seeds, seeds, steps)."""
     kinds = experiments[name, alg]._asdict()
     where = {"prompts": test_prompts, "prompt_seeds": list(prompt_seeds)}
@@ -202,13 +203,16 @@ for title, ax in axes.items():
 # diagonal of $-Q_1$. We sort the trainings by this step, and part them where the gap is widest.
 
 # %%
-name, experiment = settings[0], experiments[settings[0], "sgd"]
-ended = fit_many({name: experiment}, [*seeds, *more_seeds], device)[name]
-which = {"seeds": [*seeds, *more_seeds], "steps": [max_iters], "prompts": test_prompts}
-which |= experiment._asdict() | {"prompt_seeds": [*range(test_sets)]}
-at_end = measured(adam_sgd.condition_numbers, **which)["kappa"].median(0).values[:, 0]
+name, own = settings[0], list(range(trainings))
+ended = fit_many({name: experiments[name, "sgd"]}, own, device)[name]
+at_end = kappa(name, "sgd", [max_iters], range(test_sets), own).median(0).values[:, 0]
 fresh = tasks[name].sample(40_000, torch.Generator().manual_seed(98))
 loss = model.loss(ended.final_params, fresh)
+
+# %% [markdown]
+# The groups, by the step of the second layer:
+
+# %%
 second = ended.final_params["Q"][:, min(1, n_layer - 1), 0]
 second = -second.diagonal(dim1=1, dim2=2).mean(1)
 gaps = second.sort().values.diff()

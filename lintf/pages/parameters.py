@@ -88,7 +88,7 @@ def _each(names: str, rule: Rule) -> dict[str, Rule]:
 SEED, RATE = whole(0, 2**32 - 1), number(0, 1000, above=True)
 RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more memory than there is
     **_each("d n_layer n_expert hidden hidden_target loops T", whole(1, 500)),
-    **_each("n_rates test_sets test_groups", whole(1, 1000)),
+    **_each("n_rates test_sets test_groups trainings", whole(1, 1000)),
     **_each("width n_head inner_steps history last folds paragraphs most", whole(1, 10**4)),
     **_each("N points epochs steps slow_steps sweeps walk", whole(1, 10**5)),
     **_each("B n batches other_batches reference tune_prompts", whole(1, 10**6)),
