@@ -171,7 +171,8 @@ def ordered(estimates: Iterable[Estimate]) -> Check:
 
 def every(*conditions: Any) -> Check:
     """Whether all conditions hold, in every seed, setting or step that they have an entry for."""
-    return Check(all(bool(torch.as_tensor(c).all()) for c in conditions), "every single case")
+    held = (torch.as_tensor(c, device="cpu", dtype=torch.bool).all() for c in conditions)
+    return Check(all(map(bool, held)), "every single case")
 
 
 def trained(gaps: Any) -> Check:
@@ -195,7 +196,7 @@ def _numbers(values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().double().cpu()
     values = list(values) if isinstance(values, Iterable) else values
-    return torch.as_tensor(values, dtype=torch.float64)
+    return torch.as_tensor(values, dtype=torch.float64, device="cpu")
 
 
 def _estimates(estimates: Estimate | Iterable[Estimate]) -> list[Estimate]:

@@ -57,7 +57,8 @@ PAGE = {
         "from lintf import TrainConfig, fit\nfrom lintf import claim\n"
         "fit(LinearTransformer(d=3, n_layer=1), LinearRegression(N=N, d=3), "
         "TrainConfig(lr=0.01, max_iters=n, B=9), seeds)\n"
-        "claim('own-claim', 'It is so', 'here', published='7', measured=str(N), holds=N == 7)\n"
+        "from lintf.pages.tolerances import every\n"
+        "claim('own-claim', 'It is so', against='7', measured=str(N), holds=every(N == 7))\n"
         "assert note != 'stop', 'it was to stop'"
     ),
 }
