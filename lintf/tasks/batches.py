@@ -16,11 +16,12 @@ class Batch:
     """Prompts side by side, as tensors. What is not a tensor, such as a number of examples, they
     all share.
 
-    axes: for each tensor, how many axes it has; leading axes, if any, are ensemble members. The
-        prompts lie along the first of these axes, or along the last one where `prompts_last`.
+    axes: for each tensor, the names of its axes, the same for the same size; leading axes, if any,
+        are ensemble members. The prompts, B, lie along the first of these axes, or along the last
+        one where `prompts_last`.
     """
 
-    axes: ClassVar[dict[str, int]]
+    axes: ClassVar[dict[str, str]]
     prompts_last: ClassVar[bool] = False
 
     @property
@@ -32,7 +33,8 @@ class Batch:
     def lead(self) -> torch.Size:
         """The sizes of the leading axes, which are ensemble members."""
         name, axes = next(iter(self.axes.items()))
-        return getattr(self, name).shape[:-axes]
+        number = len(axes.split())
+        return getattr(self, name).shape[:-number]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Returns the batch of the changed tensors."""
@@ -96,7 +98,7 @@ class Gram(Batch):
     Leading axes, if any, are ensemble members.
     """
 
-    axes: ClassVar[dict[str, int]] = {"S": 3, "s": 2, "x": 2, "y": 1}
+    axes: ClassVar[dict[str, str]] = {"S": "d d B", "s": "d B", "x": "d B", "y": "B"}
     prompts_last: ClassVar[bool] = True
 
     S: Tensor
@@ -124,7 +126,7 @@ class Prompts(Batch):
     Leading axes, if any, are ensemble members.
     """
 
-    axes: ClassVar[dict[str, int]] = {"Z": 3, "y": 1}
+    axes: ClassVar[dict[str, str]] = {"Z": "B N+1 d+1", "y": "B"}
 
     Z: Tensor
     y: Tensor
@@ -167,7 +169,7 @@ class Labelled(Batch):
     a point without a label (0), from which the answer is read, and w (..., B, d), the weights to be
     found."""
 
-    axes: ClassVar[dict[str, int]] = {"Z": 3, "w": 2}
+    axes: ClassVar[dict[str, str]] = {"Z": "B N+1 d+1", "w": "B d"}
 
     Z: Tensor
     w: Tensor
@@ -184,7 +186,7 @@ class Sentences(Batch):
     predicted, and the `output` (..., B) that followed the trigger: they differ where the next token
     is the noise token. All int64."""
 
-    axes: ClassVar[dict[str, int]] = {"z": 2, "next": 1, "output": 1}
+    axes: ClassVar[dict[str, str]] = {"z": "B H", "next": "B", "output": "B"}
 
     z: Tensor
     next: Tensor
