@@ -1134,3 +1134,47 @@ def test_the_keys_of_a_page_are_found(tmp_path):
         )
     )
     assert lintf_book.written_claims(page) == {"a-b": "reproduced", "c-d": "not comparable"}
+
+
+# --- the findings --------------------------------------------------------------------------------
+
+
+def test_findings_are_sorted_by_their_verdicts_and_lead_to_their_cells(tmp_path):
+    outputs = [
+        glued("one-ours", "it is ours", against="the exact optimum"),
+        glued("one-loss", "the loss is small"),
+        glued("one-lost", "it is lost", why="Nobody knows."),
+    ]
+    source = "claim('one-ours', ...); claim('one-loss', ...); claim('one-lost', ...)"
+    small_book(tmp_path, {"01_one": notebook(source, outputs=outputs)}, "off")
+    conf = (tmp_path / "conf.py").read_text()
+    (tmp_path / "conf.py").write_text(
+        conf.replace('"lintf_book"', '"lintf_book", "lintf_findings"')
+    )
+    text = "# Book\n\n```{findings}\none-ours\none-lost\none-loss\n```\n"
+    (tmp_path / "index.md").write_text(text)
+    result = build(tmp_path)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "out" / "html" / "index.html").read_text()
+    places = [
+        page.index(mark)
+        for mark in (
+            "<strong>Came back</strong>",
+            'href="notebooks/01_one.html#claim-one-loss"',
+            "<strong>Did not come back</strong>",
+            'href="notebooks/01_one.html#claim-one-lost"',
+            "<strong>New here</strong>",
+            'href="notebooks/01_one.html#claim-one-ours"',
+        )
+    ]
+    assert places == sorted(places)
+    words = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert (
+        "the loss is small : measured 5.2; published loss: 5.3 [squared error] reproduced" in words
+    )
+    assert "it is ours : measured 5.2; held against the exact optimum ours" in words
+
+    (tmp_path / "index.md").write_text(text.replace("one-lost", "one-typo"))
+    result = build(tmp_path)
+    assert result.returncode != 0
+    assert "index: no page makes the claims one-typo" in result.stderr
