@@ -1178,3 +1178,32 @@ def test_findings_are_sorted_by_their_verdicts_and_lead_to_their_cells(tmp_path)
     result = build(tmp_path)
     assert result.returncode != 0
     assert "index: no page makes the claims one-typo" in result.stderr
+
+
+def test_coverage_shows_pages_with_their_verdicts_and_what_is_not_there(tmp_path):
+    outputs = [glued("one-loss", "small"), glued("one-lost", "lost", why="Nobody knows.")]
+    source = "claim('one-loss', ...); claim('one-lost', ...)"
+    small_book(tmp_path, {"01_one": notebook(source, outputs=outputs)}, "off")
+    conf = (tmp_path / "conf.py").read_text()
+    conf = conf.replace('"lintf_book"', '"lintf_book", "lintf_findings"')
+    (tmp_path / "conf.py").write_text(conf)
+    entries = (
+        "- what: Fig. 1, the loss\n  claims: one-loss one-lost\n  left: the other half\n"
+        "- what: Fig. 2\n  not: it takes a year\n"
+    )
+    (tmp_path / "index.md").write_text(f"# Book\n\n```{{coverage}}\n{entries}```\n")
+    result = build(tmp_path)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "out" / "html" / "index.html").read_text()
+    table = page[page.index("lintf-coverage") :]
+    assert table.count('href="notebooks/01_one.html"') == 1
+    assert 'href="notebooks/01_one.html#claim-one-lost"' in table
+    words = " ".join(re.sub(r"<[^>]*>", " ", table).split())
+    assert "Fig. 1, the loss 01 reproduced ; not reproduced . Left out: the other half" in words
+    assert "Fig. 2 – not in the book: it takes a year" in words
+
+    wrong = entries.replace("  not:", "  note:")
+    (tmp_path / "index.md").write_text(f"# Book\n\n```{{coverage}}\n{wrong}```\n")
+    result = build(tmp_path)
+    assert result.returncode != 0
+    assert "an entry has what, and claims or not" in result.stderr
