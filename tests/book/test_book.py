@@ -300,7 +300,7 @@ def test_prose_and_code_are_in_proportion(page):
     ratio = sum(words(c) for c in cells if c.cell_type == "markdown") / sum(
         lines(c) for c in code(page)
     )
-    assert 8 <= ratio <= 14, f"{ratio:.1f} words of prose per line of code"
+    assert 7 <= ratio <= 14, f"{ratio:.1f} words of prose per line of code"
 
 
 @each_page
