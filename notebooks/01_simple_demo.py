@@ -180,11 +180,12 @@ descent = best_gradient_descent(n_layer, validation)
 descent_loss = float(squared_error(descent, test).mean())
 print(f"{n_layer} steps of size {descent.eta:.4f}: test loss {descent_loss:.3f}")
 
-# %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer during training with Adam and with SGD (d = 5, N = 20; 10,000 steps of 4000 new prompts; 20,000 held-out prompts). Lines: mean over three seeds; band: smallest to largest. Dashed: three steps of gradient descent with the best step size.", "name": "fig-simple-demo-loss"}, "image": {"alt": "Two falling curves on a logarithmic axis. Adam falls smoothly to about one thousandth; SGD falls faster at first and levels off several times higher. Both end far below the dashed line of gradient descent."}}
+# %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer during training with Adam and with SGD (d = 5, N = 20; 10,000 steps of 4000 new prompts; 20,000 held-out prompts). Lines: mean over three seeds; band: smallest to largest. Horizontal line: three steps of gradient descent with the best step size.", "name": "fig-simple-demo-loss"}, "image": {"alt": "Two falling curves on a logarithmic axis. Adam falls smoothly to about one thousandth; SGD falls faster at first and levels off several times higher. Both end far below the dashed line of gradient descent."}}
 _, ((ax,),) = plots.panels()
 for name, run in runs.items():
-    plots.band(ax, run.steps, losses[name], name)
-ax.axhline(descent_loss, color="0.4", linestyle="--", label="gradient descent")
+    plots.band(ax, run.steps, losses[name], name, **plots.look(name))
+descent = "gradient descent"
+ax.axhline(descent_loss, label=descent, **plots.look(descent))
 ax.set(xlabel="training step", ylabel="test loss (mean squared error)", yscale="log")
 plots.legend(ax, len(seeds))
 
@@ -238,6 +239,7 @@ for (ax,), (name, run) in zip(axes, runs.items(), strict=True):
     P, Q = (run.params[k][:, :, :, 0] for k in "PQ")  # (seeds, steps, layers, d, d)
     plots.distances(ax, run.steps, {"Q": Q, "P": P[:, :, :-1]})
     ax.set_title(name)
+_ = axes[0, 0].set_xlabel("")
 
 # %% [markdown]
 # With Adam the $Q_\ell$ first come near the identity, then wander off for thousands of steps while the $P_\ell$ are still

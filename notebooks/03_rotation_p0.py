@@ -126,8 +126,10 @@ def steps_by_hand(**a):
     (t, rho), none = t_axis, [0.0] * (n_layer - 1)
     _, ((ax,),) = plots.panels()
     ax.fill_between(t, rho / rho.max(), color="0.8", label="density of $t$, scaled")
-    ax.plot(t, isotropic.residual([*a.values()], none, t), label="steps by hand")
-    ax.plot(t, isotropic.residual(exact.a, exact.b, t), "--", label="best steps")
+    by_hand = isotropic.residual([*a.values()], none, t)
+    ax.plot(t, by_hand, label="steps by hand", **plots.look("GD", linestyle="-"))
+    best = isotropic.residual(exact.a, exact.b, t)
+    ax.plot(t, best, label="best steps", **plots.look("best", linestyle="--"))
     loss = isotropic.population_loss([*a.values()], none, N, d)
     ax.set(title=f"loss {loss:.3f}, best {exact.loss:.3f}", xlim=(0, 4.5))
     ax.set(xlabel="eigenvalue $t$ of $S / N$", ylabel="error left, $r(t)$")
@@ -167,10 +169,12 @@ print(f"{n_layer} equal steps of size {descent.eta * N:.3f} / N: {descent_loss:.
 # %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer with P = 0 during training on rotated prompts (d = 5, N = 20; 30,000 steps of Adam, a new batch of 20,000 prompts every 100; 20,000 held-out prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Dashed: preconditioned gradient descent with equal steps, tuned. Dotted: the exact optimum with different steps.", "name": "fig-rotation-p0-loss"}, "image": {"alt": "A curve on logarithmic axes falls from 5, passes the dashed line at 0.27, and settles on the dotted line at 0.13."}}
 _, ((ax,),) = plots.panels()
 plots.band(ax, run.steps, losses, "transformer, P = 0")
-ax.axhline(descent_loss, color="0.4", linestyle="--", label="equal steps, tuned")
-ax.axhline(exact.loss, color="0.4", linestyle=":", label="best steps, exact")
+descent = plots.look("preconditioned GD")
+ax.axhline(descent_loss, label="equal steps, tuned", **descent)
+ax.axhline(exact.loss, label="best steps, exact", **plots.look("best"))
 ax.set(xlabel="training step", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xscale="symlog", xlim=(10, None))
+plots.ticks(ax.yaxis, (1, 1.5, 2, 3, 5))
 plots.legend(ax, len(seeds))
 
 # %% [markdown]
@@ -207,7 +211,7 @@ over_time = run.params["Q"][:, :, :, 0]  # (seeds, steps, layers, d, d)
 _, ((ax,),) = plots.panels(height=3.6)
 columns = {"whitened Q": whitened(over_time, UD), "Q": over_time}
 far = float(distance_to_identity(precision).mean())
-ax.axhline(far, color="0.4", linestyle=":")
+ax.axhline(far, **plots.look("guide"))
 plots.distances(ax, run.steps, columns)
 
 # %% [markdown]

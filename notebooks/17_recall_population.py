@@ -146,7 +146,10 @@ def with_and_without_noise(first, second):
     """Two panels, with a measure for each: the curves of the models in `shown`, for the smaller step."""
     pairs = ((quiet, first), (noisy, second))
     return {
-        f"α = {a}": {k: (steps, runs[k, a, min(lrs)].metrics[measure]) for k in shown}
+        f"α = {a}": {
+            recall.words(k): (steps, runs[k, a, min(lrs)].metrics[measure])
+            for k in shown
+        }
         for a, measure in pairs
     }
 
@@ -223,6 +226,7 @@ for ax, name in zip(panels[0], ("population", "unseen"), strict=True):
     words = [[short(v) for v in row] for row in left.tolist()]
     shades = left.clamp(1e-3, 100).log10()
     sns.heatmap(shades, ax=ax, annot=words, annot_kws={"size": 7}, **look, **ticks)
+    plots.keep(ax)
     _ = ax.set(title=name, xlabel="α")
 
 # %% [markdown]
@@ -261,9 +265,11 @@ for alpha, lr in speed:
     gap = run.metrics["population_loss"] - tasks[alpha].bayes_risk
     some = (gap > 1e-14).all(0) & (steps <= 800)
     gaps[alpha, lr] = steps[some].double(), gap[:, some]
-    plots.band(ax, *gaps[alpha, lr], f"α = {alpha}, step {lr}")
+    place = list(speed).index((alpha, lr))
+    way = {"ls": "-", "marker": plots.MARKERS[place % 6], "markevery": 0.15, "ms": 4}
+    plots.band(ax, *gaps[alpha, lr], f"α = {alpha}, step {lr}", **way)
     theory = recall.excess_in_theory(tasks[alpha], speed[alpha, lr] * steps[some])
-    ax.plot(steps[some], theory, color="0.2", linestyle="--", linewidth=1)
+    ax.plot(steps[some], theory, color=plots.INK, linestyle="--", linewidth=1)
 ax.set(xlabel="training step", ylabel="loss above Bayes risk", yscale="log")
 plots.legend(ax, len(seeds))
 
