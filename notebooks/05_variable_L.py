@@ -98,8 +98,6 @@ limits = {L: isotropic.optimum(L, N, d, rare) for L in n_layers}
 
 # %%
 t_axis = torch.linspace(0, 6, 601).double().numpy()
-looks = {"equal steps": "preconditioned GD", "different steps": "GD"}
-looks["layers with P"] = "best of its form"
 
 
 def left_at(L, t):
@@ -110,10 +108,9 @@ def left_at(L, t):
     for name, best in (representations | {"layers with P": limits[L]}).items():
         here = abs(float(isotropic.residual(best.a, best.b, t)))
         r = abs(isotropic.residual(best.a, best.b, t_axis))
-        way = plots.look(looks[name])
-        ax.plot(t_axis, r, label=f"{name}: {here:.2g}", **way)
-        ax.plot(t, here, "o", color=way["color"])
-    ax.axvline(t, **plots.look("guide", linewidth=1))
+        (line,) = ax.plot(t_axis, r, label=f"{name}: {here:.2g}")
+        ax.plot(t, here, "o", color=line.get_color())
+    ax.axvline(t, color="0.4", linestyle=":", linewidth=1)
     ax.set(yscale="log", ylim=(1e-5, 100), xlim=(0, 6))
     ax.set(xlabel="eigenvalue $t$ of $S / N$", ylabel="size of the error left")
     plots.shared_legend(ax, title=f"L = {L}, error left at $t$ = {t:g}")

@@ -457,11 +457,6 @@ for kappa, curves in measured.items():
 
 # %%
 powers = np.arange(1000)
-looks = {
-    "gradient descent": plots.look("gradient descent"),
-    "Newton from βI": plots.look("Newton", ls=":"),
-    "Newton from αS": plots.look("Newton"),
-}
 
 
 def layers_for(kappa, goal):
@@ -474,8 +469,8 @@ def layers_for(kappa, goal):
     for name, (layers, residual) in methods.items():
         enough = layers[residual <= goal]
         count = enough[0] if len(enough) else "more than 1000"
-        ax.plot(layers, residual, label=f"{name}: {count}", **looks[name])
-    ax.axhline(goal, **plots.look("guide", linewidth=1))
+        ax.plot(layers, residual, label=f"{name}: {count}")
+    ax.axhline(goal, color="0.4", linestyle=":", linewidth=1)
     ax.set(xscale="log", yscale="log", ylim=(1e-13, 3), xlim=(0.9, 1000))
     ax.set(xlabel="layers", ylabel="norm of the residual")
     plots.shared_legend(ax, title=f"layers for {goal:g}, κ = {kappa}")

@@ -344,11 +344,9 @@ def looped_by_hand(a, b, loops):
     r = abs(isotropic.residual([a] * loops, rest, t_axis))
     ax.plot(t_axis, r, label=f"{loops} loops by hand")
     r = abs(isotropic.residual(tied.a, tied.b, t_axis))
-    look = plots.look("best", ls="--")
-    ax.plot(t_axis, r, label=f"{n_layers[-1]} loops, optimum", **look)
+    ax.plot(t_axis, r, "--", label=f"{n_layers[-1]} loops, optimum")
     loss = isotropic.population_loss([a] * loops, rest, N, d, rare)
-    limit = 2 / (a * b) if b else 2 / a
-    ax.axvline(limit, **plots.look("guide", linewidth=1))
+    ax.axvline(2 / (a * b) if b else 2 / a, color="0.4", linestyle=":", linewidth=1)
     ax.set(title=f"loss {loss:.2g}, optimum {tied.loss:.2g}", xlim=(0, 5))
     ax.set(yscale="log", ylim=(1e-6, 1e3), ylabel="size of the error left")
     ax.set(xlabel="eigenvalue $t$ of $S / N$")

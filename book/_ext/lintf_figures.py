@@ -7,6 +7,8 @@ A figure with any other colour stops the build: that colour has no meaning.
 
 Both stand on the page, one of them hidden by the theme, with the same alternative text and their
 size, and are loaded when the reader comes near: what is hidden is never fetched.
+
+A thumbnail is the first panel of a figure, without words and with thicker lines.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ ElementTree.register_namespace("", SVG[1:-1])
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 COLOUR = re.compile(r"(fill|stroke|stop-color): (#[0-9a-fA-F]{6})")
 SCALE = 1.6  # pixels on the page for a point of the figure: letters of 10 points have 16 pixels
+EDGE = 3  # points around the panel of a thumbnail
+WIDTH = re.compile(r"stroke-width: ([\d.]+)")
 IMAGE = re.compile(r'<img (?=[^>]*src="[^"]*?([\w.-]+\.svg)")(?![^>]*\b(?:width|loading)=)')
 
 
@@ -58,6 +62,35 @@ def recolour(element: ElementTree.Element, kept: bool) -> None:
         element.set("style", COLOUR.sub(partner, element.get("style")))
     for child in element:
         recolour(child, inside)
+
+
+def first_panel(svg: str) -> str:
+    """The first panel of a figure: what is drawn in it, without axes, title and legend."""
+    root = ElementTree.fromstring(svg)
+    (figure,) = (group for group in root if group.get("id") == "figure_1")
+    for group in list(figure):
+        if group.get("id") != "axes_1":
+            figure.remove(group)
+    (axes,) = figure
+    for group in list(axes):
+        if re.match(r"matplotlib\.axis|text|legend", group.get("id", "")):
+            axes.remove(group)
+    corners = re.findall(r"[-\d.]+", axes.find(f"{SVG}g[@id='patch_2']/{SVG}path").get("d"))
+    xs, ys = [float(x) for x in corners[::2]], [float(y) for y in corners[1::2]]
+    left, top = min(xs) - EDGE, min(ys) - EDGE
+    width, height = max(xs) + EDGE - left, max(ys) + EDGE - top
+    root.set("viewBox", f"{left:.1f} {top:.1f} {width:.1f} {height:.1f}")
+    root.set("width", f"{width:.1f}pt")
+    root.set("height", f"{height:.1f}pt")
+    for element in axes.iter():
+        if "stroke-width" in element.get("style", "") and width > 200:
+            element.set("style", WIDTH.sub(thicker, element.get("style")))
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def thicker(match: re.Match) -> str:
+    """A line that is still one at a third of its size."""
+    return f"stroke-width: {2 * float(match.group(1)):g}"
 
 
 def size(svg: str) -> tuple[int, int]:
@@ -118,4 +151,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.connect("doctree-read", add_dark, priority=400)  # before Sphinx collects the images
     app.connect("html-page-context", add_sizes)
+    app.add_css_file("figures.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,6 +7,9 @@ from another by its colour alone.
 
 from __future__ import annotations
 
+from cycler import cycler
+from matplotlib.colors import LinearSegmentedColormap
+
 from lintf.checks import check_choice
 
 # Blue, vermilion, green and pink of Okabe and Ito, a plum and a brown: at least 3 to 1 on white,
@@ -25,6 +28,28 @@ LONG_SHORT, SHORT, LONG = (0, (7, 1.5, 2.5, 1.5)), (0, (2, 1)), (0, (9, 2.5))
 # Of curves that stand for no method: the same order of dashes as of colours, and of markers.
 DASHES = ("-", "--", "-.", ":", LONG_SHORT, DASH_DOT_DOT)
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# Of time: every shade is seen on white and on a dark ground.
+TIME = LinearSegmentedColormap.from_list("time", ["#2E7FD1", "#A865C9", "#E0662A"])
+STYLE = {
+    "figure.dpi": 140,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=PALETTE, linestyle=DASHES),
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,  # long enough for the dashes
+    "lines.linewidth": 1.6,
+    "svg.hashsalt": "lintf",  # the same figure, byte for byte
+    "svg.fonttype": "path",  # letters as outlines: alike everywhere, whatever fonts there are
+    "figure.max_open_warning": 20,  # matplotlib counts it among what belongs to the backend
+}
+# Of a notebook's pictures: no date, all of the figure, and what is rasterised as sharp as a screen.
+PICTURE = {"metadata": {"Date": None}, "bbox_inches": None, "dpi": 220}
 LOOKS = {  # colour, dash, marker
     "Adam": (BLUE, "-", "o"),
     "SGD": (VERMILION, "--", "s"),

@@ -10,45 +10,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 from lintf.analysis.theory import distance_to_identity
-from lintf.pages.looks import DASHES, INK, MARKERS, PALETTE, QUIET, look
+from lintf.pages.looks import DASHES, INK, MARKERS, PALETTE, PICTURE, QUIET, STYLE, TIME, look
 
-__all__ = ["DASHES", "INK", "MARKERS", "PALETTE", "QUIET", "look"]  # of looks.py, for pages
+__all__ = ["DASHES", "INK", "MARKERS", "PALETTE", "QUIET", "TIME", "look"]  # of looks.py, for pages
 
-# Of time: every shade is seen on white and on a dark ground.
-TIME = LinearSegmentedColormap.from_list("time", ["#2E7FD1", "#A865C9", "#E0662A"])
 NAMES = {  # of matrices, # for the layer
     "Q": "$Q_#$ (paper: $A_#$)",
     "P": "$P_#$ (paper: $B_#$)",
     "whitened Q": r"$(UD)^\top Q_#\, (UD)$",
 }
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green, blue, as WCAG weighs them
-STYLE = {
-    "figure.dpi": 140,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=PALETTE, linestyle=DASHES),
-    "legend.frameon": False,
-    "legend.handlelength": 2.8,  # long enough for the dashes
-    "lines.linewidth": 1.6,
-    "svg.hashsalt": "lintf",  # the same figure, byte for byte
-    "svg.fonttype": "path",  # letters as outlines: alike everywhere, whatever fonts there are
-    "figure.max_open_warning": 20,  # matplotlib counts it among what belongs to the backend
-}
-# Of a notebook's pictures: no date, all of the figure, and what is rasterised as sharp as a screen.
-PICTURE = {"metadata": {"Date": None}, "bbox_inches": None, "dpi": 220}
 
 
 def style() -> None:
