@@ -216,8 +216,17 @@ plots.matrices(shown["Adam"])
 # $$ (eq-demo-shrink)
 #
 # Directions in which $S$ is large shrink most. The next layer therefore sees a better conditioned problem, on which
-# its larger step is safe: this is how the transformer beats gradient descent. SGD finds matrices of the same kind
-# with other numbers, a first step three times as long and less shrinkage:
+# its larger step is safe: this is how the transformer beats gradient descent.
+#
+# :::{figure-md} fig-simple-demo-layer
+# ![Four ellipses in a row, at the start and after each of three layers. The first is nearly twice as wide as high; they shrink, more in width, and after two layers are small and nearly round. Below each stand two bars for the error left in its two directions: both full at the start; then 0.28 and 0.65, then 0.12 and 0.01, and none to be seen after the third layer.](../book/_static/layer-light.svg)
+#
+# Layers as steps that shrink their inputs, computed from {eq}`eq-demo-shrink` and {eq}`eq-multiples` with the matrices of
+# {numref}`fig-simple-demo-adam` (a = 0.71, 2.63 and 7.1, b = 0.35), for two directions in which $S / N$ is 1.8 (blue) and
+# 0.5 (orange): the inputs, and the size of the error that is left in each direction.
+# :::
+#
+# SGD finds matrices of the same kind with other numbers, a first step three times as long and less shrinkage:
 
 # %% mystnb={"figure": {"caption": "The learned matrices at the end of the training with SGD of {numref}`fig-simple-demo-loss`, for seed 0; colours as in {numref}`fig-simple-demo-adam`.", "name": "fig-simple-demo-sgd"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with numbers, again close to multiples of the identity: Q0 about minus 2.2, Q1 about minus 1.5, Q2 about minus 3.8, P0 about 0.08, P1 about 0.35."}}
 plots.matrices(shown["SGD"])

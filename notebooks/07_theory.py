@@ -476,6 +476,8 @@ for edge in (low, high):
     top.axvline(edge, **plots.look("guide", linewidth=1))
 rarest = isotropic.spectrum(20, 5, rare=1 / seen)[0].max()
 bottom.axvline(rarest, color=plots.QUIET, linestyle="--", linewidth=1)
+top.text(high, 0.75, " 99 percent of $t$\n lie between", size=7)
+bottom.text(rarest, 1e-8, " once in the\n training", size=7)
 top.set(ylim=(-0.5, 1.05), ylabel="error left, $r(t)$")
 bottom.set(yscale="log", ylim=(1e-9, 3), ylabel="contribution to the loss")
 bottom.set(xlabel="eigenvalue $t$ of $S / N$")

@@ -164,7 +164,7 @@ for name, v in lengths.items():
     at = stats.norm.ppf((torch.arange(len(v)) + 0.5) / len(v))
     standard = ((v - v.mean()) / v.std()).sort().values
     ax.plot(at, standard, label=adam_sgd.TITLES[name])
-ax.plot([-4, 4], [-4, 4], label="normal", **plots.look("guide", linewidth=1))
+ax.plot([-4, 4], [-4, 4], label="normal", lw=1, ls="-", color=plots.QUIET)
 ax.set(xlabel="quantile of a normal distribution", ylabel="quantile of the noise")
 plots.legend(ax)
 

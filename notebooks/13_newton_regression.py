@@ -176,16 +176,13 @@ layers = {(name, k): of_layers(name, k) for name in (plain, normed) for k in kap
 # %% [markdown]
 # ## Layers against steps
 
-# %% mystnb={"figure": {"caption": "Squared error of the prediction over d, against layers or steps, for three condition numbers of the covariance (d = 5, N = 25, no noise; 12,000 steps of 256 prompts, a sixtieth of the published training; 2000 test prompts). One seed; for up to two layers in the first panel the mean over three.", "name": "fig-newton-regression"}, "image": {"alt": "Three panels, for three condition numbers, on a logarithmic axis. Solid lines for trained models with 0 to 4 layers fall steeply at first; with LayerNorm they go on falling, without it they flatten from two or three layers on. Dotted lines: gradient descent falls slowly; Newton's iteration begins slowly and then drops almost vertically, later for larger condition numbers."}}
+# %% mystnb={"figure": {"caption": "Squared error of the prediction over d, against layers or steps, for three condition numbers of the covariance (d = 5, N = 25, no noise; 12,000 steps of 256 prompts, a sixtieth of the published training; 2000 test prompts). One seed; for up to two layers in the first panel the mean over three.", "name": "fig-newton-regression"}, "image": {"alt": "Three panels, for three condition numbers, on a logarithmic axis. Solid lines for trained models with 0 to 4 layers fall steeply at first; with LayerNorm they go on falling, without it they flatten from two or three layers on. Lines without markers: gradient descent falls slowly; Newton's iteration begins slowly and then drops almost vertically, later for larger condition numbers."}}
 axes = plots.grid([rf"$\kappa$ = {k}" for k in kappas], ylabel="squared error / d")
 for ax, kappa in zip(axes.values(), kappas, strict=True):
-    for name, dash in zip(methods, (None, "--", None), strict=True):
-        look = plots.look(name.partition(",")[0], lw=1.2)
-        ax.plot(
-            curves[name, kappa][: steps + 1],
-            label=name,
-            **look | ({"ls": dash} if dash else {}),
-        )
+    for name in methods:
+        order = {"ls": "--"} if name.endswith("3") else {}
+        look = plots.look(name.partition(",")[0], lw=1.2, **order)
+        ax.plot(curves[name, kappa][: steps + 1], label=name, **look)
     for name, look in ((plain, "trained"), (normed, "trained too")):
         ys = layers[name, kappa].mean(0)
         ax.plot(depths, ys, label=name, **plots.look(look, points=True))

@@ -126,6 +126,13 @@ for alpha, task in tasks.items():
 # Training is plain gradient descent, except that the gradient of each matrix is scaled to length one: $\eta$ is the
 # length of each step, and no step is ever short.
 #
+# :::{figure-md} fig-recall-reads
+# ![A sentence of eight tokens, a q y c q tau f q, and an empty place behind it. A blue arrow for the attention leads from the last q back to y, which stands after the first q. A dotted arrow to tau, which stands after the second q, is named avoided. An orange arrow for the feed-forward layer leads from the last q directly to the empty place.](../book/_static/recall-light.svg)
+#
+# What reads what in a sentence with noise, as **reparam** is made: attention looks for what came after the trigger $q$ and
+# finds the output $y$; the feed-forward layer needs no other token than $q$ to expect the noise token $\tau$.
+# :::
+#
 # Because the tokens are one-hot, nobody has to multiply by them. With $u = W^\top x_H$ the score of token $h$ is
 # $u_{z_h} + u'_{z_{h-1}}$, two look-ups, and $m$ is a scatter of the weights. This makes a step about a hundred times faster
 # than the matrix products would be, with the same numbers.

@@ -84,6 +84,12 @@ ns = {share: tokens_of(share, N) for share in shares}
 # z_0 = 0, \qquad z_t = f(m \odot z_{t-1} + e), \qquad t = 1, \dots, b,
 # $$ (eq-loop)
 #
+# :::{figure-md} fig-loop
+# ![A box for the prompt e, a circle with a plus sign, a box for the block f and the answer in a row, joined by arrows. From behind the block a blue arrow, named b times, leads back to the plus sign, where the prompt comes in again in every loop.](../book/_static/loop-light.svg)
+#
+# A looped block: its output goes in again, together with the prompt.
+# :::
+#
 # and $\hat y_i$ is read from $z_b$ at the token of $x_i$. The block has causal softmax attention, so $\hat y_i$ depends on
 # the $i - 1$ examples before. The mask $m$ in {eq}`eq-loop` is 1 for the last $n$ tokens and 0 for the others. Where it is 0, the block
 # sees the bare prompt in every loop.

@@ -398,7 +398,12 @@ for axis, ax in axes.items():
         way = plots.look("trained" if threads == 1 else "trained too", points=True)
         ax.plot(part.value, part.ms, label=name, **way)
         floor = part.mflop / peak[place, threads]
-        ax.plot(part.value, floor, label=f"{name}: floor", **way | {"ls": ":", "ms": 2})
+        ax.plot(
+            part.value,
+            floor,
+            label=f"{name}: floor",
+            **way | {"linestyle": ":", "markersize": 2},
+        )
     ticks = sorted(set(grown.value))[:: 3 if axis == "B" else 2]
     ax.minorticks_off()
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=7)

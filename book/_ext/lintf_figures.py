@@ -102,33 +102,30 @@ def size(svg: str) -> tuple[int, int]:
 
 
 def add_dark(app: Sphinx, doctree: nodes.document) -> None:
-    """Write the dark partner of each figure beside it, and put it behind the figure."""
+    """Put the dark partner behind each figure. That of what a page drew is written beside it; other
+    drawings come in pairs, NAME-light.svg and NAME-dark.svg."""
     for image in list(doctree.findall(nodes.image)):
-        if not image["uri"].endswith(".svg") or "only-" in " ".join(image["classes"]):
+        uri = image["uri"]
+        if not uri.endswith(".svg") or "only-" in " ".join(image["classes"]):
             continue
-        # What a page drew; other drawings come in pairs from the start.
-        if not any("cell_output" in parent.get("classes", []) for parent in parents(image)):
-            continue
-        file = Path(app.srcdir, Path(app.env.docname).parent, image["uri"]).resolve()
-        partner = file.with_name(f"{file.stem}-dark.svg")
-        try:
-            partner.write_text(dark(file.read_text(encoding="utf-8")), encoding="utf-8")
-        except ValueError as error:
-            raise ExtensionError(f"a figure of {app.env.docname}: {error}") from error
         other = image.deepcopy()
-        other["uri"] = image["uri"].removesuffix(".svg") + "-dark.svg"
+        if uri.endswith("-light.svg"):
+            other["uri"] = uri.removesuffix("-light.svg") + "-dark.svg"
+        else:
+            other["uri"] = uri.removesuffix(".svg") + "-dark.svg"
+            folder = Path(app.srcdir, app.env.docname).parent
+            write_dark(Path(folder, uri), Path(folder, other["uri"]), app.env.docname)
         image["classes"] += ["only-light"]
         other["classes"] += ["only-dark"]
         image.parent.insert(image.parent.index(image) + 1, other)
 
 
-def parents(node: nodes.Node) -> list[nodes.Node]:
-    """All that a node stands in."""
-    found = []
-    while node.parent is not None:
-        node = node.parent
-        found.append(node)
-    return found
+def write_dark(source: Path, target: Path, page: str) -> None:
+    """Draw a page's figure for dark pages."""
+    try:
+        target.write_text(dark(source.read_text(encoding="utf-8")), encoding="utf-8")
+    except ValueError as error:
+        raise ExtensionError(f"a figure of {page}: {error}") from error
 
 
 def add_sizes(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:

@@ -8,7 +8,9 @@ from another by its colour alone.
 from __future__ import annotations
 
 from cycler import cycler
+from matplotlib.cbook import normalize_kwargs
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
 
 from lintf.checks import check_choice
 
@@ -31,6 +33,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 # Of time: every shade is seen on white and on a dark ground.
 TIME = LinearSegmentedColormap.from_list("time", ["#2E7FD1", "#A865C9", "#E0662A"])
 STYLE = {
+    "axes.formatter.min_exponent": 1,  # a short logarithmic axis says 2, 3, 6 for 2·10⁰ and so on
     "figure.dpi": 140,
     "figure.constrained_layout.use": True,
     "font.size": 10,
@@ -83,14 +86,14 @@ def look(method: str, points: bool = False, **changes: object) -> dict[str, obje
         "best" is the exact optimum of a network's form, "bound" what nothing can pass, "guide" a
         line that only helps the eye.
     points: whether there is a marker for each value, where values are few.
-    changes: take the place of what the table says, such as linestyle="".
+    changes: take the place of what the table says, such as linestyle="", or are added to it.
     """
     check_choice("method", method, [*LOOKS, *ALSO])
     colour, dash, marker = LOOKS[ALSO.get(method, method)]
     found: dict[str, object] = {"color": colour, "linestyle": dash}
     if points:
         found |= {"marker": marker, "markersize": 4}
-    return found | changes
+    return found | normalize_kwargs(changes, Line2D)  # ls is linestyle
 
 
 def on_dark(colour: str) -> str:
