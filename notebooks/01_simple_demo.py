@@ -180,11 +180,12 @@ descent = best_gradient_descent(n_layer, validation)
 descent_loss = float(squared_error(descent, test).mean())
 print(f"{n_layer} steps of size {descent.eta:.4f}: test loss {descent_loss:.3f}")
 
-# %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer during training with Adam and with SGD (d = 5, N = 20; 10,000 steps of 4000 new prompts; 20,000 held-out prompts). Lines: mean over three seeds; band: smallest to largest. Dashed: three steps of gradient descent with the best step size.", "name": "fig-simple-demo-loss"}, "image": {"alt": "Two falling curves on a logarithmic axis. Adam falls smoothly to about one thousandth; SGD falls faster at first and levels off several times higher. Both end far below the dashed line of gradient descent."}}
+# %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer during training with Adam and with SGD (d = 5, N = 20; 10,000 steps of 4000 new prompts; 20,000 held-out prompts). Lines: mean over three seeds; band: smallest to largest. Horizontal line: three steps of gradient descent with the best step size.", "name": "fig-simple-demo-loss"}, "image": {"alt": "Two falling curves on a logarithmic axis. Adam falls smoothly to about one thousandth; SGD falls faster at first and levels off several times higher. Both end far below the dashed line of gradient descent."}}
 _, ((ax,),) = plots.panels()
 for name, run in runs.items():
-    plots.band(ax, run.steps, losses[name], name)
-ax.axhline(descent_loss, color="0.4", linestyle="--", label="gradient descent")
+    plots.band(ax, run.steps, losses[name], name, **plots.look(name))
+descent = "gradient descent"
+ax.axhline(descent_loss, label=descent, **plots.look(descent))
 ax.set(xlabel="training step", ylabel="test loss (mean squared error)", yscale="log")
 plots.legend(ax, len(seeds))
 
@@ -215,8 +216,17 @@ plots.matrices(shown["Adam"])
 # $$ (eq-demo-shrink)
 #
 # Directions in which $S$ is large shrink most. The next layer therefore sees a better conditioned problem, on which
-# its larger step is safe: this is how the transformer beats gradient descent. SGD finds matrices of the same kind
-# with other numbers, a first step three times as long and less shrinkage:
+# its larger step is safe: this is how the transformer beats gradient descent.
+#
+# :::{figure-md} fig-simple-demo-layer
+# ![Four ellipses in a row, at the start and after each of three layers. The first is nearly twice as wide as high; they shrink, more in width, and after two layers are small and nearly round. Below each stand two bars for the error left in its two directions: both full at the start; then 0.28 and 0.65, then 0.12 and 0.01, and none to be seen after the third layer.](../book/_static/layer-light.svg)
+#
+# Layers as steps that shrink their inputs, computed from {eq}`eq-demo-shrink` and {eq}`eq-multiples` with the matrices of
+# {numref}`fig-simple-demo-adam` (a = 0.71, 2.63 and 7.1, b = 0.35), for two directions in which $S / N$ is 1.8 (blue) and
+# 0.5 (orange): the inputs, and the size of the error that is left in each direction.
+# :::
+#
+# SGD finds matrices of the same kind with other numbers, a first step three times as long and less shrinkage:
 
 # %% mystnb={"figure": {"caption": "The learned matrices at the end of the training with SGD of {numref}`fig-simple-demo-loss`, for seed 0; colours as in {numref}`fig-simple-demo-adam`.", "name": "fig-simple-demo-sgd"}, "image": {"alt": "Five heatmaps of 5 by 5 matrices with numbers, again close to multiples of the identity: Q0 about minus 2.2, Q1 about minus 1.5, Q2 about minus 3.8, P0 about 0.08, P1 about 0.35."}}
 plots.matrices(shown["SGD"])
@@ -238,6 +248,7 @@ for (ax,), (name, run) in zip(axes, runs.items(), strict=True):
     P, Q = (run.params[k][:, :, :, 0] for k in "PQ")  # (seeds, steps, layers, d, d)
     plots.distances(ax, run.steps, {"Q": Q, "P": P[:, :, :-1]})
     ax.set_title(name)
+_ = axes[0, 0].set_xlabel("")
 
 # %% [markdown]
 # With Adam the $Q_\ell$ first come near the identity, then wander off for thousands of steps while the $P_\ell$ are still

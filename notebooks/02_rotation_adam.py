@@ -128,21 +128,21 @@ run = fit(model, rotations.task, config, seeds, device=device)
 test, precision = rotations.sample(20_000, 99), rotations.precision.float()
 losses = run.losses(model, test)  # (seeds, steps)
 descent = best_gradient_descent(n_layer, rotations.sample(20_000, 98), precision)
-lines = {"preconditioned GD": ("--", descent)}
+lines = {"preconditioned GD": descent}
 if n_layer <= 4:  # up to there the optimum is computed
     best = isotropic.optimum(
         n_layer, N, d, rare=min(0.1, redraw_every / (B * max_iters))
     )
     limit = FittedModel(model, isotropic_weights(best.a, best.b, precision))
-    lines["best of its form"] = (":", limit)
-lines = {k: (s, float(squared_error(m, test).mean())) for k, (s, m) in lines.items()}
-print({name: round(loss, 5) for name, (_, loss) in lines.items()})
+    lines["best of its form"] = limit
+lines = {name: float(squared_error(m, test).mean()) for name, m in lines.items()}
+print({name: round(loss, 5) for name, loss in lines.items()})
 
 # %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer during training on rotated prompts (d = 5, N = 20; 100,000 steps of Adam, a new batch of 20,000 prompts every 100; 20,000 held-out prompts for each seed). Lines: mean over three seeds with a rotation each; band: smallest to largest. Dashed: three steps of preconditioned gradient descent with the best step size. Dotted: the optimum of the predicted form.", "name": "fig-rotation-adam-loss"}, "image": {"alt": "A curve on logarithmic axes falls from 5 to below 0.001 in a few thousand steps and then slowly settles. It ends far below the dashed line at 0.27, on the dotted line."}}
 _, ((ax,),) = plots.panels()
-plots.band(ax, run.steps, losses, "transformer")
-for name, (dash, loss) in lines.items():
-    ax.axhline(loss, color="0.4", linestyle=dash, label=name)
+plots.band(ax, run.steps, losses, "transformer", **plots.look("transformer"))
+for name, loss in lines.items():
+    ax.axhline(loss, label=name, **plots.look(name))
 ax.set(xlabel="training step", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xscale="symlog", xlim=(100, None))
 plots.legend(ax, len(seeds))
@@ -224,10 +224,10 @@ for name, (steps, loss) in curves.items():
 _, ((ax,),) = plots.panels(height=3.8)
 for name, (steps, loss) in curves.items():
     plots.band(ax, steps, loss, name)
-ax.axhline(1.3e-3, color="0.4", linestyle=":")
+ax.axhline(1.3e-3, **plots.look("guide"))
 ax.set(xlabel="training step", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xscale="symlog", xlim=(100, None), ylim=(None, 100))
-plots.legend(ax, len(seeds), fontsize=8)
+plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
 # The factor that the covariates cost, with either recipe:

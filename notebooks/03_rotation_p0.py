@@ -167,10 +167,12 @@ print(f"{n_layer} equal steps of size {descent.eta * N:.3f} / N: {descent_loss:.
 # %% mystnb={"figure": {"caption": "Test loss of a three-layer linear transformer with P = 0 during training on rotated prompts (d = 5, N = 20; 30,000 steps of Adam, a new batch of 20,000 prompts every 100; 20,000 held-out prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Dashed: preconditioned gradient descent with equal steps, tuned. Dotted: the exact optimum with different steps.", "name": "fig-rotation-p0-loss"}, "image": {"alt": "A curve on logarithmic axes falls from 5, passes the dashed line at 0.27, and settles on the dotted line at 0.13."}}
 _, ((ax,),) = plots.panels()
 plots.band(ax, run.steps, losses, "transformer, P = 0")
-ax.axhline(descent_loss, color="0.4", linestyle="--", label="equal steps, tuned")
-ax.axhline(exact.loss, color="0.4", linestyle=":", label="best steps, exact")
+descent = plots.look("preconditioned GD")
+ax.axhline(descent_loss, label="equal steps, tuned", **descent)
+ax.axhline(exact.loss, label="best steps, exact", **plots.look("best"))
 ax.set(xlabel="training step", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xscale="symlog", xlim=(10, None))
+plots.ticks(ax.yaxis, (1, 1.5, 2, 3, 5))
 plots.legend(ax, len(seeds))
 
 # %% [markdown]
@@ -207,7 +209,7 @@ over_time = run.params["Q"][:, :, :, 0]  # (seeds, steps, layers, d, d)
 _, ((ax,),) = plots.panels(height=3.6)
 columns = {"whitened Q": whitened(over_time, UD), "Q": over_time}
 far = float(distance_to_identity(precision).mean())
-ax.axhline(far, color="0.4", linestyle=":")
+ax.axhline(far, **plots.look("guide"))
 plots.distances(ax, run.steps, columns)
 
 # %% [markdown]

@@ -103,11 +103,13 @@ losses = run.losses(model, test)  # (seeds, steps)
 print("training loss at the end:", run.loss[:, -1].numpy().round(6))
 print("test loss at the end:    ", losses[:, -1].numpy().round(6))
 
-# %% mystnb={"figure": {"caption": "Training loss (dashed) and test loss (solid) of a three-layer linear transformer trained with L-BFGS on one batch of 20,000 rotated prompts (d = 5, N = 20; 2000 steps of 4 iterations; 20,000 test prompts for each seed). Each of three seeds has its colour.", "name": "fig-rotation-lbfgs-loss"}, "image": {"alt": "Three pairs of curves on a logarithmic axis fall within 500 steps and then stay constant. Two pairs end between 0.0005 and 0.0008 with the test loss slightly above the training loss. For the third the test loss ends five times above the training loss."}}
+# %% mystnb={"figure": {"caption": "Training loss (dashed) and test loss (solid) of a three-layer linear transformer trained with L-BFGS on one batch of 20,000 rotated prompts (d = 5, N = 20; 2000 steps of 4 iterations; 20,000 test prompts for each seed). Each of three seeds has its colour and its marker.", "name": "fig-rotation-lbfgs-loss"}, "image": {"alt": "Three pairs of curves on a logarithmic axis fall within 500 steps and then stay constant. Two pairs end between 0.0005 and 0.0008 with the test loss slightly above the training loss. For the third the test loss ends five times above the training loss."}}
 _, ((ax,),) = plots.panels()
 for e, seed in enumerate(seeds):
-    (line,) = ax.plot(run.steps, losses[e], label=f"seed {seed}")
-    ax.plot(run.steps, run.loss[e], "--", color=line.get_color())
+    look = {"color": f"C{e}", "marker": plots.MARKERS[e % 6], "markersize": 4}
+    look["markevery"] = (0.03 + 0.05 * e, 0.2)
+    ax.plot(run.steps, losses[e], "-", label=f"seed {seed}", **look)
+    ax.plot(run.steps, run.loss[e], "--", **look)
 ax.set(xlabel="optimiser step", ylabel="loss (mean squared error)", yscale="log")
 plots.legend(ax, title="solid: test, dashed: training")
 

@@ -183,12 +183,12 @@ for name in methods[n_layers[0]]:
 # %% mystnb={"figure": {"caption": "Test loss against the number of layers or steps, on rotated prompts (d = 5, N = 20; 20,000 steps of Adam, a new batch of 20,000 prompts every 100; best of the last 5 snapshots; 20,000 test prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Crosses: the loss of the best of its form, computed exactly.", "name": "fig-variable-L"}, "image": {"alt": "Four falling curves against one to four layers, on a logarithmic axis. Preconditioned gradient descent, the transformer and the best of its form start together at 1.15. Gradient descent falls from 2.2 to 1.2, the preconditioned one to 0.16 at four steps; the transformer falls to 0.0003 and the best of its form to a millionth."}}
 _, ((ax,),) = plots.panels()
 for name, loss in losses.items():
-    plots.band(ax, n_layers, loss, name, marker="o", markersize=4)
+    plots.band(ax, n_layers, loss, name, **plots.look(name, points=True))
 computed = [limit.loss for limit in limits.values()]
-ax.plot(n_layers, computed, "kx", label="its loss, computed")
+ax.plot(n_layers, computed, "+", color=plots.INK, ms=9, label="its loss, computed")
 ax.set(xlabel="layers or steps", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xticks=n_layers)
-plots.legend(ax, len(seeds), fontsize=8)
+plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
 # With one layer nothing but one step is possible, and the transformer makes it: it coincides with preconditioned

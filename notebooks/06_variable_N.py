@@ -153,9 +153,10 @@ unknown = [i for i, N in enumerate(Ns) if d > N]  # where least squares can err
 mean["least squares"] = mean["least squares"][:, unknown]
 _, ((ax,),) = plots.panels(height=3.6)
 for name, loss in mean.items():
-    plots.band(ax, Ns[: loss.shape[1]], loss, name, marker="o", markersize=3)
+    look = plots.look(name, points=True, markersize=3)
+    plots.band(ax, Ns[: loss.shape[1]], loss, name, **look)
 ax.set(xlabel="examples $N$", ylabel="mean squared error", yscale="log", xticks=Ns)
-plots.legend(ax, len(seeds), fontsize=8)
+plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
 # From ten examples on, the figure agrees with the paper's: the transformer is an order of magnitude and more below its
@@ -188,15 +189,14 @@ for N, e in zip(Ns, stacked["transformer"].flatten(1), strict=True):
 
 # %% mystnb={"figure": {"caption": "Quantiles of the squared error over the test prompts of all five seeds together, for the predictors of {numref}`fig-variable-N`: the median (solid) and the 99 percent quantile (dashed).", "name": "fig-variable-N-quantiles"}, "image": {"alt": "Median and 99 percent quantile of four methods against 2 to 20 examples, on a logarithmic axis. All fall. The transformer's median is below gradient descent's everywhere and falls to 0.0004; its 99 percent quantile falls from 30 to 0.07."}}
 _, ((ax,),) = plots.panels(height=3.8)
-for i, name in enumerate(
-    ["transformer", "preconditioned GD", "GD", "best of its form"]
-):
+for name in ("transformer", "preconditioned GD", "GD", "best of its form"):
     e = stacked[name].flatten(1).sort(1).values  # (Ns, prompts)
     for share, dash in ((0.5, "-"), (0.99, "--")):
         label = name if share == 0.5 else None
-        ax.plot(Ns, e[:, int(share * e.shape[1])], dash, color=f"C{i}", label=label)
+        look = plots.look(name, points=True, markersize=3, linestyle=dash)
+        ax.plot(Ns, e[:, int(share * e.shape[1])], label=label, **look)
 ax.set(xlabel="examples $N$", ylabel="squared error", yscale="log", xticks=Ns)
-plots.legend(ax, title="solid: median, dashed: 99 percent", fontsize=8)
+plots.shared_legend(ax, title="solid: median, dashed: 99 percent")
 
 # %% [markdown]
 # Now the picture is simple. In the median the transformer is the best of the methods with three steps for every $N$,

@@ -187,16 +187,17 @@ def one_step(n, kappa, w):
     tau, (_, ((ax,),)) = (lam * om).sum(), plots.panels(height=3.6)
     kinds = {"gradient descent": np.ones(d), "preconditioned": 1 / lam}
     kinds |= {"one layer": om / ((counts + 1) * lam * om + tau)}
-    for (name, A), dash in zip(kinds.items(), ("-", "-", "--"), strict=True):
+    for name, A in kinds.items():
         size = (lam * A**2 * ((counts + 1) * lam**2 * om + tau * lam)).sum(-1)
         loss = 1 - counts[:, 0] * (lam**2 * om * A).sum(-1) ** 2 / size / tau
-        ax.plot(counts, loss, dash, label=f"{name}: {loss[n - 1]:.3f}")
-    ax.axvline(n, color="0.4", linestyle=":", linewidth=1)
+        way = plots.look("best" if name == "one layer" else name)
+        ax.plot(counts, loss, label=f"{name}: {loss[n - 1]:.3f}", **way)
+    ax.axvline(n, **plots.look("guide", linewidth=1))
     ax.set(xscale="log", xlabel="examples $N$", ylabel="loss, relative", ylim=(0, 1))
     plots.shared_legend(ax, title=f"loss at N = {n}, κ = {kappa}, covariance of w: {w}")
 
 
-# %% mystnb={"figure": {"caption": "Loss of one step of gradient descent and of preconditioned gradient descent, each with its best size, and of the closed form {eq}`eq-one-layer` for one layer, divided by the loss of answering 0 (d = 5, condition number 10, weights of identity covariance; computed exactly). Dotted: N = 20. With a running kernel, controls set N, the condition number and the law of the weights.", "name": "fig-theory-play"}, "image": {"alt": "Three falling curves over 1 to 200 examples on a logarithmic axis. Gradient descent goes from 0.82 to 0.20 and levels off. Preconditioned gradient descent starts higher, at 0.86, crosses it near 7 examples and ends at 0.03. The closed form is dashed and lies below both everywhere, close to the first for few examples and to the second for many."}}
+# %% mystnb={"figure": {"caption": "Loss of one step of gradient descent and of preconditioned gradient descent, each with its best size, and of the closed form {eq}`eq-one-layer` for one layer, divided by the loss of answering 0 (d = 5, condition number 10, weights of identity covariance; computed exactly). Dotted: N = 20. With a running kernel, controls set N, the condition number and the law of the weights.", "name": "fig-theory-play"}, "image": {"alt": "Three falling curves over 1 to 200 examples on a logarithmic axis. Gradient descent goes from 0.82 to 0.20 and levels off. Preconditioned gradient descent starts higher, at 0.86, crosses it near 7 examples and ends at 0.03. The closed form is dotted and lies below both everywhere, close to the first for few examples and to the second for many."}}
 widgets.Controls(
     one_step,
     n=widgets.slider("examples N", [1, 2, 5, 10, 20, 50, 100, 200], 20),
@@ -465,13 +466,18 @@ curves = {
 
 # %% mystnb={"figure": {"caption": "Top: the error that three layers or steps leave in a direction with eigenvalue t of S / N (d = 5, N = 20): gradient descent with the best step, Chebyshev's polynomials for the interval that holds 99 percent of the eigenvalues (dotted lines), the exact optimum of the family, and what Adam learned in 100,000 steps on rotated prompts, for the first of three seeds. Bottom: what each t contributes to the expected loss; the dashed line is the largest t that is expected once in the training.", "name": "fig-theory-polynomials"}, "image": {"alt": "Two panels over eigenvalues from 0 to 7. Above, all curves start at 1 and come down; gradient descent is a smooth cubic, the others oscillate near zero. Below on a logarithmic axis, the learned curve is lowest up to the dashed line near 4.5 and then rises beyond all others, while the optimum stays level."}}
 _, ((top,), (bottom,)) = plots.panels(2, height=3.3, sharex=True)
+methods = dict(
+    zip(curves, ("GD", "Newton", "least squares", "best", "Adam"), strict=True)
+)
 for name, r in curves.items():
-    top.plot(t, r, label=name)
-    bottom.plot(t, 5 * rho * r**2)
+    top.plot(t, r, label=name, **plots.look(methods[name]))
+    bottom.plot(t, 5 * rho * r**2, **plots.look(methods[name]))
 for edge in (low, high):
-    top.axvline(edge, color="0.4", linestyle=":", linewidth=1)
+    top.axvline(edge, **plots.look("guide", linewidth=1))
 rarest = isotropic.spectrum(20, 5, rare=1 / seen)[0].max()
-bottom.axvline(rarest, color="0.4", linestyle="--", linewidth=1)
+bottom.axvline(rarest, color=plots.QUIET, linestyle="--", linewidth=1)
+top.text(high, 0.75, " 99 percent of $t$\n lie between", size=7)
+bottom.text(rarest, 1e-8, " once in the\n training", size=7)
 top.set(ylim=(-0.5, 1.05), ylabel="error left, $r(t)$")
 bottom.set(yscale="log", ylim=(1e-9, 3), ylabel="contribution to the loss")
 bottom.set(xlabel="eigenvalue $t$ of $S / N$")

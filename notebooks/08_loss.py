@@ -103,9 +103,11 @@ loss = {
 }
 
 # %% mystnb={"figure": {"caption": "Test loss during training with SGD and with Adam, in the paper's four settings (d = 5, three layers; 10,000 steps of 1000 new prompts; mean squared error over 1000 fixed test prompts). Lines: mean over six seeds; band: smallest to largest.", "name": "fig-adam-sgd-loss"}, "image": {"alt": "Four panels with two curves each, on a logarithmic axis. With 20 Gaussian examples and on the sphere Adam falls to a sixth of SGD's loss. With five examples both stay near 1, Adam slightly below. With gamma covariates SGD stays near 0.4 and Adam's mean leaps up and down between 0.2 and 400."}}
-axes = plots.grid(settings, yscale="log", xlabel="training step", ylabel="test loss")
+labels = {"yscale": "log", "xlabel": "training step", "ylabel": "test loss"}
+axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
 for (name, alg), values in loss.items():
-    plots.band(axes[name], runs[name][alg].steps, values, adam_sgd.NAMES[alg])
+    steps, label = runs[name][alg].steps, adam_sgd.NAMES[alg]
+    plots.band(axes[name], steps, values, label, **plots.look(alg))
 plots.shared_legend(axes[name], len(seeds))
 
 # %% [markdown]
@@ -160,13 +162,13 @@ for name, alg in loss:
     quantiles[name, alg] = e[..., 10_000], e[..., 19_800]
 
 # %% mystnb={"figure": {"caption": "Median (solid) and 99 percent quantile (dashed) of the squared error over 20,000 fresh prompts, during the trainings of {numref}`fig-adam-sgd-loss`. Lines: mean over six seeds; band: smallest to largest. The dashed lines have no band.", "name": "fig-adam-sgd-quantiles"}, "image": {"alt": "Four panels with the median and the 99 percent quantile of SGD and Adam over the training steps. All fall steadily. In every panel Adam's median is below that of SGD, by factors of 1.3 with five examples to five on the sphere; the quantiles lie one to four orders of magnitude above."}}
-axes = plots.grid(
-    settings, yscale="log", xlabel="training step", ylabel="squared error"
-)
+labels["ylabel"] = "squared error"
+axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
 for (name, alg), (median, high) in quantiles.items():
-    colour = f"C{adam_sgd.ALGS.index(alg)}"
-    plots.band(axes[name], instants, median, adam_sgd.NAMES[alg], color=colour)
-    axes[name].plot(instants, high.mean(0), "--", color=colour, linewidth=1)
+    look = plots.look(alg, points=True, markersize=3)
+    label = adam_sgd.NAMES[alg]
+    plots.band(axes[name], instants, median, label, **look | {"linestyle": "-"})
+    axes[name].plot(instants, high.mean(0), **look | {"linestyle": "--", "lw": 1})
 plots.shared_legend(axes[name], len(seeds))
 
 # %% [markdown]
@@ -197,13 +199,14 @@ for alg in adam_sgd.ALGS:
 
 # %% mystnb={"figure": {"caption": "Test loss at the end of training against the learning rate, with 20 Gaussian examples (d = 5, three layers; 10,000 steps of 1000 new prompts; mean over the last five of 20 recorded models, 1000 fixed test prompts). A dot for each of three seeds; the line is their median. Crosses at the upper edge: trainings that diverged. Dotted: the paper's learning rate, for both methods.", "name": "fig-adam-sgd-rates"}, "image": {"alt": "Final loss against the learning rate from 0.00016 to 2.6, on logarithmic axes. Adam has a wide valley near 0.001 from 0.00125 to 0.04. SGD falls steadily from 0.2 to 0.0008 at 0.16. Both leap to 1 and above at 0.32, and from 0.64 on everything has diverged."}}
 _, ((ax,),) = plots.panels(height=3.4)
-for i, (alg, values) in enumerate(final.items()):
+for alg, values in final.items():
     gone, shown = values > start, values.clamp(max=2 * start)
-    ax.plot(rates, shown.median(1).values, color=f"C{i}", label=adam_sgd.NAMES[alg])
+    look = plots.look(alg)
+    ax.plot(rates, shown.median(1).values, label=adam_sgd.NAMES[alg], **look)
     for seed in range(len(rate_seeds)):
         for mark, which in ((".", ~gone[:, seed]), ("x", gone[:, seed])):
-            ax.plot(rates[which], shown[which, seed], mark, color=f"C{i}")
-ax.axvline(swept.lr["adam"], color="0.5", linestyle=":")
+            ax.plot(rates[which], shown[which, seed], mark, color=look["color"])
+ax.axvline(swept.lr["adam"], **plots.look("guide"))
 ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="final test loss")
 plots.legend(ax)
 
@@ -245,14 +248,14 @@ for alg, rows in tried.items():
 def at_rate(rate):
     """The test loss of both methods during the trainings at one learning rate."""
     _, ((ax,),) = plots.panels(height=3.4)
-    for i, alg in enumerate(adam_sgd.ALGS):
+    for alg in adam_sgd.ALGS:
         end = float(best[alg][rates == rate])
         label = f"{adam_sgd.NAMES[alg]}: " + (
             f"{end:.1e}" if end < start else "diverged"
         )
-        ax.plot([], [], color=f"C{i}", label=label)
+        ax.plot([], [], label=label, **plots.look(alg))
         for steps, losses in ways[alg, rate]:
-            ax.plot(steps, losses, color=f"C{i}")
+            ax.plot(steps, losses, **plots.look(alg))
     ax.set(xscale="symlog", xlim=(1, max_iters), xlabel="training step")
     ax.set(yscale="log", ylim=(3e-4, 30), ylabel="test loss")
     plots.shared_legend(ax, title=f"learning rate {rate:g}, final loss")

@@ -107,10 +107,10 @@ _, ((ax,),) = plots.panels()
 grid = torch.linspace(float(length.min()), float(length.max()), 400).numpy()
 smooth = stats.gaussian_kde(length)(grid)
 normal = stats.norm.pdf(grid, length.mean(), length.std())
-ax.hist(length, bins=100, density=True, color="C4", label="gradient noise")
+ax.hist(length, bins=100, density=True, color="0.75", label="gradient noise")
 ax.plot(grid, normal, "C1", label="normal, fitted")
 ax.plot(
-    grid, stats.gaussian_kde(gaussian)(grid), "C0--", label="Gaussian, same covariance"
+    grid, stats.gaussian_kde(gaussian)(grid), "C4--", label="Gaussian, same covariance"
 )
 ax.set(xlabel=r"$\|g_B - g\|$", ylabel="density")
 plots.legend(ax)
@@ -163,8 +163,8 @@ _, ((ax,),) = plots.panels(height=3.6)
 for name, v in lengths.items():
     at = stats.norm.ppf((torch.arange(len(v)) + 0.5) / len(v))
     standard = ((v - v.mean()) / v.std()).sort().values
-    ax.plot(at, standard, ".", markersize=3, label=name)
-ax.plot([-4, 4], [-4, 4], "k:", linewidth=1, label="normal")
+    ax.plot(at, standard, label=adam_sgd.TITLES[name])
+ax.plot([-4, 4], [-4, 4], label="normal", lw=1, ls="-", color=plots.QUIET)
 ax.set(xlabel="quantile of a normal distribution", ylabel="quantile of the noise")
 plots.legend(ax)
 

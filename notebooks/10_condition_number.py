@@ -113,10 +113,12 @@ algs = adam_sgd.ALGS
 curves = {name: {a: kappa(name, a, every, [99])[0] for a in algs} for name in settings}
 
 # %% mystnb={"figure": {"caption": "Robust condition number {eq}`eq-kappa` along the trainings with SGD and with Adam, in the four settings (d = 5, three layers; 10,000 steps of 1000 new prompts; second derivatives of the mean squared error over 1000 fixed prompts, every 250 steps). Lines: mean over six seeds; band: smallest to largest.", "name": "fig-condition-number"}, "image": {"alt": "Four panels on logarithmic axes, from step 0 to 10,000. With 20 Gaussian examples both start at 260; Adam drops to 11 and stays near 50, SGD stays near 250. With 5 examples the curves cross early and SGD is above later. On the sphere both are near 500 and overlap. With gamma covariates both vary between 50 and 1000."}}
-axes = plots.grid(settings, yscale="log", xlabel="training step", ylabel=r"$\kappa$")
+labels = {"xlabel": "training step", "ylabel": r"condition number $\kappa$"}
+axes = plots.grid(settings, titles=adam_sgd.TITLES, yscale="log", **labels)
 for name, curve in curves.items():
     for alg, values in curve.items():
-        plots.band(axes[name], every, values, adam_sgd.NAMES[alg])
+        label = adam_sgd.NAMES[alg]
+        plots.band(axes[name], every, values, label, **plots.look(alg))
 plots.shared_legend(axes[name], len(seeds))
 
 # %% [markdown]
@@ -169,7 +171,7 @@ table({name: r.median(0).values for name, r in ratios.items()})
 # nearly every test set alone, as the figure shows. The one of the first figure holds a prompt on which SGD's models are
 # so badly wrong that it doubles their curvature. We did not choose it: it is the one of the loss page.
 
-# %% mystnb={"figure": {"caption": "Ratio of the condition numbers of SGD and Adam at steps 750 and 1250 of the trainings of {numref}`fig-condition-number`: a dot for each of six other test sets of 1000 prompts, the mean over six seeds. Cross: the test set of {numref}`fig-condition-number`. Grey: published mean plus or minus one standard deviation over seeds, for 20 Gaussian examples, in the paper's table (darker) and in what its code has saved (lighter).", "name": "fig-condition-ratio"}, "image": {"alt": "Two panels, one for each instant, with a column of dots for each setting. With 20 Gaussian examples the dots lie between 2 and 4.3 at step 750, one of them above the lighter band and most above the darker one, and at step 1250 between 0.8 and 1.2, inside the lighter band and at the lower edge of the darker one, but for one at 3.2; the crosses lie above, at 5.5 and 3.4. On the sphere all dots are below 1. With five examples and with gamma covariates they spread widely."}}
+# %% mystnb={"figure": {"caption": "Ratio of the condition numbers of SGD and Adam at steps 750 and 1250 of the trainings of {numref}`fig-condition-number`: a dot for each of six other test sets of 1000 prompts, the mean over six seeds. Cross: the test set of {numref}`fig-condition-number`. Grey: published mean plus or minus one standard deviation over seeds, for 20 Gaussian examples, in the paper's table (filled) and in what its code has saved (hatched).", "name": "fig-condition-ratio"}, "image": {"alt": "Two panels, one for each instant, with a column of dots for each setting. With 20 Gaussian examples the dots lie between 2 and 4.3 at step 750, one of them above the lighter band and most above the darker one, and at step 1250 between 0.8 and 1.2, inside the lighter band and at the lower edge of the darker one, but for one at 3.2; the crosses lie above, at 5.5 and 3.4. On the sphere all dots are below 1. With five examples and with gamma covariates they spread widely."}}
 paper = {750: (1.76, 0.40), 1250: (1.58, 0.41)}  # mean and standard deviation
 saved = {750: (2.57, 0.91), 1250: (1.30, 0.78)}
 titles = {f"step {step}": step for step in instants if 250 < step < 2000}
@@ -178,17 +180,19 @@ for title, ax in axes.items():
     i = instants.index(titles.get(title, 0))
     for x, name in enumerate(settings):
         dots = ratios[name][..., i].mean(1)
-        ax.plot(x + torch.linspace(-0.2, 0.2, len(dots)), dots, ".", color="C0")
-        ax.plot(x, first[name][:, i].mean(), "x", color="C1")
+        ax.plot(x + torch.linspace(-0.2, 0.2, len(dots)), dots, ".", color=plots.INK)
+        ax.plot(x, first[name][:, i].mean(), "x", color="C3", mew=2)
     if instants[i] in paper:
-        for (mean, spread), grey in (
-            (saved[instants[i]], "0.9"),
-            (paper[instants[i]], "0.75"),
-        ):
-            ax.axhspan(mean - spread, mean + spread, 0, 0.25, color=grey)
-    ax.axhline(1, color="0.5", linestyle=":")
-    ax.set(yscale="log", xticks=range(len(settings)))
-    ax.set_xticklabels(settings, rotation=60, fontsize=8)
+        mean, spread = paper[instants[i]]
+        ax.axhspan(mean - spread, mean + spread, 0, 0.25, color="0.8")
+        mean, spread = saved[instants[i]]
+        hatch = {"facecolor": "none", "edgecolor": "0.5", "hatch": "///", "lw": 0}
+        ax.axhspan(mean - spread, mean + spread, 0, 0.25, **hatch)
+    ax.axhline(1, **plots.look("guide"))
+    ax.set(yscale="log", xticks=range(len(settings)), xlim=(-0.5, len(settings) - 0.5))
+    names = [adam_sgd.TITLES[name].replace(" ", "\n", 1) for name in settings]
+    ax.set_xticklabels(names, fontsize=7)
+    plots.ticks(ax.yaxis)
 
 # %% [markdown]
 # With five examples and with gamma covariates the spread over test sets is as wide as that over seeds. And on the sphere,
@@ -220,9 +224,9 @@ far = second >= second.sort().values[gaps.argmax() + 1]
 
 # %% mystnb={"figure": {"caption": "Loss and condition number {eq}`eq-kappa` of the last models of 24 trainings with SGD, one for each seed (20 Gaussian examples, d = 5, three layers, 10,000 steps of 1000 new prompts). Condition number: median over six test sets of 1000 prompts; loss: 40,000 prompts. Colours: the step of the second layer, in two groups with the widest gap between them.", "name": "fig-condition-places"}, "image": {"alt": "Two clusters of dots on logarithmic axes. Eighteen have condition numbers from 10 to 71 and losses from 0.0066 to 0.014. Six lie far to the right at 500 to 600, and all of them lower, at 0.0038 to 0.0044."}}
 _, ((ax,),) = plots.panels(height=3.2)
-for group, marker in ((~far, "o"), (far, "D")):
+for group, marker, colour in ((~far, "o", "C1"), (far, "D", "C4")):
     label = f"{second[group].min():.1f} to {second[group].max():.1f}"
-    ax.plot(at_end[group], loss[group], marker, ms=4, label=label)
+    ax.plot(at_end[group], loss[group], marker, ms=4, color=colour, label=label)
 ax.set(xlabel=r"condition number $\kappa$", ylabel="loss", xscale="log", yscale="log")
 plots.legend(ax, title="step of the second layer")
 

@@ -108,15 +108,16 @@ for (name, alg), count in down.items():
 # %% [markdown]
 # They are rare, but for gamma covariates: there every seventh step of SGD and every twentieth of Adam bends downwards.
 
-# %% mystnb={"figure": {"caption": "Directional smoothness {eq}`eq-smoothness` against the norm of the gradient on the first 2000 steps of Adam, in the four settings (d = 5, three layers; 1000 new prompts in each step; both on 1000 fixed prompts; seed 1). Colour: the step, from dark to light. Steps of negative curvature are left out.", "name": "fig-smoothness-cloud"}, "image": {"alt": "Four clouds of points on double logarithmic axes. In all of them dark points of the first steps lie to the upper right. With 20 Gaussian examples the cloud rises steeply at large gradients and is flat at small ones; with 5 it is a narrow upright cloud; on the sphere it rises evenly; with gamma covariates it is the longest and steepest."}}
-axes = plots.grid(settings, xscale="log", yscale="log", ylabel="smoothness")
+# %% mystnb={"figure": {"caption": "Directional smoothness {eq}`eq-smoothness` against the norm of the gradient on the first 2000 steps of Adam, in the four settings (d = 5, three layers; 1000 new prompts in each step; both on 1000 fixed prompts; seed 1). Colour: the step, from blue through purple to orange. Steps of negative curvature are left out.", "name": "fig-smoothness-cloud"}, "image": {"alt": "Four clouds of points on double logarithmic axes. In all of them blue points of the first steps lie to the upper right. With 20 Gaussian examples the cloud rises steeply at large gradients and is flat at small ones; with 5 it is a narrow upright cloud; on the sphere it rises evenly; with gamma covariates it is the longest and steepest."}}
+labels = {"xscale": "log", "yscale": "log", "ylabel": "smoothness"}
+axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
 for name, ax in axes.items():
     x, y = norm[name, "adam"], smooth[name, "adam"]
-    dots = ax.scatter(
-        x[y > 0], y[y > 0], 3, torch.arange(len(y))[y > 0], cmap="viridis"
-    )
+    step = torch.arange(len(y))[y > 0]
+    dots = ax.scatter(x[y > 0], y[y > 0], 3, step, cmap=plots.TIME, rasterized=True)
     ax.set_xlabel("gradient norm")
-_ = ax.figure.colorbar(dots, ax=list(axes.values()), label="training step", shrink=0.6)
+where = {"ax": list(axes.values()), "location": "bottom", "aspect": 50, "pad": 0.02}
+_ = ax.figure.colorbar(dots, label="training step", **where)
 
 # %% [markdown]
 # ## How steep is the cloud?
@@ -161,10 +162,12 @@ for part, slope in zip(parts, steep, strict=True):
 # Now both methods, each along its own way, from the same starting point. The smoothness is averaged by a running median over 100 steps.
 
 # %% mystnb={"figure": {"caption": "Directional smoothness along the first 2000 steps of SGD and of Adam, as a running median over 100 steps (settings, prompts and seed of {numref}`fig-smoothness-cloud`).", "name": "fig-smoothness-way"}, "image": {"alt": "Four panels with two curves over 2000 steps on a logarithmic axis. With 20 and with 5 Gaussian examples and on the sphere Adam's curve is below that of SGD, by a factor of seventy in the first and of five to ten in the others. With gamma covariates the curves run together."}}
-axes = plots.grid(settings, yscale="log", xlabel="training step", ylabel="smoothness")
+labels = {"yscale": "log", "xlabel": "training step", "ylabel": "smoothness"}
+axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
 for (name, alg), s in smooth.items():
     running = s.unfold(0, block, 1).median(1).values
-    axes[name].plot(torch.arange(len(running)), running, label=adam_sgd.NAMES[alg])
+    look = plots.look(alg, label=adam_sgd.NAMES[alg])
+    axes[name].plot(torch.arange(len(running)), running, **look)
 plots.shared_legend(axes[name])
 
 # %% [markdown]

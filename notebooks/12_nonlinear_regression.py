@@ -135,7 +135,7 @@ for alg, run in runs.items():
 # %% mystnb={"figure": {"caption": "Test loss with a trained network before the attention (d = 5, N = 20; hidden layers of 10 units in the target and 30 in the trained network, three layers of attention; 10,000 steps of 2000 new prompts; 1000 fixed test prompts for each seed). Lines: mean over five seeds with a target network each; band: smallest to largest.", "name": "fig-nonlinear-loss"}, "image": {"alt": "Two falling curves on a logarithmic axis over 10,000 steps. Both start at 0.5. Adam falls to 0.001 within 2000 steps and to 0.0006 at the end, SGD to 0.02 and 0.01; the bands do not overlap."}}
 _, ((ax,),) = plots.panels()
 for alg, run in runs.items():
-    plots.band(ax, run.steps, loss[alg], adam_sgd.NAMES[alg])
+    plots.band(ax, run.steps, loss[alg], adam_sgd.NAMES[alg], **plots.look(alg))
 ax.set(xlabel="training step", ylabel="test loss", yscale="log")
 plots.legend(ax, len(seeds))
 
@@ -211,7 +211,8 @@ for alg in rates:
 _, ((ax,),) = plots.panels(height=2.8)
 for alg, s in smooth.items():
     running = s.unfold(0, min(20, len(s)), 1).median(1).values
-    ax.plot(torch.arange(len(running)), running, label=adam_sgd.NAMES[alg])
+    look = plots.look(alg, label=adam_sgd.NAMES[alg])
+    ax.plot(torch.arange(len(running)), running, **look)
 ax.set(xlabel="training step", ylabel="smoothness", yscale="log")
 plots.legend(ax)
 

@@ -176,14 +176,16 @@ layers = {(name, k): of_layers(name, k) for name in (plain, normed) for k in kap
 # %% [markdown]
 # ## Layers against steps
 
-# %% mystnb={"figure": {"caption": "Squared error of the prediction over d, against layers or steps, for three condition numbers of the covariance (d = 5, N = 25, no noise; 12,000 steps of 256 prompts, a sixtieth of the published training; 2000 test prompts). One seed; for up to two layers in the first panel the mean over three.", "name": "fig-newton-regression"}, "image": {"alt": "Three panels, for three condition numbers, on a logarithmic axis. Solid lines for trained models with 0 to 4 layers fall steeply at first; with LayerNorm they go on falling, without it they flatten from two or three layers on. Dotted lines: gradient descent falls slowly; Newton's iteration begins slowly and then drops almost vertically, later for larger condition numbers."}}
+# %% mystnb={"figure": {"caption": "Squared error of the prediction over d, against layers or steps, for three condition numbers of the covariance (d = 5, N = 25, no noise; 12,000 steps of 256 prompts, a sixtieth of the published training; 2000 test prompts). One seed; for up to two layers in the first panel the mean over three.", "name": "fig-newton-regression"}, "image": {"alt": "Three panels, for three condition numbers, on a logarithmic axis. Solid lines for trained models with 0 to 4 layers fall steeply at first; with LayerNorm they go on falling, without it they flatten from two or three layers on. Lines without markers: gradient descent falls slowly; Newton's iteration begins slowly and then drops almost vertically, later for larger condition numbers."}}
 axes = plots.grid([rf"$\kappa$ = {k}" for k in kappas], ylabel="squared error / d")
 for ax, kappa in zip(axes.values(), kappas, strict=True):
     for name in methods:
-        ax.plot(curves[name, kappa][: steps + 1], ":", label=name)
-    for name in (plain, normed):
+        order = {"ls": "--"} if name.endswith("3") else {}
+        look = plots.look(name.partition(",")[0], lw=1.2, **order)
+        ax.plot(curves[name, kappa][: steps + 1], label=name, **look)
+    for name, look in ((plain, "trained"), (normed, "trained too")):
         ys = layers[name, kappa].mean(0)
-        ax.plot(depths, ys, "o-", markersize=4, label=name)
+        ax.plot(depths, ys, label=name, **plots.look(look, points=True))
     ax.set(yscale="log", ylim=(1e-6, None), xlabel="layers or steps")
 plots.shared_legend(ax)
 
@@ -248,11 +250,14 @@ theory = [optimum(L, N, d).loss / d for L in few]
 
 # %% mystnb={"figure": {"caption": "The error of LSA in the first panel of {numref}`fig-newton-regression`, and that of LSA in which the query is not among the keys (one seed). Horizontal lines: the least error that the leverage of the query leaves, for two kinds of correction. Marks: the optimum of linear attention with multiples of the identity, in expectation.", "name": "fig-newton-masked"}, "image": {"alt": "Two lines from layer 0 on. They agree up to one layer. Then LSA flattens at about 0.017, between two horizontal lines at 0.02 and 0.007, and the masked models fall to 0.006 with two and 7e-5 with three layers, next to short marks at 0.007 and 4e-5."}}
 _, ((ax,),) = plots.panels()
-ax.plot(depths, layers[plain, first].mean(0), "o-", label=plain)
-ax.plot(few, without.mean(0), "o-", label=masked)
-ax.plot(few, theory, "_", color="0.1", markersize=14, label="multiples of the identity")
-for (name, floor), dash in zip(floors.items(), ("--", ":"), strict=True):
-    ax.axhline(floor.value, color="0.3", linestyle=dash, label=f"best {name}")
+look = plots.look("trained", points=True)
+ax.plot(depths, layers[plain, first].mean(0), label=plain, **look)
+look = plots.look("trained too", points=True)
+ax.plot(few, without.mean(0), label=masked, **look)
+look = {"color": plots.INK, "markersize": 14}
+ax.plot(few, theory, "_", label="multiples of the identity", **look)
+for (name, floor), kind in zip(floors.items(), ("bound", "best"), strict=True):
+    ax.axhline(floor.value, label=f"best {name}", **plots.look(kind))
 ax.set(yscale="log", xlabel="layers", ylabel="squared error / d", xticks=depths)
 plots.legend(ax)
 

@@ -166,7 +166,7 @@ def draw_function(kappa):
     for name, ax in axes.items():
         for L in depths:
             ax.plot(values, lines[name, kappa, L].median(0).values, label=f"{L}")
-        ax.plot(values, truth[kappa], "--", color="0.3", label="w · x")
+        ax.plot(values, truth[kappa], label="w · x", **plots.look("bound", lw=1))
         ax.axvspan(-usual[kappa], usual[kappa], color="0.5", alpha=0.2, lw=0)
         ax.set_ylim(1.3 * torch.tensor([-1, 1]) * truth[kappa].abs().max())
     plots.shared_legend(ax, title="layers or steps", ncols=4)

@@ -179,9 +179,9 @@ for k in kappas:
 # %% mystnb={"figure": {"caption": "Mean squared distance of the weights from the solution w* of {eq}`eq-logistic`, over d, for transformers with 0 to 4 layers, and after damped and full Newton steps from zero (d = 5, N = 25, penalty 0.01; width 64 instead of 256; 10,000 training steps of 128 prompts, where the released configuration has 1000 of 2000; one seed; 2000 test prompts).", "name": "fig-newton-logistic"}, "image": {"alt": "Two panels, on a logarithmic axis. Solid lines with dots fall from 3 or 1 at no layers to 0.003 and 0.015 at four layers, steeply for the first two. Dashed lines of full steps fall slowly first and then almost vertically, near 4 and 7 steps. Dotted lines of damped steps hardly fall before 8 and 12 steps, then vertically."}}
 axes = plots.grid([rf"$\kappa$ = {k}" for k in kappas], ylabel="distance² from w* / d")
 for ax, k in zip(axes.values(), kappas, strict=True):
-    ax.plot(damped[k], ":", label="damped steps")
-    ax.plot(full[k], "--", label="full steps")
-    ax.plot(depths, near[k].mean(0), "o-", label="layers")
+    ax.plot(damped[k], label="damped steps", **plots.look("Newton", ls=":"))
+    ax.plot(full[k], label="full steps", **plots.look("Newton", ls="--"))
+    ax.plot(depths, near[k].mean(0), label="layers", **plots.look("trained", True))
     ax.set(yscale="log", ylim=(1e-4, 5), xlabel="layers or steps")
 plots.shared_legend(ax, ncols=3)
 

@@ -126,6 +126,13 @@ for alpha, task in tasks.items():
 # Training is plain gradient descent, except that the gradient of each matrix is scaled to length one: $\eta$ is the
 # length of each step, and no step is ever short.
 #
+# :::{figure-md} fig-recall-reads
+# ![A sentence of eight tokens, a q y c q tau f q, and an empty place behind it. A blue arrow for the attention leads from the last q back to y, which stands after the first q. A dotted arrow to tau, which stands after the second q, is named avoided. An orange arrow for the feed-forward layer leads from the last q directly to the empty place.](../book/_static/recall-light.svg)
+#
+# What reads what in a sentence with noise, as **reparam** is made: attention looks for what came after the trigger $q$ and
+# finds the output $y$; the feed-forward layer needs no other token than $q$ to expect the noise token $\tau$.
+# :::
+#
 # Because the tokens are one-hot, nobody has to multiply by them. With $u = W^\top x_H$ the score of token $h$ is
 # $u_{z_h} + u'_{z_{h-1}}$, two look-ups, and $m$ is a scatter of the weights. This makes a step about a hundred times faster
 # than the matrix products would be, with the same numbers.
@@ -146,7 +153,10 @@ def with_and_without_noise(first, second):
     """Two panels, with a measure for each: the curves of the models in `shown`, for the smaller step."""
     pairs = ((quiet, first), (noisy, second))
     return {
-        f"α = {a}": {k: (steps, runs[k, a, min(lrs)].metrics[measure]) for k in shown}
+        f"α = {a}": {
+            recall.words(k): (steps, runs[k, a, min(lrs)].metrics[measure])
+            for k in shown
+        }
         for a, measure in pairs
     }
 
@@ -223,6 +233,7 @@ for ax, name in zip(panels[0], ("population", "unseen"), strict=True):
     words = [[short(v) for v in row] for row in left.tolist()]
     shades = left.clamp(1e-3, 100).log10()
     sns.heatmap(shades, ax=ax, annot=words, annot_kws={"size": 7}, **look, **ticks)
+    plots.keep(ax)
     _ = ax.set(title=name, xlabel="α")
 
 # %% [markdown]
@@ -261,9 +272,11 @@ for alpha, lr in speed:
     gap = run.metrics["population_loss"] - tasks[alpha].bayes_risk
     some = (gap > 1e-14).all(0) & (steps <= 800)
     gaps[alpha, lr] = steps[some].double(), gap[:, some]
-    plots.band(ax, *gaps[alpha, lr], f"α = {alpha}, step {lr}")
+    place = list(speed).index((alpha, lr))
+    way = {"ls": "-", "marker": plots.MARKERS[place % 6], "markevery": 0.15, "ms": 4}
+    plots.band(ax, *gaps[alpha, lr], f"α = {alpha}, step {lr}", **way)
     theory = recall.excess_in_theory(tasks[alpha], speed[alpha, lr] * steps[some])
-    ax.plot(steps[some], theory, color="0.2", linestyle="--", linewidth=1)
+    ax.plot(steps[some], theory, color=plots.INK, linestyle="--", linewidth=1)
 ax.set(xlabel="training step", ylabel="loss above Bayes risk", yscale="log")
 plots.legend(ax, len(seeds))
 

@@ -88,7 +88,7 @@ runs = recall.trained_on_samples(names, alphas, lr, epochs, **setting)
 # %%
 def by_noise(measure):
     """For a panel at each level of noise: the curves of the first three models."""
-    some = {a: {name: runs[name, a] for name in names[:3]} for a in alphas}
+    some = {a: {recall.words(k): runs[k, a] for k in names[:3]} for a in alphas}
     return {
         f"α = {a}": {k: (r.steps * B / n, r.metrics[measure]) for k, r in of.items()}
         for a, of in some.items()
@@ -108,18 +108,19 @@ plots.curves(by_noise("population_loss"), len(seeds), risks, **axes)
 #
 # That the others stop is overfitting, as the loss on their own batches shows.
 
-# %% mystnb={"figure": {"caption": "Loss on the training batches (dashed) and on fresh sentences (solid) with half of the sentences noisy, in the trainings of {numref}`fig-finite-population`. Lines: mean over three seeds; band: smallest to largest. Thin horizontal line: the Bayes risk.", "name": "fig-finite-gap"}, "image": {"alt": "Loss over 100 epochs. Solid and dashed curve of the reparametrised model lie on the thin line at 0.69. For the two other models the solid curves level off at 0.8 and 0.87, while the dashed ones cross it at epochs 50 to 60 and end at 0.6."}}
+# %% mystnb={"figure": {"caption": "Loss on the training batches (dashed) and on fresh sentences (solid) with half of the sentences noisy, in the trainings of {numref}`fig-finite-population`. Lines: mean over three seeds; band: smallest to largest. Horizontal line: the Bayes risk.", "name": "fig-finite-gap"}, "image": {"alt": "Loss over 100 epochs. Solid and dashed curve of the reparametrised model lie on the thin line at 0.69. For the two other models the solid curves level off at 0.8 and 0.87, while the dashed ones cross it at epochs 50 to 60 and end at 0.6."}}
 _, ((ax,),) = plots.panels()
 middle = sorted(alphas)[len(alphas) // 2]
-for name in names[:3]:
+for i, name in enumerate(names[:3]):
     run = runs[name, middle]
-    plots.band(ax, run.steps * B / n, run.metrics["population_loss"], name)
-    colour = ax.lines[-1].get_color()
-    plots.band(ax, run.steps * B / n, run.loss, None, linestyle="--", color=colour)
+    way = {"color": f"C{i}", "marker": plots.MARKERS[i], "markevery": 0.15, "ms": 4}
+    fresh = run.metrics["population_loss"]
+    plots.band(ax, run.steps * B / n, fresh, recall.words(name), ls="-", **way)
+    plots.band(ax, run.steps * B / n, run.loss, None, ls="--", **way)
 risk = tasks[middle].bayes_risk
-ax.axhline(risk, color="0.1", linewidth=1, label="Bayes risk")
+ax.axhline(risk, label="Bayes risk", **plots.look("bound", lw=1))
 ax.set(xlabel="epoch", ylabel="loss in nats", ylim=(0.8 * risk, 1.4))
-plots.legend(ax, len(seeds), fontsize=8)
+plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
 # Below the horizontal line nobody can get by recalling: a model whose loss on its batches is lower has learned which of *these*

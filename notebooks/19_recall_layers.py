@@ -96,18 +96,20 @@ def layer_logits(panels):
     """For each title a run: the logits of the output and of the noise token, and the largest of their layers (dotted)."""
     axes = plots.grid(list(panels), xlabel="epoch", ylabel="logit")
     labels = {"attention": "attention: output", "noise": "feed-forward: noise token"}
+    largest = plots.look("best", lw=1.2)
     for title, ax in axes.items():
         run = runs[panels[title]]
         for key, label in labels.items():
-            plots.band(ax, run.steps * B / n, run.metrics[f"population_{key}"], label)
+            ys = run.metrics[f"population_{key}"]
+            plots.band(ax, run.steps * B / n, ys, label, lw=2)
             top = run.metrics[f"population_{key}_max"].mean(0)
-            ax.plot(run.steps * B / n, top, ":", color="0.2", zorder=3)
-    ax.plot([], [], ":", color="0.2", label="largest of the layer (mean)")
+            ax.plot(run.steps * B / n, top, zorder=3, **largest)
+    ax.plot([], [], label="largest of the layer (mean)", **largest)
     plots.shared_legend(ax, len(seeds))
 
 
 # %% mystnb={"figure": {"caption": "Logits of both layers while training on 2048 sentences, half of them noisy (linear attention, FA; step length 0.1, batches of 512 sentences, 100 epochs; means over 512 fresh sentences). Lines: mean over three seeds; band: smallest to largest. Dotted: the largest logit of the layer, mean over the seeds.", "name": "fig-layers-logits"}, "image": {"alt": "Three panels, each with the attention's logit of the output and the feed-forward layer's logit of the noise token over 100 epochs, and dotted lines for the largest of each layer. In the first both grow together along a straight line to 37 and the dotted lines coincide with them. In the second they grow to 6, again under the dotted lines. In the third they end at 4 and 5, and the attention's stays a little below its dotted line."}}
-layer_logits({name: (name, middle) for name in names[:3]})
+layer_logits({recall.words(name): (name, middle) for name in names[:3]})
 
 # %% [markdown]
 # In the reparametrised models the dotted lines hide behind the others: the attention says the output, and the feed-forward
@@ -177,8 +179,8 @@ weights = {name: p[0] for name, p in live.final_params.items()}
 # %% mystnb={"figure": {"caption": "Weights of a model with linear attention and all weights free, after 600 steps on 512 fresh sentences each, without noise (first of three seeds). Left: the score of a token by the token before it, when the sentence ends in token 0. Right: the diagonal of the value matrix. Tokens 0 to 4 are triggers, 5 to 8 outputs.", "name": "fig-layers-weights"}, "image": {"alt": "Two bar charts over the 60 tokens. Left a single bar of height 4 at token 0, the others near zero. Right four bars of height 8 at tokens 5 to 8, the others zero."}}
 _, axes = plots.panels(1, 2, width=2.5, height=2.4)
 tokens = range(task.vocab)
-axes[0, 0].bar(tokens, weights["W"][0, task.vocab :], color=plots.PALETTE[0])
-axes[0, 1].bar(tokens, weights["V"].diagonal(), color=plots.PALETTE[1])
+axes[0, 0].bar(tokens, weights["W"][0, task.vocab :], color="C0")
+axes[0, 1].bar(tokens, weights["V"].diagonal(), color="C0")
 axes[0, 0].set(xlabel="token before", ylabel="score")
 _ = axes[0, 1].set(xlabel="token", ylabel="value")
 

@@ -84,6 +84,12 @@ ns = {share: tokens_of(share, N) for share in shares}
 # z_0 = 0, \qquad z_t = f(m \odot z_{t-1} + e), \qquad t = 1, \dots, b,
 # $$ (eq-loop)
 #
+# :::{figure-md} fig-loop
+# ![A box for the prompt e, a circle with a plus sign, a box for the block f and the answer in a row, joined by arrows. From behind the block a blue arrow, named b times, leads back to the plus sign, where the prompt comes in again in every loop.](../book/_static/loop-light.svg)
+#
+# A looped block: its output goes in again, together with the prompt.
+# :::
+#
 # and $\hat y_i$ is read from $z_b$ at the token of $x_i$. The block has causal softmax attention, so $\hat y_i$ depends on
 # the $i - 1$ examples before. The mask $m$ in {eq}`eq-loop` is 1 for the last $n$ tokens and 0 for the others. Where it is 0, the block
 # sees the bare prompt in every loop.
@@ -119,12 +125,12 @@ query = {n: e[0, :, -1] for n, e in errors.items()}
 for n in experiments:
     print(f"{names[n]:14}: {intervals.mean(query[n])} with all {N} examples")
 
-# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for looped transformers that pass on all of their output or that of the last tokens only (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and 12 steps of gradient descent with an exact line search.", "name": "fig-loop-flow"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. With all tokens the error follows least squares from 1 to 0.2 at four examples and falls to 0.01. With the last 31, 21 and 10 of 41 tokens it stays near 1 for 5, 10 and 15 examples, then falls to 0.02, 0.06 and 0.15; with none it stays at 0.75. Least squares is exact from five examples on."}}
+# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for looped transformers that pass on all of their output or that of the last tokens only (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). For comparison: least squares, and 12 steps of gradient descent (GD) with an exact line search.", "name": "fig-loop-flow"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. With all tokens the error follows least squares from 1 to 0.2 at four examples and falls to 0.01. With the last 31, 21 and 10 of 41 tokens it stays near 1 for 5, 10 and 15 examples, then falls to 0.02, 0.06 and 0.15; with none it stays at 0.75. Least squares is exact from five examples on."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for n, e in errors.items():
     ax.plot(e[0].mean(0), label=names[n])
-for (name, e), colour in zip(classical.items(), ("0.1", "0.55"), strict=True):
-    ax.plot(e.mean(0), ":", color=colour, label=name)
+for (name, e), method in zip(classical.items(), ("least squares", "GD"), strict=True):
+    ax.plot(e.mean(0), label=name, **plots.look(method))
 ax.set(xlabel="examples before the prediction", ylabel="squared error / d")
 ax.set(yscale="log", ylim=(3e-3, 2), xticks=range(0, N + 1, max(1, N // 4)))
 plots.shared_legend(ax)
@@ -231,16 +237,19 @@ for n in reads:
 
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, against the number of tokens whose output is passed on: the models of {numref}`fig-loop-flow`, and two blocks in a loop (first seed, 2000 test prompts). Bars: 95 percent intervals over the prompts. Dotted: least squares with the last n / 2 examples, which is exact for five examples or more.", "name": "fig-loop-flow-count"}, "image": {"alt": "Error of the query over the number of tokens passed on, logarithmic. For one block it falls from 0.76 for none to 0.15, 0.06, 0.02 and 0.013 for 10, 21, 31 and all 41. Two blocks without any are at 0.095. Masked in the test only, the error is 1 up to twenty tokens and 0.1 for forty."}}
 _, ((ax,),) = plots.panels(height=3.4)
+looks = {"one block": "trained", "two blocks": "trained too"}
 for label, found in (("one block", query), ("two blocks", deep_query)):
     at = sorted(n % (tokens + 1) for n in found)  # -1 is all tokens
     each = [intervals.mean(found[whole if n == tokens else n]) for n in at]
     half = [e.high - e.value for e in each]
-    ax.errorbar(at, [e.value for e in each], half, fmt="o-", ms=4, label=label)
-ax.plot(reads, late, "--", label="masked in the test only")
-ax.plot(reads, bound, "k:", label="least squares, last n / 2")
+    way = plots.look(looks[label], points=True)
+    ax.errorbar(at, [e.value for e in each], half, label=label, **way)
+ax.plot(reads, late, "C3-.", label="masked in the test only")
+least = plots.look("least squares", ls=":")
+ax.plot(reads, bound, label="least squares, last n / 2", **least)
 ax.set(xlabel="tokens passed on, $n$", ylabel="squared error / d")
 ax.set(yscale="log", ylim=(3e-3, 3))
-plots.legend(ax, fontsize=8)
+plots.shared_legend(ax)
 
 # %% [markdown]
 # Two blocks without any memory are better than one block with a quarter of it. The dashed line says that a memory cannot be

@@ -108,9 +108,10 @@ runs = fit_many(experiments, each, device)
 # training.
 
 # %%
-looks = dict(
-    zip((one, two, three), [{"color": c} for c in plots.PALETTE], strict=False)
-)
+looks = {
+    name: {"color": f"C{i}", "ls": "-", "marker": plots.MARKERS[i], "ms": 4}
+    for i, name in enumerate((one, two, three))
+}
 looks |= {k: looks[j] | {"ls": "--"} for k, j in zip(halved, (two, three), strict=True)}
 task = experiments[one].task
 test = looped.common_prompts(task, test_prompts)
@@ -124,12 +125,12 @@ for name, experiment in experiments.items():
     print(f"{name:24} {model.loops:2} loops, {size:6} parameters,", end=" ")
     print(f"{1000 * step_seconds(experiment):4.0f} ms a step: {at_N}")
 
-# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for loops of one, two and three blocks at equal loops (solid), and of two and three at the work of one (dashed) (d = 5, N = 20, width 64; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). Dotted: least squares, and gradient descent with an exact line search.", "name": "fig-loop-depth"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. All follow least squares from 1 to 0.3 at four examples. With one, two and three blocks at twelve loops they level off at 0.013, 0.004 and 0.0013; the dashed ones of equal work stay above that of one block. Gradient descent crosses them from above between 10 and 16 examples."}}
+# %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for loops of one, two and three blocks at equal loops (solid), and of two and three at the work of one (dashed) (d = 5, N = 20, width 64; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). For comparison: least squares, and gradient descent (GD) with an exact line search.", "name": "fig-loop-depth"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. All follow least squares from 1 to 0.3 at four examples. With one, two and three blocks at twelve loops they level off at 0.013, 0.004 and 0.0013; the dashed ones of equal work stay above that of one block. Gradient descent crosses them from above between 10 and 16 examples."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for name, look in looks.items():
-    ax.plot(errors[name][0].mean(0), **look, label=name)
-for (name, e), colour in zip(classical.items(), ("0.1", "0.55"), strict=True):
-    ax.plot(e.mean(0), ":", color=colour, label=name)
+    ax.plot(errors[name][0].mean(0), **look, markevery=4, label=name)
+for (name, e), method in zip(classical.items(), ("least squares", "GD"), strict=True):
+    ax.plot(e.mean(0), label=name, **plots.look(method))
 ax.set(xlabel="examples before the prediction", ylabel="squared error / d")
 ax.set(yscale="log", ylim=(1e-3, 2), xticks=range(0, N + 1, max(1, N // 4)))
 plots.shared_legend(ax)
@@ -159,12 +160,11 @@ for name, experiment in experiments.items():
     answers[name] = looped.answers(experiment, seeds[0], test_prompts, 300, most)
 paths = {k: (a - test.y[:300]).square().mean(1) / d for k, a in answers.items()}
 
-# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-depth` (first seed, 300 test prompts). Shaded: the loops that were trained by the loss, for one to three blocks at equal loops. Dots: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}
+# %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-depth` (first seed, 300 test prompts). Shaded: the loops that were trained by the loss, for one to three blocks at equal loops. Markers: the trained number of loops.", "name": "fig-loop-depth-path"}, "image": {"alt": "Error over 1 to 40 loops on a logarithmic axis. All fall steeply from 1 within a dozen loops, to 0.011, 0.004 and 0.0012 for one, two and three blocks. Beyond the shaded loops the curve of three blocks is flat, that of two rises a little, that of one doubles. Dashed curves turn upwards after their own last loop and then stay level."}}
 _, ((ax,),) = plots.panels(height=3.6)
 for name, path in paths.items():
     b = experiments[name].model.loops
-    ax.plot(range(1, most + 1), path, **looks[name], label=name)
-    ax.plot(b, path[b - 1], "o", color=looks[name]["color"], markersize=5)
+    ax.plot(range(1, most + 1), path, **looks[name], markevery=[b - 1], label=name)
 ax.axvspan(loops - T + 0.5, loops + 0.5, color="0.85", zorder=0)
 ax.set(xlabel="loops", ylabel="squared error / d", yscale="log")
 plots.shared_legend(ax)

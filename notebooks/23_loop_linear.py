@@ -171,15 +171,16 @@ for (name, L), o in best.items():
 
 # %% mystnb={"figure": {"caption": "Test loss against the number of layers or loops, on rotated prompts (d = 5, N = 20; 20,000 test prompts for each seed). Dashed: exact optima of the four families. Solid: trained networks (20,000 steps of Adam, a new batch of 20,000 prompts every 100; best snapshot of the last tenth), mean over five seeds with a rotation each; band: smallest to largest.", "name": "fig-loop-linear"}, "image": {"alt": "Falling lines on a logarithmic axis for two, three and four layers. Without P a loop goes from 0.5 to 0.16 and layers of their own to 0.055. A loop with P goes from 0.12 to 0.002, and layers of their own with P from 0.06 to a few ten-thousandths when trained, and a millionth at best. The trained loops lie on their dashed lines or close to them."}}
 _, ((ax,),) = plots.panels(height=3.6)
-for (name, *_), colour in zip(families.items(), plots.PALETTE, strict=False):
+for i, name in enumerate(families):
     each = torch.stack([exact[name, L] for L in n_layers], 1)
-    ax.plot(n_layers, each.mean(0), "--", color=colour, label=f"{name}, optimum")
+    way = {"color": f"C{i}", "marker": plots.MARKERS[i], "markersize": 4}
+    ax.plot(n_layers, each.mean(0), "--", label=f"{name}, optimum", **way)
     if name in kinds:
         ys = torch.stack([score[name, L] for L in n_layers], 1)
-        plots.band(ax, n_layers, ys, name, color=colour, marker="o", markersize=4)
+        plots.band(ax, n_layers, ys, name, linestyle="-", **way)
 ax.set(xlabel="layers or loops", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xticks=n_layers)
-plots.legend(ax, len(seeds), fontsize=8)
+plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
 # Equal layers cost something, and the more of them there are, the more. But $P$ is worth far more than freedom. Four
@@ -283,13 +284,14 @@ for name, L in [key for key in trained if key[0] in names]:
     errors = (answers - small.y).square().flatten(1)
     further[name, L] = errors[[k - 1 for k in ks]]  # (ks, prompts of all seeds)
 
-# %% mystnb={"figure": {"caption": "Test loss against the number of loops, for the loops of {numref}`fig-loop-linear` that were trained with two, three and four (dots), without P and with it. Solid: mean over the prompts; dotted: median (4000 prompts of each of five seeds, taken together).", "name": "fig-loop-linear-further"}, "image": {"alt": "Two panels on a logarithmic axis over 1 to 40 loops. Without P the dotted medians fall to 1e-12, while the solid means turn upwards after 5 to 6 loops and leave the panel. With P both means and medians fall on and on, after a higher start, to between 1e-6 and 1e-8 for the means."}}
+# %% mystnb={"figure": {"caption": "Test loss against the number of loops, for the loops of {numref}`fig-loop-linear` that were trained with two, three and four (markers), without P and with it. Solid: mean over the prompts; dotted: median (4000 prompts of each of five seeds, taken together).", "name": "fig-loop-linear-further"}, "image": {"alt": "Two panels on a logarithmic axis over 1 to 40 loops. Without P the dotted medians fall to 1e-12, while the solid means turn upwards after 5 to 6 loops and leave the panel. With P both means and medians fall on and on, after a higher start, to between 1e-6 and 1e-8 for the means."}}
 axes = plots.grid(names, xlabel="loops", ylabel="squared error")
 for ax, name in zip(axes.values(), names, strict=True):
-    for L, colour in zip(n_layers, plots.PALETTE, strict=False):
+    for i, L in enumerate(n_layers):
         mean, median = further[name, L].mean(1), further[name, L].median(1).values
-        ax.plot(ks, mean, color=colour, label=f"trained with {L}")
-        ax.plot(ks, median, ":", L, mean[ks.index(L)], "o", color=colour, ms=5)
+        way = {"color": f"C{i}", "marker": plots.MARKERS[i], "markevery": [ks.index(L)]}
+        ax.plot(ks, mean, "-", label=f"trained with {L}", **way)
+        ax.plot(ks, median, ":", color=f"C{i}")
     ax.set(yscale="log", ylim=(1e-9, 30), xscale="log", xticks=[1, 10])
 plots.shared_legend(ax)
 

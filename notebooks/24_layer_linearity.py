@@ -231,12 +231,13 @@ _, ((ax,),) = plots.panels(height=3.6)
 middles = torch.arange(n_states - 1) + 0.5
 e_without = [r.interval(S.paragraph) for r in without]
 fits = {"fitted": e_in, "held out": e_out, "without residual part": e_without}
-for name, e in fits.items():
+for (name, e), marker in zip(fits.items(), plots.MARKERS, strict=False):
     spread = [[abs(v.value - v.low) for v in e], [abs(v.high - v.value) for v in e]]
-    ax.errorbar(middles, [v.value for v in e], spread, marker="o", ms=4, label=name)
+    values = [v.value for v in e]
+    ax.errorbar(middles, values, spread, fmt=f"{marker}-", ms=4, label=name)
 for values, name in ((start, "fitted"), (start_without, "without")):
-    ax.plot(middles, values, "--", marker=".", label=f"random weights, {name}")
-ax.axhline(luck.value, color="0.5", linestyle=":", label="chance")
+    ax.plot(middles, values, "--", marker="x", ms=4, label=f"random weights, {name}")
+ax.axhline(luck.value, label="chance", **plots.look("guide"))
 ax.set(xlabel="layer (steps are between two)", ylabel="score", ylim=(0, 1.05))
 plots.shared_legend(ax)
 
@@ -282,7 +283,8 @@ _, ((ax,),) = plots.panels()
 look = {"element": "step", "stat": "percent", "alpha": 0.25, "binwidth": 0.04}
 for c, i in enumerate(sorted({0, n_states // 2 - 1, n_states - 2})):
     tokens = outside[i].tokens.clamp(min=-1)
-    sns.histplot(x=tokens, ax=ax, color=f"C{c}", label=f"{i} to {i + 1}", **look)
+    look |= {"color": f"C{c}", "linestyle": plots.DASHES[c]}
+    sns.histplot(x=tokens, ax=ax, label=f"{i} to {i + 1}", **look)
 ax.set(xlabel="score of a token (less than -1: at -1)", ylabel="percent of tokens")
 plots.legend(ax, title="step between layers")
 
@@ -358,8 +360,10 @@ opt_cosines += [0.949, 0.948, 0.934, 0.923, 0.931, 0.904]
 norms, cosines = linearity.norms_and_cosines(S.layers)
 _, ((left, right),) = plots.panels(1, 2, width=2.5, height=2.4)
 for ours, theirs, ax in ((norms, opt_norms, left), (cosines, opt_cosines, right)):
-    for values, name in ((ours, "here"), (theirs, "OPT-125m, published")):
-        ax.plot(torch.linspace(0, 1, len(values)), values, marker=".", label=name)
+    depth = torch.linspace(0, 1, len(ours))
+    ax.plot(depth, ours, label="here", **plots.look("trained", points=True))
+    depth = torch.linspace(0, 1, len(theirs))
+    ax.plot(depth, theirs, ".--", color=plots.QUIET, label="OPT-125m, published")
 left.set(xlabel="depth", ylabel="norm", ylim=(0, None))
 right.set(xlabel="depth", ylabel="cosine", ylim=(0.5, 1))
 plots.shared_legend(left)
@@ -445,8 +449,8 @@ moved = [linearity.score(a, b - a) for a, b in pairwise(z)]
 
 # %% mystnb={"figure": {"caption": "Linearity scores of the loops of a looped transformer (d = 5, N = 20, one block of width 64, trained with 12 loops for 10,000 steps of 64 prompts, one seed), from each state to the next and to the change (60 prompts, 2460 tokens; chance is 0.03).", "name": "fig-layer-linearity-loop"}, "image": {"alt": "Two curves over the loops 1 to 23. The score from state to state dips to 0.74 and rises to 0.99 by the tenth loop; the score of the change falls from 0.77 to 0.2."}}
 _, ((ax,),) = plots.panels()
-ax.plot(range(1, len(onward) + 1), onward, ".-", label="to the next state")
-ax.plot(range(1, len(moved) + 1), moved, ".-", label="to the change")
+ax.plot(range(1, len(onward) + 1), onward, "o-", ms=4, label="to the next state")
+ax.plot(range(1, len(moved) + 1), moved, "s--", ms=4, label="to the change")
 ax.set(xlabel="loop", ylabel="score", ylim=(0, 1.05))
 plots.legend(ax)
 

@@ -229,7 +229,9 @@ for kappa, L in product((kappas[0], kappas[-1]), (n_layers[1], n_layers[-1])):
     }
     cuts[rf"$L = {L}$, $\kappa = {kappa:g}$"] = curves
 look = {"xscale": "log", "yscale": "log", "ylabel": "loss / $d$"}
-plots.curves(cuts, len(seeds), xlabel="examples $N$", **look)
+looks = {name: plots.look(name, points=name == "network") for name in losses}
+look |= {"xlabel": "examples $N$", "xticks": Ns, "xticklabels": Ns}
+plots.curves(cuts, len(seeds), looks=looks, **look)
 
 # %% [markdown]
 # Descent with the same number of steps is behind from the start, and farther behind with every doubling of the examples. Without
@@ -386,14 +388,22 @@ steps = pd.DataFrame(measured["rows"])
 peak = {(p["device"], p["threads"]): p["gflops"] for p in measured["peak"]}
 axes_of = ["B", "N", "d", "L", "members"]
 look = {"xscale": "log", "yscale": "log", "ylim": (0.003, 40)}
-axes = plots.grid(axes_of, 2.0, ylabel="ms for a step", **look)
+titles = {"B": "prompts $B$", "N": "examples $N$", "d": "dimension $d$"}
+titles |= {"L": "layers $L$", "members": "networks side by side"}
+axes = plots.grid(axes_of, 2.0, titles, ylabel="ms for a step", **look)
 for axis, ax in axes.items():
     grown = steps[steps.axis == axis]
     for (place, threads), part in grown.groupby(["device", "threads"]):
         name = f"{place}, {threads} threads" if threads > 1 else f"{place}, one thread"
-        (line,) = ax.plot(part.value, part.ms, "o-", markersize=3, label=name)
+        way = plots.look("trained" if threads == 1 else "trained too", points=True)
+        ax.plot(part.value, part.ms, label=name, **way)
         floor = part.mflop / peak[place, threads]
-        ax.plot(part.value, floor, ":", color=line.get_color(), label=f"{name}: floor")
+        ax.plot(
+            part.value,
+            floor,
+            label=f"{name}: floor",
+            **way | {"linestyle": ":", "markersize": 2},
+        )
     ticks = sorted(set(grown.value))[:: 3 if axis == "B" else 2]
     ax.minorticks_off()
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=7)

@@ -227,13 +227,17 @@ trained = {key: errors_of(networks[key], key[1]).mean(1) for key in networks}
 _, ((ax,),) = plots.panels(height=3.6)
 axis = np.linspace(0, max(noise_stds), 41)
 closed = [d * (d + 1 + s**2) / (N + d + 1 + s**2) for s in axis]
-ax.plot(axis, closed, label="one layer, closed form")
-ax.plot(axis, [descent_error(s) for s in axis], label="gradient descent")
-ax.plot(axis, d * axis**2 / (N - d - 1), label="least squares")
-ax.plot(axis[1:], [ridge_error(s) for s in axis[1:]], label="ridge, Bayes optimum")
-for L, marker in zip(models, "ox", strict=False):
+ax.plot(axis, closed, label="one layer, closed form", **plots.look("best"))
+curves = {"gradient descent": [descent_error(s) for s in axis]}
+curves["least squares"] = d * axis**2 / (N - d - 1)
+for name, ys in curves.items():
+    ax.plot(axis, ys, label=name, **plots.look(name))
+ridge = [ridge_error(s) for s in axis[1:]]
+ax.plot(axis[1:], ridge, label="ridge, Bayes optimum", **plots.look("bound"))
+for L, kind in zip(models, ("trained", "trained too"), strict=False):
     found = [trained[L, s].mean() for s in noise_stds]
-    ax.plot(noise_stds, found, marker, color="0.2", label=f"trained, L = {L}")
+    look = plots.look(kind, points=True, ls="")
+    ax.plot(noise_stds, found, label=f"trained, L = {L}", **look)
 ax.set(xlabel="standard deviation of the noise", ylabel="error above the noise")
 plots.shared_legend(ax)
 
@@ -273,16 +277,20 @@ tables.table(rows, f"Errors above the noise of {n_layer} layers.", 4)
 #
 # Least squares owes its good place in this figure to the twenty examples. The next one has them vary, at one noise.
 
-# %% mystnb={"figure": {"caption": "Error above the noise against the number of examples, at noise of standard deviation 1 (d = 5; computed exactly): the best one layer, the best three layers of multiples of the identity, each for its own N, ridge regression with the best penalty, and least squares, which has no finite error from one example less than dimensions to one more.", "name": "fig-noise-examples"}, "image": {"alt": "Curves over 1 to 40 examples, falling from about 4.3. Ridge regression and three layers go down together to 0.14, one layer to 0.74. Least squares is at 4.3, 4 and 5 for one to three examples, has no points from four to six, and falls from 5 at seven to ridge regression."}}
+# %% mystnb={"figure": {"caption": "Error above the noise against the number of examples, at noise of standard deviation 1 (d = 5; computed exactly): the best one layer, the best three layers of multiples of the identity, each for its own N, ridge regression with the best penalty, and least squares, which has no finite error from one example less than dimensions to one more (grey).", "name": "fig-noise-examples"}, "image": {"alt": "Curves over 1 to 40 examples, falling from about 4.3. Ridge regression and three layers go down together to 0.14, one layer to 0.74. Least squares is at 4.3, 4 and 5 for one to three examples, has no points from four to six, and falls from 5 at seven to ridge regression."}}
 _, ((ax,),) = plots.panels(height=3.6)
-ax.plot(Ns, [d * (d + 2) / (n + d + 2) for n in Ns], label="one layer")
-ax.plot(Ns, [layers_error(1.0, n) for n in Ns], "--", label=f"best {n_layer} layers")
+one = [d * (d + 2) / (n + d + 2) for n in Ns]
+ax.plot(Ns, one, label="one layer", **plots.look("best"))
+best = [layers_error(1.0, n) for n in Ns]
+ax.plot(Ns, best, label=f"best {n_layer} layers", **plots.look("best", ls="-"))
 least = [
     d - n + n / (d - n - 1) if n < d - 1 else d / (n - d - 1) if n > d + 1 else np.nan
     for n in Ns
 ]
-ax.plot(Ns, least, "s-", ms=3, label="least squares")
-ax.plot(Ns, [ridge_error(1.0, n) for n in Ns], label="ridge, Bayes optimum")
+ax.plot(Ns, least, label="least squares", **plots.look("least squares", True))
+ax.axvspan(d - 1, d + 1, color="0.9")
+ridge = [ridge_error(1.0, n) for n in Ns]
+ax.plot(Ns, ridge, label="ridge, Bayes optimum", **plots.look("bound"))
 ax.set(xscale="log", ylim=(0, 6), xlabel="examples $N$", ylabel="error above the noise")
 plots.shared_legend(ax)
 

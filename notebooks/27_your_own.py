@@ -242,7 +242,7 @@ top = 1.1 * float(shown.labels.abs().max())
 for Z, ax in zip(shown.Z, axes.values(), strict=True):
     ax.plot(Z[:-1, :-1].sum(1) / d**0.5, Z[:-1, -1], "o", ms=4)
     for slope, dash in ((center, "-"), (-center, "--")):
-        ax.axline((0, 0), slope=slope, color="0.4", lw=1, ls=dash)
+        ax.axline((0, 0), slope=slope, color=plots.QUIET, lw=1, ls=dash)
     ax.set(xlim=(-3, 3), ylim=(-top, top))
 
 # %% [markdown]
@@ -398,10 +398,11 @@ for name in trained:
 
 # %% mystnb={"figure": {"caption": "Training loss (1000 new prompts at each step) against the step (d = 5, N = 10; line: mean over three seeds, band: smallest to largest). Horizontal lines: errors of least squares, of ridge regression with one penalty, of the best prediction that is linear in the labels, and of the Bayes optimum, two ridge regressions, on 100,000 test prompts.", "name": "fig-own-loss"}, "image": {"alt": "Two falling curves on logarithmic axes. The linear transformer, whose mean jumps to 40 near step 11, comes down to the line of the best linear prediction at 0.67 and stays there; the gated experts go through it and settle on the line of the Bayes optimum at 0.36. Least squares lies far above, at 5."}}
 _, ((ax,),) = plots.panels(height=3.8)
-for name, run in runs.items():
-    plots.band(ax, run.steps, run.loss, name)
-for name, dash in zip(classical, ("-", ":", "--", "-."), strict=True):
-    ax.axhline(float(errors[name].mean()), color="0.3", ls=dash, lw=1, label=name)
+for (name, run), kind in zip(runs.items(), ("trained", "trained too"), strict=True):
+    plots.band(ax, run.steps, run.loss, name, **plots.look(kind))
+kinds = ("least squares", "ridge", "best", "bound")
+for name, kind in zip(classical, kinds, strict=True):
+    ax.axhline(float(errors[name].mean()), label=name, **plots.look(kind))
 ax.set(xlabel="training step", ylabel="mean squared error", yscale="log")
 ax.set(xscale="log", xlim=(1, max_iters))
 plots.shared_legend(ax, len(seeds))
@@ -457,8 +458,9 @@ print(f"weight and probability differ by {aside:.4f} on average")
 # %% mystnb={"figure": {"caption": "The weight that the gate gives to the expert that starts near the center on the rising line, for 500 new prompts (dots; d = 5, N = 10; the first seed), against the exact log odds of the coin. Line: the exact probability, which is the logistic function of the log odds.", "name": "fig-own-gate"}, "image": {"alt": "Five hundred dots along an S-shaped curve that rises from 0 to 1, in the middle where log odds are between minus 5 and 5. The dots lie on the curve, hardly any beside it."}}
 _, ((ax,),) = plots.panels(height=2.8)
 axis = np.linspace(-10, 10, 201)
-ax.plot(axis, 1 / (1 + np.exp(-axis)), color=plots.PALETTE[1], label="probability")
-ax.plot(log_odds, weight, ".", ms=4, label="weight of the expert")
+ax.plot(axis, 1 / (1 + np.exp(-axis)), label="probability", **plots.look("bound"))
+look = plots.look("trained", points=True, ls="", ms=2)
+ax.plot(log_odds, weight, label="weight of the expert", **look)
 ax.set(xlim=(-10, 10), xlabel="log odds of the coin", ylabel="weight, probability")
 plots.legend(ax)
 

@@ -12,20 +12,18 @@ no picture is kept in the repository.
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path, PurePosixPath
 
 import yaml
 from docutils import nodes
-from PIL import Image
+from lintf_figures import dark, first_panel, size
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.osutil import relative_uri
-
-# Pixels: twice the size of a thumbnail on the page, for screens of high resolution.
-SIZE = (560, 420)
 
 
 class GalleryNode(nodes.General, nodes.Element):
@@ -76,19 +74,25 @@ def picture(env: BuildEnvironment, doc: str, name: str) -> tuple[Path, str]:
     )
 
 
-def thumbnail(app: Sphinx, docname: str, doc: str, name: str) -> nodes.image:
-    """A small copy of a page's figure, among the images of the built book."""
+def thumbnail(app: Sphinx, docname: str, doc: str, name: str) -> nodes.raw:
+    """The first panel of a page's figure, among the images of the built book, for light pages and
+    for dark ones."""
     source, alt = picture(app.env, doc, name)
-    target = PurePosixPath("_images") / f"thumbnail-{PurePosixPath(doc).name}.png"
-    file = Path(app.outdir) / target
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(source) as image:
-        small = image.convert("RGB")
-        small.thumbnail(SIZE, Image.Resampling.LANCZOS)
-        small.save(file)
-    uri = relative_uri(app.builder.get_target_uri(docname), str(target))
-    # "?" is Sphinx's mark of an image that it need not copy
-    return nodes.image(uri=uri, alt=alt, candidates={"?": uri}, classes=["lintf-thumbnail"])
+    drawn = source.read_text(encoding="utf-8")
+    images = []
+    for theme, svg in (("light", drawn), ("dark", dark(drawn))):
+        small = first_panel(svg)
+        target = PurePosixPath("_images") / f"thumbnail-{PurePosixPath(doc).name}-{theme}.svg"
+        file = Path(app.outdir) / target
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(small, encoding="utf-8")
+        uri = relative_uri(app.builder.get_target_uri(docname), str(target))
+        width, height = size(small)
+        images.append(
+            f'<img class="lintf-thumbnail only-{theme}" src="{escape(uri)}" alt="{escape(alt)}"'
+            f' width="{width}" height="{height}" loading="lazy">'
+        )
+    return nodes.raw("", "".join(images), format="html")
 
 
 def fill_gallery(app: Sphinx, doctree: nodes.document, docname: str) -> None:

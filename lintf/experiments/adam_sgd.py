@@ -27,6 +27,12 @@ from lintf.training.several import Experiment, fit_many
 
 ALGS = ("sgd", "adam")
 NAMES = {"sgd": "SGD with momentum", "adam": "Adam"}
+TITLES = {  # of the settings, in figures
+    "normal N=20": "20 Gaussian examples",
+    "normal N=5": "5 Gaussian examples",
+    "sphere N=20": "on the sphere",
+    "gamma N=20": "gamma covariates",
+}
 
 
 @dataclass(frozen=True)

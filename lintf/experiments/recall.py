@@ -25,6 +25,15 @@ NAMES = (  # of the paper's thirteen models
     "reparamW-linear-FA",
 )
 
+TRAINED = {"origin": "all weights", "reparam": "λ only", "reparamW": "W only"}
+
+
+def words(name: str) -> str:
+    """Returns what is trained in the model with this name, its attention, and F or FA, such as "all
+    weights, relu, F"."""
+    kind, *rest = name.split("-")
+    return ", ".join((TRAINED[kind], *rest))
+
 
 def named(name: str, alpha: float = 0.0) -> RecallTransformer:
     """Returns the model with this name, such as "origin-relu-F". Raises ValueError for a name that

@@ -3,7 +3,6 @@ none does."""
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from numbers import Real
 
 import ipywidgets
 import matplotlib.pyplot as plt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from lintf.checks import check_list
@@ -53,7 +52,7 @@ class Controls:
     widget.
 
     As the last value of a cell it is shown as the widgets above the picture, which is drawn anew
-    whenever one of them changes. Beside that view it carries the picture as image/png: what a page
+    whenever one of them changes. Beside that view it carries the picture as SVG: what a page
     without a kernel shows. The first drawing raises what draw raises. After that nobody would see
     an exception, so its message takes the picture's place.
 
@@ -64,8 +63,8 @@ class Controls:
     def __init__(self, draw: Callable[..., object], **widgets: ipywidgets.ValueWidget) -> None:
         self.draw, self.widgets = draw, widgets
         # One for all drawings keeps typeset labels: half of the time.
-        self.canvas = FigureCanvasAgg(Figure())
-        self.picture = ipywidgets.Image(value=self._drawn(), format="png")
+        self.canvas = FigureCanvasSVG(Figure())
+        self.picture = ipywidgets.Image(value=self._drawn(), format="svg+xml")
         self.picture.layout = ipywidgets.Layout(max_width="100%", align_self="flex-start")
         self.message = ipywidgets.HTML()
         self.box = ipywidgets.VBox([*widgets.values(), self.message, self.picture])
@@ -73,7 +72,7 @@ class Controls:
             widget.observe(self._update, "value")
 
     def _drawn(self) -> bytes:
-        """Returns the PNG of the one figure that draw makes, which is closed: a cell shows all that
+        """Returns the SVG of the one figure that draw makes, which is closed: a cell shows all that
         are left open."""
         before, buffer = set(plt.get_fignums()), io.BytesIO()
         try:
@@ -85,7 +84,7 @@ class Controls:
             figure.set_canvas(self.canvas)
             for ax in figure.axes:
                 ax.minorticks_off()  # on logarithmic axes they take a third of the time
-            self.canvas.print_png(buffer)
+            self.canvas.print_svg(buffer, metadata={"Date": None})
         finally:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
@@ -107,6 +106,6 @@ class Controls:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         return {
             VIEW: view,
-            "image/png": base64.b64encode(self.picture.value).decode(),
+            "image/svg+xml": self.picture.value.decode(),
             "text/plain": repr(self),
         }
