@@ -190,7 +190,7 @@ for title, ax in axes.items():
         ax.axhspan(mean - spread, mean + spread, 0, 0.25, **hatch)
     ax.axhline(1, **plots.look("guide"))
     ax.set(yscale="log", xticks=range(len(settings)), xlim=(-0.5, len(settings) - 0.5))
-    names = [adam_sgd.TITLES[name].replace(" ", "\n", 1) for name in settings]
+    names = [adam_sgd.TITLES[name].replace(" ", "\n") for name in settings]
     ax.set_xticklabels(names, fontsize=7)
     plots.ticks(ax.yaxis)
 
@@ -228,6 +228,7 @@ for group, marker, colour in ((~far, "o", "C1"), (far, "D", "C4")):
     label = f"{second[group].min():.1f} to {second[group].max():.1f}"
     ax.plot(at_end[group], loss[group], marker, ms=4, color=colour, label=label)
 ax.set(xlabel=r"condition number $\kappa$", ylabel="loss", xscale="log", yscale="log")
+plots.ticks(ax.yaxis)
 plots.legend(ax, title="step of the second layer")
 
 # %% [markdown]

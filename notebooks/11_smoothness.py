@@ -168,6 +168,7 @@ for (name, alg), s in smooth.items():
     running = s.unfold(0, block, 1).median(1).values
     look = plots.look(alg, label=adam_sgd.NAMES[alg])
     axes[name].plot(torch.arange(len(running)), running, **look)
+    plots.ticks(axes[name].yaxis, (1, 3))
 plots.shared_legend(axes[name])
 
 # %% [markdown]

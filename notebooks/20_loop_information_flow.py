@@ -127,8 +127,10 @@ for n in experiments:
 
 # %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for looped transformers that pass on all of their output or that of the last tokens only (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). For comparison: least squares, and 12 steps of gradient descent (GD) with an exact line search.", "name": "fig-loop-flow"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. With all tokens the error follows least squares from 1 to 0.2 at four examples and falls to 0.01. With the last 31, 21 and 10 of 41 tokens it stays near 1 for 5, 10 and 15 examples, then falls to 0.02, 0.06 and 0.15; with none it stays at 0.75. Least squares is exact from five examples on."}}
 _, ((ax,),) = plots.panels(height=3.6)
-for n, e in errors.items():
-    ax.plot(e[0].mean(0), label=names[n])
+# Least squares and gradient descent have the other colours.
+colours = ("C0", "C1", "C3", "C4", plots.QUIET)
+for (n, e), colour in zip(errors.items(), colours, strict=False):
+    ax.plot(e[0].mean(0), color=colour, label=names[n])
 for (name, e), method in zip(classical.items(), ("least squares", "GD"), strict=True):
     ax.plot(e.mean(0), label=name, **plots.look(method))
 ax.set(xlabel="examples before the prediction", ylabel="squared error / d")

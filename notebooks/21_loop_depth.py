@@ -110,7 +110,7 @@ runs = fit_many(experiments, each, device)
 # %%
 looks = {
     name: {"color": f"C{i}", "ls": "-", "marker": plots.MARKERS[i], "ms": 4}
-    for i, name in enumerate((one, two, three))
+    for i, name in zip((0, 1, 3), (one, two, three), strict=True)
 }
 looks |= {k: looks[j] | {"ls": "--"} for k, j in zip(halved, (two, three), strict=True)}
 task = experiments[one].task

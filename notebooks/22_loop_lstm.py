@@ -116,8 +116,9 @@ for name, experiment in experiments.items():
 
 # %% mystnb={"figure": {"caption": "Squared error over d against the number of examples, for a looped block of GPT-2 and looped LSTMs of one to three layers (d = 5, N = 20, width 64, 12 loops; 10,000 steps of 64 prompts, a smaller scale than published; one training each, the first seed; 2000 test prompts). For comparison: least squares, and one step (thin) and 12 steps of gradient descent (GD) with an exact line search.", "name": "fig-loop-lstm"}, "image": {"alt": "Curves over 0 to 20 examples on a logarithmic axis. The block follows least squares to four examples and falls to 0.013. LSTMs fall more slowly and steadily, one layer to 0.02, with more layers lower. One step of gradient descent ends at 0.2, twelve steps far below."}}
 _, ((ax,),) = plots.panels(height=3.6)
+colours = dict(zip(in_loops, ("C0", "C1", "C3", "C4"), strict=False))
 for name in in_loops:
-    ax.plot(errors[name][0].mean(0), label=name)
+    ax.plot(errors[name][0].mean(0), color=colours.get(name), label=name)
 others = plots.look("least squares"), plots.look("GD", lw=1), plots.look("GD")
 for (name, e), look in zip(classical.items(), others, strict=True):
     ax.plot(e.mean(0), label=name, **look)
@@ -157,7 +158,8 @@ for name in in_loops:
 # %% mystnb={"figure": {"caption": "Squared error over d of the query's prediction, from N = 20 examples, after each loop of the models of {numref}`fig-loop-lstm` (first seed, 300 test prompts). Dots: the trained number of loops. Dotted horizontal lines: models that make one pass and are trained on that.", "name": "fig-loop-lstm-path"}, "image": {"alt": "Error over 1 to 24 loops on a logarithmic axis. The block starts above 1 and falls to 0.011 at loop 12, then rises to 0.02. The LSTMs start at 0.7 or below, fall within ten loops and stay level. Dotted lines: a block in one pass at 0.76, an LSTM in one pass at 0.05."}}
 _, ((ax,),) = plots.panels(height=3.4)
 for name, path in paths.items():
-    (line,) = ax.plot(range(1, 2 * loops + 1), path, label=name)
+    look = {"color": colours.get(name), "label": name}
+    (line,) = ax.plot(range(1, 2 * loops + 1), path, **look)
     ax.plot(loops, path[loops - 1], "o", color=line.get_color(), markersize=5)
 for name, colour in (("block, one pass", "C0"), ("LSTM, 1, one pass", "C1")):
     look = {"ls": (0, (1, 2)), "color": colour, "label": name}

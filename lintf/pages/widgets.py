@@ -106,6 +106,6 @@ class Controls:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         return {
             VIEW: view,
-            "image/svg+xml": self.picture.value.decode(),
+            "image/svg+xml": bytes(self.picture.value).decode(),
             "text/plain": repr(self),
         }
