@@ -113,8 +113,11 @@ def add_dark(app: Sphinx, doctree: nodes.document) -> None:
             other["uri"] = uri.removesuffix("-light.svg") + "-dark.svg"
         else:
             other["uri"] = uri.removesuffix(".svg") + "-dark.svg"
-            folder = Path(app.srcdir, app.env.docname).parent
-            write_dark(Path(folder, uri), Path(folder, other["uri"]), app.env.docname)
+            # As in documents of Sphinx, a slash at the front is the book's own folder.
+            root, page = Path(app.srcdir), Path(app.srcdir, app.env.docname)
+            folder, uri = (root, uri[1:]) if uri.startswith("/") else (page.parent, uri)
+            other_uri = other["uri"].removeprefix("/")
+            write_dark(folder / uri, folder / other_uri, app.env.docname)
         image["classes"] += ["only-light"]
         other["classes"] += ["only-dark"]
         image.parent.insert(image.parent.index(image) + 1, other)
