@@ -16,11 +16,16 @@
 # %% [markdown]
 # # The condition number
 #
+# > **In short.** With 250 steps Adam walks to where second derivatives are alike: the condition number {eq}`eq-kappa` falls
+# > by a factor of thirty, while SGD's does not move. The published ratios come back for twenty Gaussian examples, on
+# > most test sets; one unlucky set of 1000 prompts doubles them. And SGD ends in one of two places: 6 of 24 trainings
+# > have ten times the condition number, and the *lower* loss. *About 6 seconds; at the paper's scale.*
+#
 # **Question.** Gradient descent is slow where the loss is steep in some directions and flat in others. Adam divides each
 # coordinate by the size of its gradients and so may find, or make, a better conditioned landscape. Does it?
 #
 # **What the paper says.** Ahn et al. ([2024](https://arxiv.org/abs/2310.01082)) follow a *robust condition number* along
-# the trainings of the loss page: the largest diagonal entry of the Hessian over the median one. With 20 Gaussian
+# the trainings of page 8: the largest diagonal entry of the Hessian over the median one. With 20 Gaussian
 # examples it starts near 270 and drops to 8 within 250 steps of Adam. The ratio of SGD's number to Adam's is
 # $1.76 \pm 0.40$ at step 750 and $1.58 \pm 0.41$ at step 1250 in the paper's table, and $2.57 \pm 0.91$ and
 # $1.30 \pm 0.78$ in what its code has saved. Late in the training SGD's number rises again, to 178, where Adam's is at 79.
@@ -37,17 +42,18 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import torch
-from lintf import Gram, LinearTransformer, claim, expect, fit_many
+from lintf import Gram, LinearTransformer, fit_many
 from lintf.analysis import intervals
 from lintf.analysis.landscape import hessian_diagonal
 from lintf.experiments import adam_sgd
-from lintf.pages import parameters, plots, tolerances
+from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages.claims import claim, expect, told
 from lintf.training.measured import measured
 
 # %% [markdown]
 # ## Parameters
 #
-# The trainings are those of [the loss page](08_loss.ipynb). At each of 41 instants of 12 trainings in four settings we need the 150 second
+# The trainings are those of [page 8, loss](08_loss.ipynb). At each of 41 instants of 12 trainings in four settings we need the 150 second
 # derivatives of a loss over 1000 prompts.
 
 # %% tags=["parameters"]
@@ -123,7 +129,7 @@ plots.shared_legend(axes[name], len(seeds))
 
 # %% [markdown]
 # With 20 Gaussian examples the picture begins as the published one. Both methods start from the same matrices, and within
-# 250 steps Adam's condition number falls by a factor of more than twenty, while SGD's does not move. Adam, which knows
+# 250 steps Adam's condition number falls by a factor of thirty, while SGD's does not move. Adam, which knows
 # nothing of second derivatives, has walked to a place where they are alike. On these test prompts SGD's number then stays
 # high; the published one falls to 80 at step 1250, and rises again later. On other test prompts ours does the same.
 #
@@ -138,16 +144,26 @@ plots.shared_legend(axes[name], len(seeds))
 
 
 # %%
-def table(ratios):
-    print("ratio at step ", *(f"{step:>15}" for step in instants))
+def ratio_table(ratios, caption):
+    """A row for each setting, from ratios (seeds, instants)."""
+    rows = []
     for name, r in ratios.items():
-        cells = zip(r.mean(0), r.std(0, correction=min(1, len(r) - 1)), strict=True)
-        print(f"{name:14}", *(f"{m:7.2f} ± {s:5.2f}" for m, s in cells))
+        spread = r.std(0, correction=min(1, len(r) - 1))
+        row = {"setting": adam_sgd.TITLES[name]}
+        for step, m, s in zip(instants, r.mean(0), spread, strict=True):
+            row[f"step {step}"] = f"{m:.2f} ± {s:.2f}"
+        rows.append(row)
+    return tables.table(rows, caption)
 
 
+# %% [markdown]
+# On the test prompts of the figure above:
+
+# %%
 at = [every.index(step) for step in instants]
 first = {name: (c["sgd"] / c["adam"])[:, at] for name, c in curves.items()}
-table(first)
+caption = "SGD's condition number over Adam's: mean ± standard deviation over seeds."
+ratio_table(first, caption)
 
 # %% [markdown]
 # The ratio of the first setting is far larger than both published ones. What is
@@ -164,12 +180,13 @@ tested = {}  # name -> algorithm -> (test sets, seeds, instants)
 for name in settings:
     tested[name] = {a: kappa(name, a, instants, range(test_sets)) for a in algs}
 ratios = {name: t["sgd"] / t["adam"] for name, t in tested.items()}
-table({name: r.median(0).values for name, r in ratios.items()})
+middle = {name: r.median(0).values for name, r in ratios.items()}
+ratio_table(middle, "The same, each seed's ratio being the median over the test sets.")
 
 # %% [markdown]
-# (Each seed's ratio is here the median over the test sets.) Now the first setting agrees with the published numbers. So did
+# Now the first setting agrees with the published numbers. So did
 # nearly every test set alone, as the figure shows. The one of the first figure holds a prompt on which SGD's models are
-# so badly wrong that it doubles their curvature. We did not choose it: it is the one of the loss page.
+# so badly wrong that it doubles their curvature. We did not choose it: it is the one of page 8.
 
 # %% mystnb={"figure": {"caption": "Ratio of the condition numbers of SGD and Adam at steps 750 and 1250 of the trainings of {numref}`fig-condition-number`: a dot for each of six other test sets of 1000 prompts, the mean over six seeds. Cross: the test set of {numref}`fig-condition-number`. Grey: published mean plus or minus one standard deviation over seeds, for 20 Gaussian examples, in the paper's table (filled) and in what its code has saved (hatched).", "name": "fig-condition-ratio"}, "image": {"alt": "Two panels, one for each instant, with a column of dots for each setting. With 20 Gaussian examples the dots lie between 2 and 4.3 at step 750, one of them above the lighter band and most above the darker one, and at step 1250 between 0.8 and 1.2, inside the lighter band and at the lower edge of the darker one, but for one at 3.2; the crosses lie above, at 5.5 and 3.4. On the sphere all dots are below 1. With five examples and with gamma covariates they spread widely."}}
 paper = {750: (1.76, 0.40), 1250: (1.58, 0.41)}  # mean and standard deviation
@@ -221,6 +238,7 @@ second = ended.final_params["Q"][:, min(1, n_layer - 1), 0]
 second = -second.diagonal(dim1=1, dim2=2).mean(1)
 gaps = second.sort().values.diff()
 far = second >= second.sort().values[gaps.argmax() + 1]
+told("6 of 24 trainings", 6, int(far.sum()))
 
 # %% mystnb={"figure": {"caption": "Loss and condition number {eq}`eq-kappa` of the last models of 24 trainings with SGD, one for each seed (20 Gaussian examples, d = 5, three layers, 10,000 steps of 1000 new prompts). Condition number: median over six test sets of 1000 prompts; loss: 40,000 prompts. Colours: the step of the second layer, in two groups with the widest gap between them.", "name": "fig-condition-places"}, "image": {"alt": "Two clusters of dots on logarithmic axes. Eighteen have condition numbers from 10 to 71 and losses from 0.0066 to 0.014. Six lie far to the right at 500 to 600, and all of them lower, at 0.0038 to 0.0044."}}
 _, ((ax,),) = plots.panels(height=3.2)
@@ -331,7 +349,17 @@ claim(
 adam, sgd = (tested[name][alg].mean(1) for alg in ("adam", "sgd"))  # (sets, instants)
 start, dip, at_start, at_dip = adam[:, 0], adam[:, 1], 270, 8
 code = "chengxiang/LinearTransformer, plot_condition_number.ipynb"
-print("start", start.numpy().round(), "dip", dip.numpy().round(1))
+told("by a factor of thirty", 30, float((start / dip).median()))
+
+# %% [markdown]
+# On each test set, in the mean over seeds:
+
+# %%
+rows = [
+    {"test set": i, "start": f"{a:.0f}", "Adam at the dip": f"{b:.1f}"}
+    for i, (a, b) in enumerate(zip(start, dip, strict=True))
+]
+tables.table(rows, "Condition numbers on each test set, mean over seeds.")
 
 # %% [markdown]
 # Before training a test set changes little, after 250 steps already by a factor of two, and what was read off lies in the
@@ -402,7 +430,17 @@ claim(
 early = [i for i, step in enumerate(instants) if step in paper] or [0]
 gaps = {n: r.median(0).values[:, early].mean(0) for n, r in ratios.items()}
 sphere = gaps.get("sphere N=20", torch.zeros(len(early)))
-print({n: [round(v, 2) for v in g.tolist()] for n, g in gaps.items()})
+
+# %% [markdown]
+# The means over the seeds, of the medians over the test sets:
+
+# %%
+rows = [
+    {"setting": adam_sgd.TITLES[n]}
+    | {f"step {instants[i]}": v for i, v in zip(early, g, strict=True)}
+    for n, g in gaps.items()
+]
+tables.table(rows, "Mean ratio of the condition numbers.")
 
 # %% [markdown]
 # The sphere is last at both instants. Of the others none is ahead of the rest at both, so more than this cannot be said of
@@ -461,17 +499,3 @@ left = [torch.cat([b for b in blocks if b is not block]) for block in blocks]
 parts = sorted(largest(keep) / largest(torch.arange(test_prompts)) for keep in left)
 print("one block left out:", [f"{v:.2f}" for v in (parts[0], parts[1], parts[-1])])
 expect(parts[0] < 1)
-
-# %% [markdown]
-# ## What we found
-#
-# - Within 250 steps Adam lowers the robust condition number from 270 to 8, and SGD hardly at all. The published ratios come
-#   back for twenty Gaussian examples and for gamma covariates, if measured on more than one test set. With five examples
-#   the first of two does not.
-# - Late in the training SGD's number rises again. By how much is luck: six of 24 starts lead to a place with ten times the
-#   condition number, and a loss that is lower by almost a half.
-# - A set of 1000 prompts is small for a second derivative. One unlucky set gives a ratio of 5.5 in place of 2.4.
-# - A single prompt can own most of a second derivative: without one block of 50 prompts the unlucky set's largest entry is
-#   almost three times smaller.
-# - The condition number is not the whole story. On the sphere there is no gap in its favour, and Adam's lead is the
-#   largest.
