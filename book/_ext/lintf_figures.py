@@ -113,8 +113,8 @@ def add_dark(app: Sphinx, doctree: nodes.document) -> None:
             other["uri"] = uri.removesuffix("-light.svg") + "-dark.svg"
         else:
             other["uri"] = uri.removesuffix(".svg") + "-dark.svg"
-            folder = Path(app.srcdir, app.env.docname).parent
-            write_dark(Path(folder, uri), Path(folder, other["uri"]), app.env.docname)
+            places = (app.env.relfn2path(name)[1] for name in (uri, other["uri"]))
+            write_dark(*map(Path, places), app.env.docname)
         image["classes"] += ["only-light"]
         other["classes"] += ["only-dark"]
         image.parent.insert(image.parent.index(image) + 1, other)
