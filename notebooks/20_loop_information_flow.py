@@ -129,8 +129,8 @@ for n in experiments:
 _, ((ax,),) = plots.panels(height=3.6)
 # Least squares and gradient descent have the other colours.
 colours = ("C0", "C1", "C3", "C4", plots.QUIET)
-for (n, e), colour in zip(errors.items(), colours, strict=False):
-    ax.plot(e[0].mean(0), color=colour, label=names[n])
+for i, (n, e) in enumerate(errors.items()):
+    ax.plot(e[0].mean(0), color=colours[i % 5], label=names[n])
 for (name, e), method in zip(classical.items(), ("least squares", "GD"), strict=True):
     ax.plot(e.mean(0), label=name, **plots.look(method))
 ax.set(xlabel="examples before the prediction", ylabel="squared error / d")

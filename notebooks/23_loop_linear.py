@@ -289,7 +289,11 @@ axes = plots.grid(names, xlabel="loops", ylabel="squared error")
 for ax, name in zip(axes.values(), names, strict=True):
     for i, L in enumerate(n_layers):
         mean, median = further[name, L].mean(1), further[name, L].median(1).values
-        way = {"color": f"C{i}", "marker": plots.MARKERS[i], "markevery": [ks.index(L)]}
+        way = {
+            "color": f"C{i}",
+            "marker": plots.MARKERS[i % 6],
+            "markevery": [ks.index(L)],
+        }
         ax.plot(ks, mean, "-", label=f"trained with {L}", **way)
         ax.plot(ks, median, ":", color=f"C{i}")
     ax.set(yscale="log", ylim=(1e-9, 30), xscale="log", xticks=[1, 10])

@@ -113,11 +113,8 @@ def add_dark(app: Sphinx, doctree: nodes.document) -> None:
             other["uri"] = uri.removesuffix("-light.svg") + "-dark.svg"
         else:
             other["uri"] = uri.removesuffix(".svg") + "-dark.svg"
-            # As in documents of Sphinx, a slash at the front is the book's own folder.
-            root, page = Path(app.srcdir), Path(app.srcdir, app.env.docname)
-            folder, uri = (root, uri[1:]) if uri.startswith("/") else (page.parent, uri)
-            other_uri = other["uri"].removeprefix("/")
-            write_dark(folder / uri, folder / other_uri, app.env.docname)
+            places = (app.env.relfn2path(name)[1] for name in (uri, other["uri"]))
+            write_dark(*map(Path, places), app.env.docname)
         image["classes"] += ["only-light"]
         other["classes"] += ["only-dark"]
         image.parent.insert(image.parent.index(image) + 1, other)

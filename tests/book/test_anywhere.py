@@ -204,7 +204,7 @@ def test_a_page_runs_where_there_is_nothing_else(tmp_path, bare, colab):
     before = {path.name for path in packages.iterdir()}
     page = colab(nbformat.read(PAGES[0], as_version=4), FORK)
     outputs = [out for cell in page.cells for out in cell.get("outputs", [])]
-    assert sum("image/png" in out.get("data", {}) for out in outputs) >= 3
+    assert sum("image/svg+xml" in out.get("data", {}) for out in outputs) >= 3
     installed = {path.name for path in packages.iterdir()} - before - {"__pycache__"}
     assert installed, "pip installed nothing"
     assert all("lintf" in name for name in installed), f"more than lintf was installed: {installed}"

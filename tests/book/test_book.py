@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
 import contextlib
 import io
 import json
@@ -22,7 +21,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
-from PIL import Image
+from matplotlib.figure import Figure
 from pybtex.database import Entry, parse_file
 from sphinx.errors import ExtensionError
 
@@ -32,11 +31,10 @@ TAGS = {"parameters", "show", "hide-cell", "remove-cell"}
 sys.path.insert(0, str(EXTENSIONS))
 
 import lintf_book  # noqa: E402
-import lintf_gallery  # noqa: E402
 import tidy  # noqa: E402
 
 from lintf.cli import notebook as programs  # noqa: E402
-from lintf.pages import parameters  # noqa: E402
+from lintf.pages import looks, parameters  # noqa: E402
 from lintf.pages.claims import PUBLISHED, VERDICTS, Claim  # noqa: E402
 from lintf.training import store  # noqa: E402
 
@@ -596,7 +594,9 @@ def test_a_malformed_repository_name_is_refused():
 CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
-extensions = ["myst_nb", "sphinx_external_toc", "lintf_book", "lintf_gallery"]
+extensions = [
+    "myst_nb", "sphinx_external_toc", "lintf_book", "lintf_figures", "lintf_gallery"
+]
 external_toc_exclude_missing = True
 html_theme = "sphinx_book_theme"
 nb_execution_mode = {mode!r}
@@ -1025,16 +1025,17 @@ def test_the_users_own_settings_do_not_reach_a_page(tmp_path, monkeypatch):
 
 
 def painted(key: str, name: str) -> nbformat.NotebookNode:
-    """A notebook with one claim and one figure of 900 x 600 pixels."""
-    png = io.BytesIO()
-    Image.new("RGB", (900, 600), "navy").save(png, "PNG")
+    """A notebook with one claim and one figure, a line in a panel."""
+    svg, drawing = io.StringIO(), Figure()
+    drawing.subplots().plot([0, 1], color=looks.PALETTE[0], linewidth=1.5)
+    drawing.savefig(svg, format="svg", metadata={"Date": None})
     page = notebook(f"claim({key!r}, ...)", outputs=[glued(key, "small")])
     figure = {
         "figure": {"caption": "A figure.", "name": name},
-        "image": {"alt": "A dark blue rectangle."},
+        "image": {"alt": "A rising line."},
     }
     cell = nbformat.v4.new_code_cell("draw()", metadata={"mystnb": figure})
-    data = {"image/png": base64.b64encode(png.getvalue()).decode()}
+    data = {"image/svg+xml": svg.getvalue()}
     cell.outputs = [nbformat.v4.new_output("display_data", data=data)]
     page.cells.append(cell)
     return page
@@ -1058,12 +1059,33 @@ def test_the_gallery_shows_what_the_pages_drew(tmp_path):
     front = (tmp_path / "out" / "html" / "index.html").read_text()
     (card,) = re.findall(r'<ul class="lintf-gallery[^>]*>.*?</ul>', front, flags=re.DOTALL)
     assert 'href="notebooks/01_one.html">A page</a>' in card
-    assert 'alt="A dark blue rectangle."' in card
+    assert card.count('alt="A rising line."') == 2
     assert "A line with" in card
-    file = tmp_path / "out" / "html" / re.search(r'src="([^"]+)"', card)[1]
-    with Image.open(file) as thumbnail:
-        assert thumbnail.size == (lintf_gallery.SIZE[0], lintf_gallery.SIZE[0] * 600 // 900)
-        assert thumbnail.getpixel((100, 100)) == (0, 0, 128)
+    light, dark = (
+        (tmp_path / "out" / "html" / file).read_text()
+        for file in re.findall(r'src="([^"]+)"', card)
+    )
+    assert f"stroke: {looks.PALETTE[0].lower()}; stroke-width: 3" in light
+    assert f"stroke: {looks.PALETTE_ON_DARK[0]}; stroke-width: 3" in dark
+    for small in (light, dark):
+        assert "matplotlib.axis" not in small, "ticks and labels that nobody could read"
+
+
+def test_a_page_shows_each_figure_for_light_and_for_dark(tmp_path):
+    small_book(tmp_path, {"01_one": painted("one-loss", "fig-one")}, "off")
+    result = build(tmp_path)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "out" / "html" / "notebooks" / "01_one.html").read_text()
+    images = re.findall(r'<img [^>]*alt="A rising line."[^>]*>', page)
+    assert len(images) == 2
+    for image, theme, colour in zip(
+        images, ("light", "dark"), (looks.PALETTE[0].lower(), looks.PALETTE_ON_DARK[0]), strict=True
+    ):
+        assert f"only-{theme}" in image
+        for part in (r'loading="lazy"', r'width="\d+"', r'height="\d+"'):
+            assert re.search(part, image), "the page would jump while it loads"
+        file = re.search(r'src="\.\./([^"]+)"', image)[1]
+        assert f"stroke: {colour}" in (tmp_path / "out" / "html" / file).read_text()
 
 
 @pytest.mark.parametrize(
