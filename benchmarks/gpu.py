@@ -97,7 +97,7 @@ def parameters(page: str, presets: str) -> dict:
 
 
 def scale_of(kind: type, p: dict) -> looped.Scale | newton.Scale:
-    return kind(**{f.name: p[f.name] for f in fields(kind)})
+    return kind(**{f.name: p[f.name] for f in fields(kind) if f.name in p})
 
 
 def looped_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
