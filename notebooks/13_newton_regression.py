@@ -65,6 +65,7 @@ max_iters = 12_000  # Adam's steps (100 000)
 B = 256  # prompts in a batch, new at each step (2000)
 lr = 1e-3  # learning rate after the warm-up (1e-4)
 lr_end = 5e-5  # learning rate of the last steps, as published
+clip = 10.0  # bound on the gradient, for models with LayerNorm (None)
 seeds = [0]  # one training each
 more_seeds = [1, 2]  # also these, for kappa 1 and at most two layers
 steps = 16  # of Newton's iteration
@@ -85,7 +86,7 @@ parameters.check_parameters(
     "steps >= 2 * max(depths)",
 )
 plots.style()
-scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
+scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end, clip=clip)
 plain, masked, normed = newton.VARIANTS
 experiments = scale.regressions([plain, normed], kappas, depths)
 first, used = kappas[0], [L for L in depths if L > 0]

@@ -62,6 +62,8 @@ max_iters = 10_000  # Adam's steps (1000)
 B = 128  # prompts in a batch, new at each step (2000)
 lr = 1e-3  # learning rate after the warm-up (1e-4)
 lr_end = 5e-5  # learning rate of the last steps, as published
+warmup = 1000  # first steps, in which the rate rises to it (0)
+clip = 10.0  # bound on the length of the gradient (None)
 seed = 0  # of the trainings
 steps = 20  # damped Newton steps
 test_groups = 50  # covariances among the test prompts
@@ -74,7 +76,7 @@ parameters.check_parameters(
     "d >= 2", "width % 4 == 0", "len(depths) >= 2", "test_groups >= 2"
 )
 plots.style()
-scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
+scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end, warmup, clip)
 last = kappas[-1]
 
 # %% [markdown]

@@ -58,6 +58,8 @@ max_iters = 10_000  # Adam's steps (20 001)
 B = 64  # prompts in a batch, as published
 lr = 2e-3  # learning rate after the warm-up (1e-4)
 lr_end = 1e-5  # learning rate at the end (1e-4)
+warmup = 500  # first steps, in which the rate rises to it (0)
+clip = 1.0  # bound on the length of the gradient (None)
 seeds = [0]  # one training each
 more_seeds = [1]  # also these, for the block and for one layer
 test_prompts = 2000  # on which all are tested
@@ -66,7 +68,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters("loops >= 2", "width >= 2", "len(layers) >= 2")
 plots.style()
-scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
+scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end, warmup, clip)
 
 # %% [markdown]
 # ## The models
