@@ -109,7 +109,7 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("mu reach", number(0, 10**6, above=True)),
     **_each("center", number(0, 10**3)),
     **_each("spread noise", number(0, 10**3, above=True)),
-    **_each("n_layers layers", several(whole(1, 500))),
+    **_each("n_layers layers bare", several(whole(1, 500))),
     **_each("depths", several(whole(0, 500))),
     **_each("Ns", several(whole(1, 10**5))),
     **_each("shared", several(whole(1, 10**4))),

@@ -284,6 +284,8 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"layers": [1, 0]},
         {"layers": [2, 2]},
         {"layers": 3},
+        {"bare": [0, 1]},
+        {"bare": [2]},
         {"T": 20},
         {"width": 10**6},
         {"loops": 1},
