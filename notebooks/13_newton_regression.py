@@ -36,8 +36,6 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
     exec(open("/content/lintf-book/book/colab.py").read(), {"__file__": "/content/lintf-book/book/colab.py"})  # fmt: skip
 
 # %%
-from dataclasses import replace
-
 import numpy as np
 import torch
 from lintf import FittedModel, claim, expect
@@ -205,7 +203,8 @@ plots.shared_legend(ax)
 
 # %%
 bounded = normed, kappas[-1], used[0]
-unbound = {bounded: replace(scale, clip=None).regression(*bounded)}
+loose = newton.Scale(d, N, width, max_iters, B, lr, lr_end, clip=None)
+unbound = {bounded: loose.regression(*bounded)}
 run = newton.trained(unbound, seeds, device=device)[bounded]
 single = prompts[kappas[-1]].to(torch.float)
 found = FittedModel(unbound[bounded].model, run.final_params)
@@ -369,7 +368,8 @@ claim(
 )
 
 # %% [markdown]
-# The bound on these models' gradients is ours. Without it, one layer must still be better than none, and worse than two.
+# The bound on these models' gradients is ours. It is the one thing in our recipe that the published models with LayerNorm did
+# not have. Without it, one layer must still be better than none, and worse than two.
 
 # %%
 at = depths.index(used[0])

@@ -103,6 +103,8 @@ in_loops = list(experiments)
 for k in bare:
     kind = {"cell": "lstm", "bare": True, "n_layer": k}
     experiments[f"bare LSTM, {k}"] = scale.experiment(loops, T, **kind)
+
+# %%
 bare_ones, kind["n_layer"] = list(experiments)[len(in_loops) :], bare[0]
 experiments["bare, no bound"] = replace(scale, clip=None).experiment(loops, T, **kind)
 experiments["block, one pass"] = scale.experiment(loops, T, n_last_tokens=0)
