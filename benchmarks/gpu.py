@@ -97,7 +97,7 @@ def parameters(page: str, presets: str) -> dict:
 
 
 def scale_of(kind: type, p: dict) -> looped.Scale | newton.Scale:
-    return kind(**{f.name: p[f.name] for f in fields(kind)})
+    return kind(**{f.name: p[f.name] for f in fields(kind) if f.name in p})
 
 
 def looped_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
@@ -114,7 +114,7 @@ def looped_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
     found["LSTM, one pass"] = scale.experiment(1, 1, cell="lstm"), seeds
     p = parameters("20", presets)
     for share in p["shares"]:
-        n, more = looped.tokens_of(share, scale.N), p["more_seeds"] if share == 0.25 else ()
+        n, more = looped.tokens_of(share, scale.N), p["more_seeds"] if share == min({*p["shares"]} - {0}) else ()
         found[f"1 block, share {share:g}"] = (
             scale.experiment(loops, T, n_last_tokens=n),
             [*seeds, *more],

@@ -58,6 +58,7 @@ max_iters = 12_000  # Adam's steps (100 000)
 B = 256  # prompts in a batch, new at each step (2000)
 lr = 1e-3  # learning rate after the warm-up (1e-4)
 lr_end = 5e-5  # learning rate of the last steps, as published
+clip = 10.0  # bound on the gradient, for models with LayerNorm (None)
 seed = 0  # of the trainings
 reach = 100.0  # how far the query's first coordinate goes, as published
 points = 81  # on the way
@@ -72,7 +73,7 @@ parameters.check_parameters(
     "points >= 5",
 )
 plots.style()
-scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end)
+scale = newton.Scale(d, N, width, max_iters, B, lr, lr_end, clip=clip)
 plain, masked, normed = newton.VARIANTS
 experiments = scale.regressions([plain, normed], kappas, depths)
 first, last = kappas[0], kappas[-1]

@@ -62,6 +62,8 @@ max_iters = 10_000  # Adam's steps (20 001)
 B = 64  # prompts in a batch, as published
 lr = 2e-3  # learning rate after the warm-up (1e-4)
 lr_end = 1e-5  # learning rate at the end (1e-4)
+warmup = 500  # first steps, in which the rate rises to it (0)
+clip = 1.0  # bound on the length of the gradient (None)
 few = [0.0]  # shares with which two blocks in a loop are trained, too
 seeds = [0]  # one training each
 more_seeds = [1]  # also these, for all tokens and for a quarter
@@ -69,9 +71,9 @@ test_prompts = 2000  # on which all are tested
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-parameters.check_parameters("{1, 0.25} <= set(shares)")
+parameters.check_parameters("{1} < {*shares} - {0}")
 plots.style()
-scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
+scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end, warmup, clip)
 ns = {share: tokens_of(share, N) for share in shares}
 
 # %% [markdown]
@@ -100,7 +102,7 @@ ns = {share: tokens_of(share, N) for share in shares}
 
 # %%
 experiments = {n: scale.experiment(loops, T, n_last_tokens=n) for n in ns.values()}
-whole, quarter = ns[1.0], ns[0.25]
+whole, quarter = ns[1.0], ns[min({*shares} - {0})]
 both = {
     n: [*seeds, *(more_seeds if n in (whole, quarter) else ())] for n in experiments
 }

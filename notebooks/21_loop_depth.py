@@ -59,6 +59,8 @@ max_iters = 10_000  # Adam's steps (20 001)
 B = 64  # prompts in a batch, as published
 lr = 2e-3  # learning rate after the warm-up (1e-4)
 lr_end = 1e-5  # learning rate at the end (1e-4)
+warmup = 500  # first steps, in which the rate rises to it (0)
+clip = 1.0  # bound on the length of the gradient (None)
 seeds = [0]  # one training each
 more_seeds = [1]  # also these, for one block
 most = 40  # loops in the test
@@ -68,7 +70,7 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 # %%
 parameters.check_parameters("3 <= loops < most")
 plots.style()
-scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end)
+scale = looped.Scale(d, N, width, n_head, max_iters, B, lr, lr_end, warmup, clip)
 
 # %% [markdown]
 # ## The models

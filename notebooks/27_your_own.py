@@ -78,7 +78,7 @@ noise = 2.0  # standard deviation of the label noise
 n_expert = 2  # experts of our own model: one for each cluster
 n_layer = 3  # layers of the linear transformer; one or two have a larger error
 B = 1000  # prompts in a batch, new ones at every step
-max_iters = 3000  # optimiser steps
+max_iters = 6000  # optimiser steps; with half of them A is still off by 3 percent
 lr = 0.01  # of Adam, with betas (0.9, 0.9), for both models
 halve_every = 750  # steps after which the learning rate is halved
 test_prompts = 100_000  # the same for all methods
@@ -531,18 +531,18 @@ claim(
 
 # %% [markdown]
 # The third is about what is inside. The starts are trained on single prompts whose $w$ is off by $\tau \sqrt d$, a
-# good quarter of the centers' length, and still they end at the centers, and the gate at its closed form. (The step
-# does not get quite as near; it matters less.)
+# good quarter of the centers' length, and still they end at the centers, gate and step at their closed forms. The step is
+# the last to arrive: after half of these steps it is off by up to three percent, with a loss that hardly knows.
 
 # %%
 wrong = {name: (values / due[name] - 1).abs() for name, values in found.items()}
 claim(
     "your-own-inside",
-    "The experts start at the centers, and the gate has the a of the closed form",
+    "The experts start at the centers, gate and step have the a and A of the closed forms",
     against=f"starts at the centers, a {due['a']:.3f}, A {due['A']:.3f}",
     measured=f"starts off by at most {float(off.max()):.1%}, "
     + ", ".join(f"{name} by {float(gaps.max()):.1%}" for name, gaps in wrong.items()),
-    holds=tolerances.trained(off) & tolerances.trained(wrong["a"]),
+    holds=tolerances.all_of(map(tolerances.trained, (off, *wrong.values()))),
 )
 
 # %% [markdown]

@@ -28,7 +28,8 @@ CHUNK = 100  # prompts that go through a model at once: their states stay in the
 
 @dataclass(frozen=True)
 class Scale:
-    """What all trainings of a figure have in common. Learning rates are Adam's."""
+    """What all trainings of a figure have in common. Learning rates are Adam's; warmup: so many
+    first steps, a twentieth of all for None. clip: the bound on the gradient's length."""
 
     d: int
     N: int
@@ -38,24 +39,27 @@ class Scale:
     B: int
     lr: float
     lr_end: float
+    warmup: int | None = None
+    clip: float | None = 1.0
 
     def experiment(self, loops: int, supervised_loops: int, **fields: object) -> Experiment:
         """Returns the training of a `Looped` with these fields, with the paper's curriculum in
         proportion: of N a quarter at first, and all of it after three quarters of the steps;
-        supervised_loops at first, and all of them after the first fifth or before. There is a
-        warm-up in the first twentieth of the steps, then half a cosine from lr to lr_end."""
+        supervised_loops at first, and all of them after the first fifth or before. After the
+        warm-up the rate goes along half a cosine from lr to lr_end."""
         N, steps = check_int("N", self.N, 1), check_int("max_iters", self.max_iters, 1)
         size = {"width": self.width, "n_head": self.n_head, "positions": 2 * N + 1}
         model = Looped(d=self.d, loops=loops, supervised_loops=supervised_loops, **size, **fields)
         curriculum = [("N", max(1, N // 4), max(1, N // 20), max(1, steps // 20))]
         if model.curriculum_fields:
             curriculum.append(("loops", supervised_loops, max(1, loops // 15), max(1, steps // 40)))
+        warmup = steps // 20 if self.warmup is None else self.warmup
         schedule = {
-            "warmup": steps // 20,
+            "warmup": warmup,
             "lr_end": self.lr_end,
-            "decay_steps": max(steps // 20 + 1, steps),
+            "decay_steps": max(warmup + 1, steps),
         }
-        options = {"betas": (0.9, 0.999), "clip": 1.0, "record_every": max(1, steps // 50)}
+        options = {"betas": (0.9, 0.999), "clip": self.clip, "record_every": max(1, steps // 50)}
         config = TrainConfig(
             self.lr, steps, self.B, curriculum=tuple(curriculum), **schedule, **options
         )
@@ -131,7 +135,7 @@ def answers(experiment: Experiment, seed: int, prompts: int, first: int, loops: 
     prompts, first: as for `common_prompts`.
     loops: how many.
     """
-    return _once(measure_answers, experiment, seed=seed, prompts=prompts, first=first, loops=loops)
+    return _once(measure_query, experiment, seed=seed, prompts=prompts, first=first, loops=loops)
 
 
 def rises(experiment: Experiment, seed: int, prompts: int, first: int) -> Tensor:
@@ -139,7 +143,7 @@ def rises(experiment: Experiment, seed: int, prompts: int, first: int) -> Tensor
 
     experiment, seed: the training. prompts, first: as for `common_prompts`.
     """
-    return _once(measure_rises, experiment, seed=seed, prompts=prompts, first=first)
+    return _once(measure_query, experiment, seed=seed, prompts=prompts, first=first, loops=None)
 
 
 def _once(measure: Measure, experiment: Experiment, **arguments: object) -> Tensor:
@@ -170,44 +174,28 @@ def measure_errors(
     }
 
 
-def measure_answers(
+def measure_query(
     model: Looped,
     task: LinearRegression,
     training: TrainConfig,
     seed: int,
     prompts: int,
     first: int,
-    loops: int,
+    loops: int | None,
 ) -> dict[str, Tensor]:
-    """Measures answers, for `answers`.
+    """Measures what `answers` returns, or `rises`.
 
     model, task, training, seed: as for `fit`. prompts, first: as for `common_prompts`.
-    loops: how many.
+    loops: how many, for answers; None measures rises.
     """
     run = fit(model, task, training, [seed], progress=False)
+    tests = common_prompts(task, prompts, first)
+    if loops is None:
+        return {"rises": influence(model, run, tests)}
     weights = {name: p[0] for name, p in run.final_params.items()}
     with torch.no_grad():
-        parts = [
-            model.trajectory(weights, chunk, loops)[..., -1]
-            for chunk in chunks(common_prompts(task, prompts, first))
-        ]
+        parts = [model.trajectory(weights, part, loops)[..., -1] for part in chunks(tests)]
     return {"answers": torch.cat(parts, 1)}
-
-
-def measure_rises(
-    model: Looped,
-    task: LinearRegression,
-    training: TrainConfig,
-    seed: int,
-    prompts: int,
-    first: int,
-) -> dict[str, Tensor]:
-    """Measures rises, for `rises`.
-
-    model, task, training, seed: as for `fit`. prompts, first: as for `common_prompts`.
-    """
-    run = fit(model, task, training, [seed], progress=False)
-    return {"rises": influence(model, run, common_prompts(task, prompts, first))}
 
 
 def chunks(prompts: Prompts) -> list[Prompts]:

@@ -22,12 +22,15 @@ VARIANTS = {
     "LSA, query masked": {"clip": 10.0, "init_std": 2e-4, "mask_query": True},
     "LSA + LayerNorm": {"norm": True},
 }
+PAPERS_CLIP = 10.0  # bound on the gradient's length, of LSA without LayerNorm
 Key = tuple[str, float, int]  # a variant of the model or a target, kappa, the number of layers
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What all trainings of a figure have in common. Learning rates are Adam's."""
+    """What all trainings of a figure have in common. Learning rates are Adam's; warmup: so many
+    first steps, a tenth of all for None. clip: the bound on the gradient's length of models with
+    LayerNorm; without it the bound is the paper's."""
 
     d: int
     N: int
@@ -36,19 +39,25 @@ class Scale:
     B: int
     lr: float
     lr_end: float
+    warmup: int | None = None
+    clip: float | None = 10.0
 
-    def config(self, curriculum: tuple[tuple[str, int, int, int], ...] = ()) -> TrainConfig:
+    def config(
+        self, clip: float | None, curriculum: tuple[tuple[str, int, int, int], ...] = ()
+    ) -> TrainConfig:
         """Returns a training in the paper's proportions: a warm-up in the first tenth of the steps,
-        then half a cosine from lr to lr_end, which it reaches after nine tenths."""
+        then half a cosine from lr to lr_end, which it reaches after nine tenths. clip: the bound on
+        the gradient's length."""
         tenth = self.max_iters // 10
+        warmup = tenth if self.warmup is None else self.warmup
         schedule = {
-            "warmup": tenth,
+            "warmup": warmup,
             "lr_end": self.lr_end,
-            "decay_steps": max(tenth + 1, 9 * tenth),
+            "decay_steps": max(warmup + 1, 9 * tenth),
         }
         options = {
             "betas": (0.9, 0.999),
-            "clip": 10.0,
+            "clip": clip,
             "record_every": max(1, self.max_iters // 100),
         }
         return TrainConfig(
@@ -62,8 +71,9 @@ class Scale:
         check_choice("each of variants", variant, VARIANTS)
         model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **VARIANTS[variant])
         task = ConditionedRegression(self.N, self.d, kappa, w_dims=self.d)
-        every = max(1, self.max_iters // 20)
-        return Experiment(model, task, self.config((("w_dims", 2, 1, every), ("N", 10, 5, every))))
+        every, clip = max(1, self.max_iters // 20), self.clip if model.norm else PAPERS_CLIP
+        curriculum = (("w_dims", 2, 1, every), ("N", 10, 5, every))
+        return Experiment(model, task, self.config(clip, curriculum))
 
     def regressions(
         self, variants: Iterable[str], kappas: Iterable[float], depths: Iterable[int]
@@ -90,7 +100,7 @@ class Scale:
         }
         model = Encoder(d=self.d, n_layer=n_layer, width=self.width, **options)
         task = LogisticRegression(self.N, self.d, kappa, mu, target)
-        return Experiment(model, task, self.config())
+        return Experiment(model, task, self.config(self.clip))
 
 
 def trained(

@@ -49,7 +49,7 @@ class Looped(Model):
     "lstm" has n_layer layers of an LSTM over the tokens in place of the blocks, within the same f.
     untied: every loop has blocks of its own. Only the supervised loops would learn them, so all
     must be, and such a model cannot loop on beyond. positions: for how many tokens there are
-    learned ones.
+    learned ones. bare: f has neither positions nor the last LayerNorm, as the report's LSTM.
 
     Parameters start as in GPT-2: weights and positions from N(0, 0.02^2), those of proj and down
     divided by sqrt(2 n_layer), biases 0; W_in, W_out, the LSTM and their biases as in torch. Biases
@@ -70,6 +70,7 @@ class Looped(Model):
     inject: str = one_of("add", INJECT)
     cell: str = one_of("block", CELLS)
     untied: bool = flag(False)
+    bare: bool = flag(False, later=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,12 +88,14 @@ class Looped(Model):
     @property
     def label(self) -> str:
         """Stands in the names of files; what it leaves out is in the configuration's hash."""
-        parts = "-untied" * self.untied + f"-n{self.n_last_tokens}" * (self.n_last_tokens >= 0)
+        parts = "-bare" * self.bare + "-untied" * self.untied
+        parts += f"-n{self.n_last_tokens}" * (self.n_last_tokens >= 0)
         return f"looped-{self.cell}-w{self.width}-L{self.n_layer}-b{self.loops}{parts}"
 
     def idle(self) -> set[str]:
-        """Names n_head where there is no attention."""
-        return {"n_head"} if self.cell == "lstm" else set()
+        """Names n_head where there is no attention, and positions where there are none."""
+        unused = {"n_head": self.cell == "lstm", "positions": self.bare}
+        return {name for name, idle in unused.items() if idle}
 
     @property
     def curriculum_fields(self) -> tuple[str, ...]:
@@ -110,6 +113,8 @@ class Looped(Model):
             "last_norm": (2, D),
             "out": (1, D + 1),
         }
+        if self.bare:
+            del outer["positions"], outer["last_norm"]
         if self.cell == "lstm":
             return outer | {"input": (L, 4 * D, D + 1), "state": (L, 4 * D, D + 1)}
         attention = {"qkv": (L, 3 * D, D + 1), "proj": (L, D, D + 1)}
@@ -199,7 +204,7 @@ class Looped(Model):
             if t > 0:
                 fed = e + found[-1] if self.inject == "add" else e * found[-1]
                 h = torch.where(passed, fed + positions, h)
-            found.append(self._f(h, stages[t % len(stages)], params["last_norm"])[0])
+            found.append(self._f(h, stages[t % len(stages)], params.get("last_norm"))[0])
         return torch.stack(found)
 
     def loss(self, params: Params, prompts: Prompts) -> Tensor:
@@ -257,7 +262,7 @@ class Looped(Model):
         for t in range(loops):
             past = known[t] if known else None
             if before and t < len(stages):
-                same_z, same_state = self._f(same, stages[t], p["last_norm"], past, same_reads)
+                same_z, same_state = self._f(same, stages[t], p.get("last_norm"), past, same_reads)
             past = same_state if before else past
             if fresh.shape[1]:
                 h = fresh
@@ -266,7 +271,7 @@ class Looped(Model):
                         h = fresh + z if self.inject == "add" else torch.addcmul(positions, e, z)
                     # After the last loop nothing but these is needed.
                     rows = reads if t == loops - 1 else slice(None)
-                    z, past = self._f(h, stages[t % len(stages)], p["last_norm"], past, rows)
+                    z, past = self._f(h, stages[t % len(stages)], p.get("last_norm"), past, rows)
             if known:
                 known[t] = past
             if t >= loops - scored:
@@ -278,7 +283,8 @@ class Looped(Model):
         n = 2 * Z.shape[1] - 1
         tokens = Z.new_zeros(len(Z), n, self.d)
         tokens[:, ::2], tokens[:, 1::2, 0] = Z[..., :-1], Z[:, :-1, -1]
-        return functional.linear(tokens, *affine(p["in"])), p["positions"][:n]
+        positions = Z.new_zeros(n, self.width) if self.bare else p["positions"][:n]
+        return functional.linear(tokens, *affine(p["in"])), positions
 
     def _stages(self, p: Params) -> list[list[Layer]]:
         """Returns the layers of each loop, of one only where all have the same."""
@@ -294,17 +300,18 @@ class Looped(Model):
         self,
         h: Tensor,
         layers: list[Layer],
-        norm: Tensor,
+        norm: Tensor | None,
         past: Cache | None = None,
         rows: slice = slice(None),
     ) -> tuple[Tensor, Cache]:
-        """Returns z at some rows of the tokens h (B, m, D), and the state after them. past: the
-        state after the tokens before these."""
+        """Returns z at some rows of the tokens h (B, m, D), and the state after them. norm: scale
+        and shift of the last LayerNorm; None for no norm. past: the state after the tokens before
+        these."""
         if self.cell == "block":
             z, state = blocks(h, layers, self.n_head, past, rows)
         else:
             z, state = lstm(h, layers, past, rows)
-        return normal(z, norm.unbind()), state
+        return z if norm is None else normal(z, norm.unbind()), state
 
     def check(self, params: Params, prompts: Prompts) -> torch.Size:
         """Checks the number of tokens, too."""
@@ -321,7 +328,7 @@ class Looped(Model):
         )
 
     def _check_positions(self, tokens: int) -> None:
-        if tokens > self.positions:
+        if tokens > self.positions and not self.bare:
             raise ValueError(
                 f"positions must be at least the number of tokens, 2 N + 1 = {tokens}, got "
                 f"{self.positions}"

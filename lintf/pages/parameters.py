@@ -69,6 +69,11 @@ def several(rule: Rule, fewest: int = 1, most: int = 1000, repeats: bool = False
     return check
 
 
+def or_none(rule: Rule) -> Rule:
+    """Returns the rule for None, or what another rule allows."""
+    return lambda name, value: None if value is None else rule(name, value)
+
+
 def flag(name: str, value: object) -> None:
     """Raises ValueError for what is neither True nor False."""
     if not isinstance(value, bool):
@@ -96,13 +101,15 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("H", whole(6, 10**5)),  # room for a sentence with noise
     **_each("max_iters demo_steps rotated_steps loop_steps live_steps", whole(1, 10**8)),
     **_each("halve_every redraw_every stride", whole(1, 10**8)),
+    "warmup": whole(0, 10**8),
     **_each("seed random_seed", SEED),
-    **_each("lr lr_adam lr_sgd lr_few lowest_rate clip", RATE),
+    **_each("lr lr_adam lr_sgd lr_few lowest_rate", RATE),
+    "clip": or_none(RATE),
     **_each("lr_end", number(0, 1000)),
     **_each("mu reach", number(0, 10**6, above=True)),
     **_each("center", number(0, 10**3)),
     **_each("spread noise", number(0, 10**3, above=True)),
-    **_each("n_layers layers", several(whole(1, 500))),
+    **_each("n_layers layers bare", several(whole(1, 500))),
     **_each("depths", several(whole(0, 500))),
     **_each("Ns", several(whole(1, 10**5))),
     **_each("shared", several(whole(1, 10**4))),

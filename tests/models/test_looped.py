@@ -38,6 +38,11 @@ KINDS = {
     "LSTM": replace(MODEL, cell="lstm", width=9),
     "LSTM, last 6": replace(MODEL, cell="lstm", n_layer=3, n_last_tokens=6),
     "LSTM, none": replace(MODEL, cell="lstm", n_last_tokens=0),
+    "bare LSTM": replace(MODEL, cell="lstm", n_layer=2, bare=True),
+    "bare LSTM, last 6": replace(MODEL, cell="lstm", n_last_tokens=6, bare=True),
+    "bare block, last 4, multiply": replace(
+        MODEL, bare=True, n_last_tokens=4, inject="multiply", positions=3
+    ),
     "untied": replace(MODEL, untied=True, supervised_loops=5, n_layer=2),
     "untied, last 6": replace(MODEL, untied=True, supervised_loops=5, n_last_tokens=6),
     "untied LSTM, last 3": replace(
@@ -131,10 +136,11 @@ def plain(model, params, prompts, loops, learn_from=0):
         z = torch.where(passed_on[:, None], z, z0)
         h = z + e if model.inject == "add" else z * e
         first = t * model.n_layer if model.untied else 0
-        h = (blocks if model.cell == "block" else lstm)(
-            h + params["positions"][torch.arange(n)], first
-        )
-        z = functional_call(nn.LayerNorm(D, dtype=F64), norm(params["last_norm"]), h)
+        h = h if model.bare else h + params["positions"][torch.arange(n)]
+        h = (blocks if model.cell == "block" else lstm)(h, first)
+        if not model.bare:
+            h = functional_call(nn.LayerNorm(D, dtype=F64), norm(params["last_norm"]), h)
+        z = h
         out.append(functional_call(nn.Linear(D, 1, dtype=F64), split(params["out"]), z)[:, ::2, 0])
     return torch.stack(out)
 

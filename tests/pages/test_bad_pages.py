@@ -156,11 +156,12 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"max_iters": 10},
         {"d": 1},
         {"max_iters": 99},
-        {"seed": 2**32},
-        {"seed": "one"},
+        {"seeds": [1, 2**32]},
+        {"seeds": "one"},
         {"settings": [1]},
         {"test_prompts": 1.5},
         {"seeds": [1]},
+        {"seed": 1},
     ],
     "12_nonlinear_regression": [
         {"instants": [750, 20_000]},
@@ -212,6 +213,8 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"width": 66},
         {"kappas": 10},
         {"depths": []},
+        {"clip": -1},
+        {"warmup": None},
     ],
     "16_newton_construction": [
         {"kappas": [0.1]},
@@ -253,7 +256,10 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"H": -1},
     ],
     "20_loop_information_flow": [
-        {"shares": [1.0, 0.5]},  # a quarter is compared
+        {"shares": [1.0, 0.0]},  # all and a part are compared
+        {"shares": [0.5, 0.25]},
+        {"warmup": -1},
+        {"clip": 0},
         {"shares": [1.0, 0.25, 1.5]},
         {"few": [-0.1]},
         {"few": []},
@@ -278,6 +284,8 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"layers": [1, 0]},
         {"layers": [2, 2]},
         {"layers": 3},
+        {"bare": [0, 1]},
+        {"bare": [2]},
         {"T": 20},
         {"width": 10**6},
         {"loops": 1},
