@@ -16,6 +16,11 @@
 # %% [markdown]
 # # When labels are noisy
 #
+# > **In short.** One trained layer shortens its step by the noise, $a = N / (N + d + 1 + \sigma^2)$, 13 percent over our
+# > range. Three layers trained with noise become ridge regression with that noise's penalty, the Bayes optimum, to four
+# > percent of its error. The penalty is in the weights: it is that of the noise in training, whatever the prompt has. *About 6
+# > seconds; linear attention in place of the papers' softmax transformers.*
+#
 # **Question.** So far every label was exactly $w^\top x$. What does a linear transformer do when the labels of the
 # examples are noisy, $y_i = w^\top x_i + \sigma\, \varepsilon_i$?
 #
@@ -26,7 +31,7 @@
 #
 # Their models are large transformers with softmax. We ask the same of one and of three layers of linear attention,
 # where the best error of every method is an integral that can be computed. You need
-# [the page on theory](07_theory.ipynb).
+# [page 7, theory](07_theory.ipynb).
 
 # %% tags=["remove-cell"]
 import os
@@ -48,8 +53,8 @@ from lintf import (
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import LeastSquares
 from lintf.analysis.theory import one_layer_optimum
-from lintf.pages import parameters, plots, tolerances
-from lintf.pages.claims import claim, expect
+from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages.claims import claim, expect, told
 from scipy.optimize import minimize, minimize_scalar
 
 # %% [markdown]
@@ -87,7 +92,7 @@ config = TrainConfig(
 #
 # Only the examples have noise. The query's label has none, so that every error on this page is an error above the noise.
 #
-# As on the page on theory, networks whose matrices are multiples of the identity treat each eigendirection of $S / N$
+# As on page 7, networks whose matrices are multiples of the identity treat each eigendirection of $S / N$
 # by itself. The prediction is linear in the labels. Let the network leave the share $r(t)$ of a clean label's
 # coefficient in a direction with eigenvalue $t$. Then it has multiplied that direction of $s / N$ by $(1 - r(t)) / t$. The
 # noise in $s / N$ has variance $\sigma^2 t / N$ there, and goes through the same factor:
@@ -119,7 +124,7 @@ config = TrainConfig(
 # $N$ from $d - 1$ to $d + 1$. In code, {eq}`eq-noise-error` is a sum over the nodes of an exact density.
 
 
-# %%
+# %% tags=["show"]
 def noisy_error(leaves, sigma, n=N):
     """The error above the noise of a method that leaves r = leaves(t)."""
     t, weights = isotropic.spectrum(n, d)
@@ -154,7 +159,7 @@ def descent_error(sigma, n=N):
 
 
 # %% [markdown]
-# The network's own optimum, among multiples of the identity, is a search in $2L - 1$ numbers, as on the page on theory.
+# The network's own optimum, among multiples of the identity, is a search in $2L - 1$ numbers, as on page 7.
 # There it begins at thousands of points; here it begins at one, with steps that grow from layer to layer. So what it
 # returns is an upper bound of the best error, and the Bayes optimum is a lower one.
 
@@ -186,13 +191,16 @@ runs = fit_many(experiments, seeds, device)
 # The one layer first. Its $Q$ should be $-a I$ with the $a$ of {eq}`eq-noise-layer`.
 
 # %%
-distance = {}
+distance, rows = {}, []
 for sigma in noise_stds:
     Q, best = runs[1, sigma].final_params["Q"][:, 0, 0], one_layer_optimum(tasks[sigma])
     distance[sigma] = float(((Q - best).norm(dim=(1, 2)) / best.norm()).max())
     a = -float(Q.diagonal(dim1=1, dim2=2).mean())
-    print(f"noise {sigma}: a {a:.4f}, closed form {-best[0, 0]:.4f}", end=", ")
-    print(f"relative error of Q {distance[sigma]:.3f}")
+    rows.append({"noise": f"{sigma:g}", "a, trained": a, "a, closed form": -best[0, 0]})
+    rows[-1]["relative error of Q"] = distance[sigma]
+told("13 percent", 0.13, 1 - rows[-1]["a, trained"] / rows[0]["a, trained"])
+caption = "One layer: the step it learned, in the mean over seeds, and the closed form."
+tables.table(rows, caption, {"a, trained": 4, "a, closed form": 4})
 
 # %% [markdown]
 # Training finds the closed form, and with it the shrinkage: the $a$ learned at the largest noise is 13 percent smaller
@@ -239,10 +247,21 @@ plots.shared_legend(ax)
 # follow it. In numbers:
 
 # %%
+rows = []
 for sigma in noise_stds[1:]:
-    bayes, best = ridge_error(sigma), layers_error(sigma)
-    found = ", ".join(f"{v:.4f}" for v in trained[n_layer, sigma])
-    print(f"noise {sigma}: Bayes {bayes:.4f}, best layers {best:.4f}, found {found}")
+    found = {
+        f"trained, seed {s}": v
+        for s, v in zip(seeds, trained[n_layer, sigma], strict=True)
+    }
+    exact = {"Bayes": ridge_error(sigma), "best layers": layers_error(sigma)}
+    rows.append({"noise": f"{sigma:g}"} | exact | found)
+worst = max(
+    row[name] / row["Bayes"] - 1 for row in rows for name in row if "seed" in name
+)
+told("to four percent of its error", 0.04, float(worst))
+told("up to four percent above", 0.04, float(worst))
+told("within two percent", 0.02, rows[0]["best layers"] / rows[0]["Bayes"] - 1)
+tables.table(rows, f"Errors above the noise of {n_layer} layers.", 4)
 
 # %% [markdown]
 # The best network of three layers is within two percent of the Bayes optimum at the smallest noise, and within one in a
@@ -287,17 +306,23 @@ for sigma in noise_stds:
     gaps[sigma] = torch.stack([(y - other).square() for other in ridges])
 
 # %% [markdown]
-# The table has mean squared differences, over prompts and seeds: a row for each network, a column for each penalty, from
-# least squares to the largest. At the end of a row stands by how many standard errors the nearest other penalty is farther
-# away than the network's own, for the seed where this is least.
+# The table has mean squared differences, over prompts and seeds: a row for each network, a column for each penalty. The
+# last column has by how many standard errors the nearest other penalty is farther away than the network's own, for the
+# seed where this is least.
 
 # %%
-apart = {}
+apart, rows = {}, []
 for i, (sigma, gap) in enumerate(gaps.items()):  # gap: (penalties, seeds, prompts)
     rest = torch.cat((gap[:i], gap[i + 1 :])) - gap[i]
     apart[sigma] = float((rest.mean(2) / rest.std(2)).min()) * test_prompts**0.5
-    row = "  ".join(f"{v:.4f}" for v in gap.mean((1, 2)))
-    print(f"trained at {sigma}:  {row}   next: {apart[sigma]:.0f} s.e.")
+    mean = {
+        f"penalty {s**2:g}": v
+        for s, v in zip(noise_stds, gap.mean((1, 2)), strict=True)
+    }
+    rows.append(
+        {"trained at noise": sigma} | mean | {"next, s.e.": round(apart[sigma])}
+    )
+tables.table(rows, f"Mean squared difference to ridge regressions, at noise {noise:g}.")
 
 # %% [markdown]
 # The smallest number of each row is on the diagonal: a network has learned the penalty of the noise it was trained at,
@@ -409,12 +434,3 @@ for sigma in noise_stds[1:]:
     print(f"noise {sigma}: {low / best - 1:.1%} and {high / best - 1:.1%} more")
     expect(low > best)
     expect(high > best)
-
-# %% [markdown]
-# ## What we found
-#
-# - One layer shrinks its step with the noise, $a = N / (N + d + 1 + \sigma^2)$, and training finds it.
-# - Three layers trained with noise are nearly ridge regression with the right penalty, which is the Bayes optimum. The
-#   penalty is in the weights: it is that of the noise in training, whatever the prompt has.
-# - Trained without noise, they are nearly least squares. But where the examples are few, no polynomial in $S$ can explode
-#   as least squares does.

@@ -237,16 +237,19 @@ def test_the_front_door_leads_to_the_welcome_page(tab, site):
     )
 
 
-def test_the_welcome_page_tells_the_story_in_one_screen(tab, site):
+def test_the_welcome_page_tells_the_story_and_has_three_doors_in_one_screen(tab, site):
     visit(tab, f"{site}/{TOC['root']}.html", "light", 1280)  # 900 pixels high
-    story, first = (
-        tab.locator("article h1 ~ p:not(.rubric)").all(),
-        tab.locator(".lintf-gallery li").first,
-    )
-    assert len(story) >= 3
-    assert all(paragraph.bounding_box()["y"] < first.bounding_box()["y"] for paragraph in story)
-    title = first.locator(".lintf-title").bounding_box()
-    assert title["y"] + title["height"] <= 900, "the story and the first row of the gallery"
+    assert len(tab.locator("article h1 ~ p").all()) >= 2
+    doors = tab.locator("article .sd-card").all()
+    assert [door.locator(".sd-card-title").inner_text() for door in doors] == [
+        "Understand",
+        "Check",
+        "Run",
+    ]
+    for door in doors:
+        box = door.bounding_box()
+        assert box["y"] + box["height"] <= 900
+        assert door.locator("a").count() >= 1
 
 
 @pytest.mark.parametrize("width", [1280, 390])
