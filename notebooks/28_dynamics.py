@@ -21,7 +21,7 @@
 # > **In short.** From small weights one layer of linear attention with separate keys and queries learns one eigenvalue
 # > $\lambda_m$ of the covariance after the other. The loss goes down a staircase whose steps are known exactly,
 # > $\lambda_m / (1 + (1 + \operatorname{tr} \Sigma / \lambda_m) / N)$ each. With key and query merged there is one drop,
-# > and Adam takes the stairs in a run. *About 5 seconds; at the paper's scale.*
+# > and Adam takes the stairs in a run. *About 8 seconds; at the scale of the paper's code.*
 #
 # **Question.** Page after page of this book asks what a trained transformer is. How does it become that?
 #
@@ -42,14 +42,14 @@ import itertools
 
 import numpy as np
 import torch
-from lintf import LinearRegression, LinearTransformer, TrainConfig, fit
+from lintf import LinearRegression, TrainConfig, fit
 from lintf.analysis.dynamics import flow, layers_flow, moments, population_loss
-from lintf.analysis.intervals import mean
 from lintf.models.heads import Heads
-from lintf.pages import parameters, plots, tolerances, widgets
-from lintf.pages.claims import claim, expect
+from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages.claims import claim, expect, told
 from lintf.training.measured import measured
 from scipy.integrate import quad, solve_ivp
+from scipy.signal import find_peaks
 
 # %% [markdown]
 # ## Parameters
@@ -67,7 +67,9 @@ seeds = [0, 1, 2]  # first weights
 n_merged = 8  # heads with merged key and query
 init_merged = 1e-6  # standard deviation of their first weights
 stop_merged = 400  # when we stop following those
-d_wide = 8  # dimension for keys and queries of several ranks; eigenvalues 8 : 7 : ... : 1
+d_wide = (
+    8  # dimension for keys and queries of several ranks; eigenvalues 8 : 7 : ... : 1
+)
 ranks = [1, 2, 4, 8]  # of keys and queries there
 n_wide = 9  # heads there
 init_wide = 0.005  # of their first weights
@@ -80,7 +82,9 @@ device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
 parameters.check_parameters(
-    "eigenvalues == sorted(eigenvalues, reverse=True)", "max(n_layers) <= 4"
+    "eigenvalues == sorted(eigenvalues, reverse=True)",
+    "max(n_layers) <= 4",
+    "len(eigenvalues) <= 4",
 )
 plots.style()
 d = len(eigenvalues)
@@ -116,8 +120,11 @@ g = torch.Generator().manual_seed(0)
 odd = torch.randn(d, d, generator=g, dtype=torch.float64)
 gram = task.sample(200_000, g, dtype=torch.float64)
 errors = ((gram.s * (odd @ gram.x)).sum(0) / N - gram.y).square()
-sampled, exact = mean(errors), float(population_loss(odd, task))
-print(f"exact {exact:.4f}, on prompts {sampled}")
+exact = float(population_loss(odd, task))
+off_by = float((errors.mean() - exact) / errors.std() * len(errors) ** 0.5)
+print(
+    f"exact {exact:.4f}, on prompts {errors.mean():.4f}: {off_by:+.1f} standard errors"
+)
 
 # %% [markdown]
 # ## Where the flow can rest
@@ -158,7 +165,9 @@ for subset in subsets:
     gains = -np.diff(heights) @ subset
     gaps.append(loss.item() - heights[0] + gains)
 steepest = max(float(slope.abs().max()) for slope in slopes)
-print(f"{len(subsets)} points: largest slope {steepest:.0e}, loss off by {max(gaps):.0e}")
+print(
+    f"{len(subsets)} points: largest slope {steepest:.0e}, loss off by {max(gaps):.0e}"
+)
 
 # %% [markdown]
 # ## Merged: one drop
@@ -242,7 +251,9 @@ def drops(found, levels):
     """When the loss has done half of each drop (len(levels) - 1,); nan if never."""
     loss, t = found["loss"].numpy(), found["times"].numpy()
     halves = (levels[:-1] + levels[1:]) / 2
-    return np.array([np.interp(-h, -loss, t) if loss[-1] < h else np.nan for h in halves])
+    return np.array(
+        [np.interp(-h, -loss, t) if loss[-1] < h else np.nan for h in halves]
+    )
 
 
 def rests(found, levels):
@@ -258,9 +269,10 @@ def rests(found, levels):
 halves = np.array([drops(found, heights) for found in stairs])
 places = [rests(found, heights) for found in stairs]
 rested = np.array([f["loss"][at].numpy() for f, at in zip(stairs, places, strict=True)])
-print("exact     ", heights.round(4))
-for s, row in zip(seeds, rested, strict=True):
-    print(f"at rest, {s}", row.round(4))
+rows = [{"learned": m, "exact height": heights[m]} for m in range(d + 1)]
+for row, losses in zip(rows, rested.T, strict=True):
+    row |= {f"seed {s}": loss for s, loss in zip(seeds, losses, strict=True)}
+tables.table(rows, "Loss where the flow moves least, after each drop.", 4)
 
 # %% [markdown]
 # And what has been learned there? The matrix $M$ on each plateau of one seed, in the eigenbasis of $\Sigma$, where the
@@ -338,22 +350,32 @@ for found, times_of, row in zip(stairs, halves, predicted, strict=True):
         row[m], head = ahead_of(found, m, now, taken)
         taken.add(head)
         now = int(np.searchsorted(found["times"], times_of[m]))
-print("half of each drop, found:\n", halves.round(0))
-print("predicted one drop before:\n", predicted.round(0))
+rows = [
+    {
+        "seed": seeds[i],
+        "drop": m + 1,
+        "found": halves[i, m],
+        "predicted": predicted[i, m],
+    }
+    for i, m in np.ndindex(halves.shape)
+]
+wrong = np.abs(predicted / halves - 1)
+told("half of them to one percent", 0.01, np.median(wrong))
+told("the worst by 15 percent", 0.15, wrong.max())
+tables.table(rows, "Time at which half of a drop is done.", 4)
 
 # %% [markdown]
-# The times differ between seeds by factors of ten, and are foreseen to a few percent. What decides them is chance: how
-# near to an eigenvector the free heads happen to begin.
+# Chance decides the times: how near to an eigenvector the free heads happen to begin. They are foreseen one drop ahead,
+# half of them to one percent, the worst by 15 percent: that plateau is so short that the next head has not turned
+# into its eigenvector when we look.
 #
 # ## Try it
 #
 # For heads that begin on eigenvectors the whole staircase is known. In a running notebook, sliders set the number of
 # examples, the ratio of neighbouring eigenvalues and the size of the first weights.
 
+
 # %%
-sizes = np.geomspace(0.003, 3.0, 400)
-
-
 def staircase(n, ratio, start):
     """The loss over time for heads that begin on the eigenvectors."""
     lam = ratio ** np.arange(4)
@@ -438,7 +460,9 @@ recipes = {
     name: TrainConfig(**how, **common, record_every=max(1, how["max_iters"] // 200))
     for name, how in {"SGD": sgd, "Adam": adam}.items()
 }
-runs = {name: fit(heads, task, how, seeds, device=device) for name, how in recipes.items()}
+runs = {
+    name: fit(heads, task, how, seeds, device=device) for name, how in recipes.items()
+}
 on_prompts = {n: population_loss(heads.matrix(r.params), task) for n, r in runs.items()}
 
 # %% mystnb={"figure": {"caption": "Population loss of heads trained on prompts (1000 new ones at each step), from the first weights of {numref}`fig-dynamics-stairs` (d = 4, N = 31; three seeds). Left: SGD, solid, and gradient flow, dotted, over time, which is half the number of steps. Right: Adam over steps. Dashed: the exact heights.", "name": "fig-dynamics-prompts"}, "image": {"alt": "Two panels. Left three solid staircases lie near three dotted ones up to the second drop and later leave them, earlier or later, always with rests on the dashed levels. Right three curves fall from 1 to 0.136 within 1500 steps, with bends near the levels but no rests."}}
@@ -447,18 +471,255 @@ for s, colour in zip(seeds, plots.PALETTE, strict=False):
     i = seeds.index(s)
     axes[0].plot(runs["SGD"].steps / 2, on_prompts["SGD"][i], color=colour)
     axes[0].plot(stairs[i]["times"], stairs[i]["loss"], ":", color=colour)
-    axes[1].plot(runs["Adam"].steps, on_prompts["Adam"][i], color=colour, label=f"seed {s}")
+    axes[1].plot(
+        runs["Adam"].steps, on_prompts["Adam"][i], color=colour, label=f"seed {s}"
+    )
 for ax in axes:
     for height in heights:
         ax.axhline(height, color="0.6", ls="--", lw=0.8)
-axes[0].set(xlabel="time", ylabel="population loss", title="SGD", xlim=(0, max_iters / 2))
+axes[0].set(
+    xlabel="time", ylabel="population loss", title="SGD", xlim=(0, max_iters / 2)
+)
 axes[1].set(xlabel="step", title="Adam")
 plots.shared_legend(axes[1], ncols=3)
 
+# %% [markdown]
+# SGD stays on the dotted curves for thousands of steps. On a plateau the slopes are products of small weights, and so is
+# their noise: nothing shakes the training off. Adam's steps have one size whatever the slopes are. All heads grow at
+# once, and nobody waits. How much of its way does a training spend within two percent of an inner height?
+
 # %%
-near = {}
+near, inner = {}, torch.from_numpy(heights[1:-1])
 for name, loss in on_prompts.items():
-    inner = torch.from_numpy(heights[1:-1])
-    close = (loss[..., None] / inner - 1).abs().min(-1).values < 0.02
-    near[name] = close.double().mean(1)
-    print(f"{name}: within 2 % of an inner height for", near[name].numpy().round(2))
+    close = (loss[..., None] / inner - 1).abs().min(-1).values < tolerances.SCATTER
+    near[name] = close.double().mean(1).numpy()
+rows = [
+    {"training": name}
+    | {f"seed {s}": share for s, share in zip(seeds, near[name], strict=True)}
+    for name in near
+]
+tables.table(rows, "Share of the way near an inner height.", 2)
+
+# %% [markdown]
+# ## Two and three layers
+#
+# Now layers on round prompts, $x, w \sim \mathcal N(0, I)$ with $d = 5$ and $N = 20$, as on [page 1](01_simple_demo.ipynb). All matrices
+# are multiples of the identity and stay so: $Q_\ell = -u_\ell I$, $P_\ell = p_\ell I$, and a value weight $v_\ell$
+# for the labels. On the other pages of this book $v_\ell = 1$, and only $Q_\ell$ and $P_\ell$ are learned. As in {eq}`eq-multiples`,
+#
+# $$
+# r \leftarrow r\, (1 - v_\ell u_\ell\, t), \qquad t \leftarrow t\, (1 - p_\ell u_\ell\, t)^2 ,
+# $$ (eq-dynamics-layers)
+#
+# so that the population loss is an integral over the density of the eigenvalues $t$, and its gradient flow has no chance in it.
+
+# %%
+deep = {}
+for L, values in itertools.product(n_layers, (True, False)):
+    start = {"start": 1e-4, "first": 0.01, "last": 1e4}
+    deep[L, values] = measured(
+        layers_flow, n_layer=L, N=20, d=5, values=values, **start
+    )
+
+# %% mystnb={"figure": {"caption": "Population loss of one to three layers of multiples of the identity along gradient flow from weights of size 0.0001 (d = 5, N = 20; computed exactly; both axes logarithmic). Solid: value weights are learned, too. Dashed: they are 1, as on the other pages.", "name": "fig-dynamics-deep"}, "image": {"alt": "Six curves on logarithmic axes. The dashed ones fall from the start. The solid ones stay at 5 until time 0.6 and drop together. One layer stops at 1.15, two near 0.1, and three come down to about 0.001 in further bends; the solid curve of three layers rests near 0.012 before its last drop."}}
+_, ((ax,),) = plots.panels(height=3.4)
+for (L, values), found in deep.items():
+    name = f"{L} layers, values learned" if values else f"{L} layers, values 1"
+    dash, colour = "-" if values else "--", plots.PALETTE[n_layers.index(L)]
+    ax.plot(found["times"][1:], found["loss"][1:], dash, color=colour, label=name)
+ax.set(xscale="log", yscale="log", xlabel="time", ylabel="population loss")
+plots.shared_legend(ax)
+
+# %% [markdown]
+# A plateau needs a product of weights, as in {eq}`eq-dynamics-heads`. Where $v_\ell = 1$ there is none, and the loss falls at once. Where
+# values are learned all layers leave the first plateau together: depth alone adds no stairs for the first drop.
+# But three layers with values rest a second time. What do they wait for?
+
+# %%
+rows = []
+for L, values in [key for key in deep if key[0] > 1]:
+    p, loss = deep[L, values]["p"][:, :-1], float(deep[L, values]["loss"][-1])
+    row = {"layers": L, "values": "learned" if values else "1"}
+    row |= {"lowest p": float(p.min()), "p at the end": float(p[-1].min())}
+    rows.append(row | {"loss at the end": loss})
+tables.table(
+    rows, "The matrices P along the flow, the smallest of all layers but the last."
+)
+
+# %% [markdown]
+# In all of them $P$ is first *negative*. It makes the covariates longer, so that equal layers take larger steps, before the
+# steps differ from layer to layer. Then it has to come back through zero, to shrink what is large already. The second rest of
+# three layers is that: the loss hardly moves while the $P$ of their second layer passes through zero.
+#
+# ## Claims
+#
+# First the fixed points. That they are ones is a theorem; slopes and losses must be right to rounding.
+
+# %%
+paper, code = "2501.16265", "yedizhang/linattn-icl"
+claim(
+    "dynamics-fixed-points",
+    f"Every one of the {len(subsets)} subsets of eigenvalues is a fixed point",
+    f"{paper}, abstract",
+    against="a slope of zero, and the height in closed form",
+    measured=f"slope {steepest:.0e}, loss off by {max(gaps):.0e}",
+    holds=tolerances.exact([steepest, *gaps]),
+)
+
+# %% [markdown]
+# The code of the paper computes the heights, for these eigenvalues and this $N$ by default, and draws them into its
+# figures. The flow with random first weights must rest there, with each seed, to two percent.
+
+# %%
+theirs = np.array([1, 0.641, 0.377, 0.210, 0.136])[: d + 1]
+claim(
+    "dynamics-heights",
+    "Heads of rank one rest at these heights, with every seed",
+    f"{code}, plot_loss.ipynb",
+    published="loss on the plateaus: 1, 0.641, 0.377, 0.210, 0.136 [squared error]",
+    measured=", ".join(f"{loss:.3f}" for loss in rested.mean(0)),
+    holds=tolerances.trained((rested / theirs - 1).ravel()),
+)
+
+# %% [markdown]
+# How many drops? We count the times at which the loss falls fastest in the logarithm of time: each hundredth of the largest
+# speed is a drop of its own, if the speed is lower on both sides.
+
+
+# %%
+def speeds(found):
+    """How many drops a curve has."""
+    speed = -np.gradient(found["loss"].numpy())
+    return len(find_peaks(speed, prominence=0.01 * speed.max())[0])
+
+
+counts = {name: speeds(found) for name, found in merged.items()}
+claim(
+    "dynamics-merged",
+    "With key and query merged the loss has a single, abrupt drop",
+    f"{paper}, abstract",
+    published="a single, abrupt drop",
+    measured=", ".join(f"{n} for {name} covariates" for name, n in counts.items()),
+    holds=tolerances.every([n == 1 for n in counts.values()]),
+)
+
+# %% [markdown]
+# The same for separate keys and queries:
+
+# %%
+each = [speeds(found) for found in stairs]
+claim(
+    "dynamics-separate",
+    "Separate, it goes from saddle to saddle, one eigenvalue at a time",
+    f"{paper}, abstract",
+    published="saddle-to-saddle dynamics, principal components increasing over time",
+    measured=f"{', '.join(map(str, each))} drops for {d} eigenvalues",
+    holds=tolerances.every([n == d for n in each]),
+)
+
+# %% [markdown]
+# The time course for round covariates, beside the logistic equation from one millionth on:
+
+# %%
+claim(
+    "dynamics-logistic",
+    "Merged, round covariates: the flow is the logistic curve",
+    f"{paper}, abstract",
+    against="the logistic equation",
+    measured=f"largest difference {off:.0e} of the end",
+    holds=tolerances.trained(off),
+)
+
+# %% [markdown]
+# What stands on no page of the paper that we know in this form: the first rest of heads of higher rank, and the last one of too
+# few heads.
+
+# %%
+firsts = {}
+for rank in [r for r in ranks if r < d_wide]:
+    found = wide_flows[rank]
+    place = rests(found, levels_wide)[rank]
+    firsts[rank] = float(found["loss"][place]) / levels_wide[rank] - 1
+claim(
+    "dynamics-ranks",
+    "Heads of rank R first rest where R eigenvalues are learned",
+    against="the exact heights",
+    measured=", ".join(f"R = {r}: off by {gap:.1%}" for r, gap in firsts.items()),
+    holds=tolerances.trained(firsts.values()),
+)
+
+# %%
+ends = np.array(list(few.values())) / heights[1:d] - 1
+claim(
+    "dynamics-few",
+    "With fewer heads than dimensions the flow ends at the height of so many",
+    against="the exact heights",
+    measured=f"off by at most {np.abs(ends).max():.1e}",
+    holds=tolerances.trained(ends),
+)
+
+# %% [markdown]
+# On prompts, every seed must spend more of its way near the heights with SGD than any seed with Adam.
+
+# %%
+claim(
+    "dynamics-adam",
+    "SGD on prompts keeps the plateaus, Adam does not",
+    against="the share of the way near an inner height, SGD beside Adam",
+    measured=f"at least {near['SGD'].min():.0%}, and at most {near['Adam'].max():.0%}",
+    holds=tolerances.every(near["SGD"].min() > near["Adam"]),
+)
+
+# %%
+signs = [(row["lowest p"] < 0, row["p at the end"] > 0) for row in rows]
+claim(
+    "dynamics-sign",
+    "In deeper flows P is first negative, and positive at the end",
+    against="the sign of P",
+    measured=", ".join(
+        f"{row['lowest p']:.2f} to {row['p at the end']:.2f}" for row in rows
+    ),
+    holds=tolerances.every(signs),
+)
+
+# %% [markdown]
+# All published heights once more, with their scale and what ours took:
+
+# %%
+took = f"{max_iters} steps of SGD"
+rows = [
+    {"scale": f"d = {d}, N = {N}", "learned": m, "published": theirs[m]}
+    | {"flow": rested[:, m].mean(), "exact": heights[m]}
+    for m in range(len(theirs))
+]
+for m, level in enumerate(levels_wide):
+    at = rests(wide_flows[ranks[0]], levels_wide)[m]
+    row = {"scale": f"d = {d_wide}, N = {N}", "learned": m, "published": np.nan}
+    rows.append(row | {"flow": float(wide_flows[ranks[0]]["loss"][at]), "exact": level})
+tables.table(rows, "Heights of the plateaus (squared error); flows take seconds.")
+
+# %% [markdown]
+# ## References
+#
+# - Y. Zhang, A. K. Singh, P. E. Latham, A. M. Saxe. *Training Dynamics of In-Context Learning in Linear Attention.* ICML
+#   2025. [arXiv:2501.16265](https://arxiv.org/abs/2501.16265)
+#
+# ## Exercises
+#
+# **Exercise 1.** What are the heights for very long prompts? Guess from {eq}`eq-dynamics-heights`, then check.
+
+# %% tags=["hide-cell"]
+# lam / (1 + 0) = lam: what is left is the sum of the eigenvalues not yet learned.
+left = sum(eigenvalues) - np.append(0.0, np.cumsum(eigenvalues))
+print("N = a billion:", heights_of(eigenvalues, 10**9).round(6), "expected:", left)
+expect(np.allclose(heights_of(eigenvalues, 10**9), left, atol=1e-6))
+
+# %% [markdown]
+# **Exercise 2.** How does the wait change if the first weights are ten times smaller, for separate and for merged heads?
+
+# %% tags=["hide-cell"]
+# Separate: the time is 1 / (2 lam^2 a), ten times longer. Merged: growth is exponential,
+# and M begins 100 times smaller, so the wait is longer by log(100) / rate, once.
+longer = wait(0, 1e-3, eigenvalues, N) / wait(0, 1e-2, eigenvalues, N)
+print(f"separate: {longer:.2f} times; merged: {np.log(100) / rate:.0f} more")
+expect(9 < longer < 11)
