@@ -186,7 +186,7 @@ print(
 round_task = LinearRegression(N=N, d=d, Sigma=(np.eye(d) / d).tolist())
 merged_heads = Heads(d=d, n_head=n_merged, rank=None, init_std=init_merged)
 laws, span = {"round": round_task, "stretched": task}, {"first": 1.0}
-span["last"] = float(stop_merged)
+span |= {"last": float(stop_merged), "keep": ["times", "loss", "M"]}
 merged = {
     name: measured(flow, model=merged_heads, task=law, seed=0, **span)
     for name, law in laws.items()
@@ -421,6 +421,7 @@ wide_flows = {}
 for rank in ranks:
     model = Heads(d=d_wide, n_head=n_wide, rank=rank, init_std=init_wide)
     law = {"task": wide_task, "seed": 0, "first": 10.0, "last": float(stop_wide)}
+    law |= {"keep": ["times", "loss"]}
     wide_flows[rank] = measured(flow, model=model, **law)
 
 # %% mystnb={"figure": {"caption": "Population loss along gradient flow, nine heads whose keys and queries have rank 1, 2, 4 or 8 (d = 8, N = 31, eigenvalues as 8 to 1; one seed, time on a logarithmic axis). Dashed: the heights for 0 to 8 learned eigenvalues.", "name": "fig-dynamics-ranks"}, "image": {"alt": "Four falling curves on a logarithmic time axis with nine dashed levels. Rank 1 takes step after step. Rank 2 rests on every second level, rank 4 on the middle one, and rank 8 falls to the last level almost at once."}}

@@ -11,7 +11,7 @@ its place (isotropic.py). So nothing is left to chance. arXiv 2501.16265.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -44,7 +44,13 @@ def population_loss(M: Tensor, task: LinearRegression) -> Tensor:
 
 
 def flow(
-    model: Heads, task: LinearRegression, seed: int, first: float, last: float, points: int = 400
+    model: Heads,
+    task: LinearRegression,
+    seed: int,
+    first: float,
+    last: float,
+    points: int = 400,
+    keep: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
     """Follows gradient flow, d(weights)/dt = -grad of the population loss, and returns the "times"
     (T,), the "loss" (T,), the matrix "M" (T, d, d) and the weights by name, (T, ...), in float64.
@@ -54,6 +60,7 @@ def flow(
     seed: that of the first weights.
     first, last: the range of times.
     points: T, at how many times to look: at 0, and from the first to the last in equal ratios.
+    keep: names of what is returned; None is all of it.
     """
     Sigma, K = moments(task)
     begin = model.init(torch.Generator().manual_seed(seed), torch.float64)
@@ -72,9 +79,9 @@ def flow(
     times, found = _follow(slope, start, first, last, points)
     params = weights(found)
     M = model.matrix(params)
-    return {"times": times, "loss": population_loss(M, task), "M": M} | {
-        name: p.clone() for name, p in params.items()
-    }
+    tensors = {"times": times, "loss": population_loss(M, task), "M": M, **params}
+    names = tensors if keep is None else keep
+    return {name: tensors[name].contiguous() for name in names}
 
 
 def _chain(params: dict[str, Tensor], downhill: Tensor) -> list[Tensor]:

@@ -120,6 +120,8 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("n_merged d_wide n_wide", whole(1, 100)),
     **_each("init_std init_merged init_wide", number(0, 1, above=True)),
     **_each("stop stop_merged stop_wide", number(10, 10**7)),
+    "stretches": several(number(0.01, 100)),
+    "lengths": several(whole(1, 10**5)),
     "eigenvalues": several(number(0.001, 100), 2, 12),
     "ranks": several(whole(1, 100)),
     "mode": one_of(MODES),
