@@ -16,6 +16,7 @@ CODE = [
     "Leiay/icl_newton",  # of 2403.03183
     "ngmq/onelayer-transformer-ICR-DA-NTP",  # of 2505.15009
     "Leiay/looped_transformer",  # of 2311.12424
+    "yedizhang/linattn-icl",  # of 2501.16265
     "ALeksandr13254/looped-transformer",  # the report on 2311.12424
 ]
 ARXIV = [
@@ -28,6 +29,8 @@ ARXIV = [
     "2410.08292",  # Gatmiry, Saunshi, Reddi, Jegelka, Kumar: looped linear transformers
     "2405.12250",  # Razzhigaev and others: secretly linear
     "2208.01066",  # Garg, Tsipras, Liang, Valiant: simple function classes
+    "2501.16265",  # Zhang, Singh, Latham, Saxe: training dynamics
+    "2306.09927",  # Zhang, Frei, Bartlett: trained transformers, and shifts
     "2211.15661",  # Akyürek, Schuurmans, Andreas, Ma, Zhou: which learning algorithm
 ]
 SOURCES = {

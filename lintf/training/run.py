@@ -14,6 +14,7 @@ from types import FunctionType
 from lintf.checks import Checked, check_choice, check_int, set_fields
 from lintf.models.base import Model
 from lintf.models.encoder import Encoder
+from lintf.models.heads import Heads
 from lintf.models.linear import LinearTransformer
 from lintf.models.looped import Looped
 from lintf.models.mlp import MLPTransformer
@@ -27,7 +28,7 @@ from lintf.tasks.recall import Recall
 from lintf.training import store
 from lintf.training.config import TrainConfig
 
-MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped)
+MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped, Heads)
 TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
 # By their names in stored configurations.
 KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
