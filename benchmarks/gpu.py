@@ -111,10 +111,14 @@ def looped_experiments(presets: str) -> dict[str, tuple[Experiment, list[int]]]:
     for k in p["layers"]:
         more = p["more_seeds"] if k == 1 else ()
         found[f"LSTM, {k}"] = scale.experiment(loops, T, cell="lstm", n_layer=k), [*seeds, *more]
+    for k in p["bare"]:
+        bare = scale.experiment(loops, T, cell="lstm", bare=True, n_layer=k)
+        found[f"bare LSTM, {k}"] = bare, seeds
     found["LSTM, one pass"] = scale.experiment(1, 1, cell="lstm"), seeds
     p = parameters("20", presets)
     for share in p["shares"]:
-        n, more = looped.tokens_of(share, scale.N), p["more_seeds"] if share == min({*p["shares"]} - {0}) else ()
+        n, least = looped.tokens_of(share, scale.N), min({*p["shares"]} - {0})
+        more = p["more_seeds"] if share == least else ()
         found[f"1 block, share {share:g}"] = (
             scale.experiment(loops, T, n_last_tokens=n),
             [*seeds, *more],

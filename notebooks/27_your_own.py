@@ -66,7 +66,7 @@ from lintf.training.verify import verify
 # ## Parameters
 #
 # The first five numbers say what the task is, and were chosen such that ten examples settle the cluster in most prompts,
-# but do not say much else about $w$. The runs are stored. Other values train when you run the page, for about a minute
+# but do not say much else about $w$. The runs are stored. Other values train when you run the page, for two minutes
 # on one core.
 
 # %% tags=["parameters"]

@@ -3,11 +3,13 @@ explicit loops."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from lintf.experiments.looped import (
     CHUNK,
@@ -31,6 +33,7 @@ from lintf.training.fit import fit
 from lintf.training.run import Run
 
 F64 = torch.float64
+ROOT = Path(__file__).resolve().parents[2]
 PAPER = Scale(d=10, N=40, width=256, n_head=8, max_iters=20_000, B=64, lr=1e-4, lr_end=1e-4)
 TINY = Scale(d=3, N=6, width=4, n_head=2, max_iters=40, B=5, lr=1e-3, lr_end=1e-4)
 
@@ -264,3 +267,22 @@ def test_what_is_kept_of_a_plan_is_what_its_models_give(runs):
     )
     assert not torch.equal(masked, exact)
     assert len(list((runs / "measured").glob("*.safetensors"))) == 4
+
+
+@pytest.mark.parametrize("name", ["20_loop_information_flow", "21_loop_depth", "22_loop_lstm"])
+def test_the_presets_of_part_v_are_the_reports_recipe(name):
+    given = yaml.safe_load((ROOT / "presets" / "paper" / f"{name}.yaml").read_text())
+    both = {"B": 64} | given
+    scale = Scale(**{f.name: both[f.name] for f in fields(Scale)})
+    model, task, training = scale.experiment(given["loops"], given["T"], cell="lstm", bare=True)
+    assert (task.N, task.d, model.width, model.loops, model.supervised_loops) == (
+        40,
+        10,
+        256,
+        30,
+        15,
+    )
+    assert (training.max_iters, training.B, training.clip, training.warmup) == (20_001, 64, None, 0)
+    assert {training.rate(step) for step in (0, 1, 10_000, 20_000)} == {1e-4}
+    if "shares" in given:
+        assert [tokens_of(share, 40) for share in given["shares"]] == [-1, 74, 54, 24]

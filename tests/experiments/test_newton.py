@@ -4,10 +4,12 @@ gets."""
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from lintf.experiments.newton import Scale, predictor, steps_worth, trained
 from lintf.models.encoder import Encoder
@@ -26,6 +28,7 @@ from lintf.training.run import Run
 from lintf.training.several import fit_many
 
 F64 = torch.float64
+ROOT = Path(__file__).resolve().parents[2]
 PAPER = Scale(d=10, N=50, width=64, max_iters=100_000, B=2000, lr=1e-4, lr_end=5e-5)
 TINY = Scale(d=3, N=6, width=4, max_iters=20, B=5, lr=1e-3, lr_end=1e-4)
 
@@ -284,3 +287,32 @@ def test_weights_that_do_not_give_the_labels():
     X, y, w, g = labelled(2, 5, 3, seed=2)
     with pytest.raises(ValueError, match="w must give the labels y, got 5 that differ"):
         posterior_mean(X, y * torch.tensor([[1.0], [-1.0]]), w, 3, g)
+
+
+def of_preset(name, own):
+    """The scale of a page with the published parameters, `own` for what they leave as it is."""
+    given = yaml.safe_load((ROOT / "presets" / "paper" / f"{name}.yaml").read_text())
+    both = own | given
+    return Scale(**{f.name: both[f.name] for f in fields(Scale) if f.name in both}), given
+
+
+def test_the_preset_of_the_logistic_page_is_the_released_configuration():
+    scale, given = of_preset("15_newton_logistic", {"d": 5, "N": 25, "lr_end": 5e-5})
+    model, task, training = scale.logistic("newton", 10, 20)
+    assert (given["depths"], given["kappas"]) == ([0, 1, 6, 12, 15, 20], [1, 10, 50])
+    assert (model.width, model.n_head, task.N, task.d, task.mu) == (256, 4, 25, 5, 0.01)
+    assert (training.max_iters, training.B, training.clip) == (1000, 2000, None)
+    assert (training.warmup, training.decay_steps) == (0, 900)
+    assert training.rate(0) == pytest.approx(1e-4, rel=1e-3)
+    assert training.rate(900) == training.rate(999) == pytest.approx(5e-5)
+
+
+@pytest.mark.parametrize("name", ["13_newton_regression", "14_newton_function"])
+def test_the_presets_of_linear_attention_are_the_released_configurations(name):
+    scale, given = of_preset(name, {"width": 64, "lr_end": 5e-5})
+    assert given["depths"][-6:] == [1, 2, 3, 4, 5, 6]
+    for variant, clip in (("LSA", 10), ("LSA + LayerNorm", None)):
+        training = scale.regression(variant, 5, 6).training
+        assert (training.max_iters, training.B, training.clip) == (100_000, 2000, clip)
+        assert (training.warmup, training.decay_steps) == (10_000, 90_000)
+        assert (training.lr, training.lr_end) == (1e-4, 5e-5)
