@@ -23,7 +23,7 @@ from IPython import get_ipython
 from lintf.checks import check_choice, check_int, check_real
 from lintf.experiments.adam_sgd import SETTINGS
 from lintf.experiments.recall import NAMES
-from lintf.models.linear import ATTENTION
+from lintf.models.recall import ATTENTION
 from lintf.tasks.linear import MODES
 from lintf.training.fit import check_device
 
