@@ -47,8 +47,9 @@ def test_covariance_has_the_moduli_of_the_eigenvalues(kernel):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_labels_have_the_covariance(kernel):
-    """Along its eigenvectors they are independent normals of the eigenvalues' variances, and 0 where
-    these are: points that all see each other have the rank of their dimension with max(t, 0)."""
+    """Along its eigenvectors they are independent normals of the eigenvalues' variances, and 0
+    where these are. The matrix of max(t, 0) has the rank of the dimension where all t are
+    positive."""
     B = 20_000
     prompts = KernelRegression(N, D, kernel).sample(B, generator(2), "tokens", torch.float64)
     X, labels = prompts.Z[..., :-1], prompts.labels
