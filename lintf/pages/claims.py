@@ -9,7 +9,7 @@ arguments of the call.
 Claims are about a page's own parameters. Where these are what runs, in the book and in the tests,
 ``LINTF_STRICT=1`` makes a claim that does not hold, or whose ``why`` is out of date, an error. For
 everybody else it says so and the page goes on. Solutions of exercises do the same with
-:func:`expect`.
+:func:`expect`, and numbers in the text with :func:`told`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from html import escape
 from numbers import Real
 from typing import Any
@@ -162,6 +163,23 @@ def expect(holds: bool) -> None:
         raise AssertionError("this must hold with the page's own parameters")
     if not holds:
         print("With these parameters the result is another one.")
+
+
+def told(phrase: str, says: float, measured: float) -> None:
+    """Checks a number that the text of a page tells; where it is strict, raises AssertionError if
+    the measured one does not round to it. With other parameters the text is not about them, and
+    nothing is said.
+
+    phrase: the words of the page, which a test looks up there: "a factor of seventy".
+    says: the number that they say, as 70, 0.13 or 2.5.
+    measured: what was measured. It may be half a unit of the last non-zero digit of `says` away:
+        65 to 75, 0.125 to 0.135, 2.45 to 2.55.
+    """
+    half = 0.5 * 10.0 ** Decimal(repr(says)).normalize().as_tuple().exponent
+    if strict() and not abs(measured - says) <= half * (1 + 1e-9):
+        raise AssertionError(
+            f"the text says {phrase!r}, which is {says} to within {half:g}; measured: {measured}"
+        )
 
 
 def claim(

@@ -28,7 +28,7 @@ from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).parents[2]
 EXTENSIONS = ROOT / "book" / "_ext"
-TAGS = {"parameters", "hide-cell", "remove-cell"}
+TAGS = {"parameters", "show", "hide-cell", "remove-cell"}
 sys.path.insert(0, str(EXTENSIONS))
 
 import lintf_book  # noqa: E402
@@ -285,7 +285,7 @@ def test_text_leads_and_carries_the_page(page):
     assert cells[0].cell_type == "markdown"
     assert cells[0].source.startswith("# ")
     first = next(i for i, cell in enumerate(cells) if cell.cell_type == "code")
-    assert sum(words(cell) for cell in cells[:first]) <= 200, "code within the first 200 words"
+    assert sum(words(cell) for cell in cells[:first]) <= 280, "code within the first 280 words"
     kinds = [cell.cell_type for cell in cells]
     assert not any(kinds[i : i + 3] == ["code"] * 3 for i in range(len(kinds))), (
         "three code cells in a row"
@@ -317,12 +317,37 @@ def test_two_exercises_with_tested_solutions(page):
 
 
 @each_page
-def test_a_page_ends_in_what_we_found(page):
-    text = "\n".join(cell.source for cell in read(page).cells if cell.cell_type == "markdown")
+def test_the_answer_stands_first_and_exercises_last(page):
+    cells = read(page).cells
+    first = cells[0].source.split("\n\n")
+    assert first[1].startswith("> **In short.** "), "the result goes before the question"
+    assert first[2].startswith("**Question.** ")
+    box = " ".join(re.sub(r"^> ?", "", first[1], flags=re.MULTILINE).split())
+    assert 25 <= len(box.split()) <= 110
+    assert re.search(r" \*About [^*]*(second|minute)s?; [^*]+\.\*$", box), (
+        "the last sentence says the time and the scale: *About 6 seconds; at the paper's scale.*"
+    )
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
-    assert headings[-2:] == ["Exercises", "What we found"]
-    assert "References" in headings
-    assert read(page).cells[-1].cell_type == "markdown"
+    assert headings[-2:] == ["References", "Exercises"]
+
+
+@each_page
+def test_numbers_that_the_text_tells_stand_in_it(page):
+    """`told` compares them with what was measured."""
+    text = " ".join(prose()[page.stem].replace("> ", "").split())
+    for node in ast.walk(ast.parse("\n".join(cell.source for cell in code(page)))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "told":
+            phrase, says = node.args[0].value, ast.literal_eval(node.args[1])
+            assert phrase in text, f"the text does not say {phrase!r}"
+            assert isinstance(says, int | float)
+
+
+@each_page
+def test_at_most_two_cells_of_a_page_are_shown_unfolded(page):
+    shown = [cell for cell in code(page) if "show" in cell.metadata.get("tags", [])]
+    assert len(shown) <= 2
+    assert all("parameters" not in cell.metadata["tags"] for cell in shown)
 
 
 @cache

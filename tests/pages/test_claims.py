@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lintf.pages import claims, parameters, sources
-from lintf.pages.claims import claim, expect
+from lintf.pages.claims import claim, expect, told
 from lintf.pages.tolerances import Check
 
 HOLDS, FAILS = Check(True, "width of a line"), Check(False, "width of a line")
@@ -374,3 +374,24 @@ def test_what_is_checked_does_not_depend_on_how_the_cells_were_run(monkeypatch, 
     monkeypatch.setattr(parameters, "get_ipython", lambda: shell)
     with pytest.raises(ValueError, match="n_layer must be an integer from 1 to 500, got 0"):
         parameters.check_parameters()
+
+
+@pytest.mark.parametrize(
+    ("says", "inside", "outside"),
+    [
+        (70, (65, 70, 75), (64.9, 75.1, np.nan, np.inf)),
+        (0.13, (0.125, 0.135), (0.1249, 0.1351)),
+        (2.5, (2.45, 2.55), (2.44, 2.56)),
+        (250, (245, 255), (244, 256)),
+        (-3e-5, (-3.5e-5, -2.5e-5), (3e-5,)),
+    ],
+)
+def test_the_text_tells_what_was_measured(monkeypatch, says, inside, outside):
+    for value in inside:
+        told("words", says, value)
+    for value in outside:
+        with pytest.raises(AssertionError, match="the text says 'words'"):
+            told("words", says, value)
+    monkeypatch.setenv("LINTF_STRICT", "0")
+    for value in outside:
+        told("words", says, value)
