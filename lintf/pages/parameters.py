@@ -99,6 +99,7 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("seed random_seed", SEED),
     **_each("lr lr_adam lr_sgd lr_few lowest_rate clip", RATE),
     **_each("lr_end", number(0, 1000)),
+    **_each("damping", number(0, 1, above=True)),
     **_each("mu reach", number(0, 10**6, above=True)),
     **_each("center", number(0, 10**3)),
     **_each("spread noise", number(0, 10**3, above=True)),

@@ -17,6 +17,8 @@ CODE = [
     "ngmq/onelayer-transformer-ICR-DA-NTP",  # of 2505.15009
     "Leiay/looped_transformer",  # of 2311.12424
     "ALeksandr13254/looped-transformer",  # the report on 2311.12424
+    "google-research/self-organising-systems",  # of 2212.07677, in transformers_learn_icl_by_gd/
+    "chengxiang/transformer-functional-gradient",  # of 2312.06528
 ]
 ARXIV = [
     "2306.00297",  # Ahn, Cheng, Daneshmand, Sra: preconditioned gradient descent
@@ -28,6 +30,8 @@ ARXIV = [
     "2410.08292",  # Gatmiry, Saunshi, Reddi, Jegelka, Kumar: looped linear transformers
     "2405.12250",  # Razzhigaev and others: secretly linear
     "2208.01066",  # Garg, Tsipras, Liang, Valiant: simple function classes
+    "2212.07677",  # von Oswald and others: gradient descent
+    "2312.06528",  # Cheng, Chen, Sra: functional gradient descent
     "2211.15661",  # Akyürek, Schuurmans, Andreas, Ma, Zhou: which learning algorithm
 ]
 SOURCES = {
