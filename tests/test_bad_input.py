@@ -341,7 +341,7 @@ def test_prompts_come_in_two_precisions(dtype):
 # ---- model and parameters
 
 
-@pytest.mark.parametrize("attention", ["relu", "softmax"])
+@pytest.mark.parametrize("attention", ["relu", "softmax", "exp"])
 def test_statistics_are_not_enough_for_other_attentions(attention):
     model = replace(MODEL, attention=attention)
     params = model.init(generator())

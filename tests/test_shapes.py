@@ -18,10 +18,12 @@ from lintf.models.recall import RecallTransformer
 from lintf.tasks.base import Task, sample_ensemble
 from lintf.tasks.batches import REPRESENTATIONS, Batch
 from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.kernels import KernelRegression
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
+from lintf.tasks.uniform import UniformRegression
 from lintf.training.run import MODELS, TASKS
 
 E, B, N, D, H = 2, 11, 7, 3, 13
@@ -31,11 +33,18 @@ TASK_OF = {
     "Recall": Recall(H=H),
     "ConditionedRegression": ConditionedRegression(N, D),
     "LogisticRegression": LogisticRegression(N, D),
+    "UniformRegression": UniformRegression(N, D),
+    "KernelRegression": KernelRegression(N, D),
 }
 # A model, a task that it is trained on, and the axes of its answers; recall answers with logits.
 PAIRS = {
     "linear": (LinearTransformer(D, 2), TASK_OF["LinearRegression"], "B"),
     "softmax": (LinearTransformer(D, 2, attention="softmax"), TASK_OF["LinearRegression"], "B"),
+    "exp": (
+        LinearTransformer(D, 2, attention="exp", free_v=True),
+        TASK_OF["KernelRegression"],
+        "B",
+    ),
     "mlp": (MLPTransformer(D, 2, hidden=5), TASK_OF["NonlinearRegression"], "B"),
     "recall": (RecallTransformer(), TASK_OF["Recall"], None),
     "encoder": (Encoder(D, 2, width=8), TASK_OF["ConditionedRegression"], "B"),

@@ -10,6 +10,9 @@ examples m of weight times value,
     linear   a = score / N
     relu     a = max(score, 0) / N
     softmax  a = softmax over m of score
+    exp      a = exp(score) / N
+
+With free_v the labels' value is v_h y_m: weights that cannot be negative need a factor that can.
 
 P and Q are the upper left d x d blocks of the papers' matrices, whose other entries are fixed (1 in
 P's corner, else 0); their figures call P B_l and Q A_l. The model's last entry learns minus the
@@ -29,7 +32,7 @@ from lintf.models import gram
 from lintf.models.base import Model, Params
 from lintf.tasks.batches import Gram, Prompts
 
-ATTENTION = ("linear", "relu", "softmax")
+ATTENTION = ("linear", "relu", "softmax", "exp")
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,14 @@ class LinearTransformer(Model):
 
     Leading axes of the parameters are ensemble members; prompts have the same ones, or none (shared
     by all). Linear attention works on tokens and on Gram statistics alike, with the same result up
-    to rounding; ReLU and softmax attention need the tokens. P of the last layer never reaches the
+    to rounding; the other attentions need the tokens. P of the last layer never reaches the
     prediction: its gradient is 0.
 
     tied: the layers share one P and one Q, and the parameters have L = 1. Such a model with any
     other n_layer can take them over: it loops more often, or less.
+
+    free_v: every layer and head has one more parameter, "v" (..., L, H), by which labels are
+    multiplied where they are values. Raises ValueError for linear attention, whose Q can do that.
     """
 
     record_params: ClassVar[bool] = True
@@ -57,6 +63,12 @@ class LinearTransformer(Model):
     # False: P = 0, the covariates stay as they are, {"Q"} are all parameters.
     free_P: bool = flag(True, later=True)
     tied: bool = flag(False, later=True)
+    free_v: bool = flag(False, later=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.free_v and self.attention == "linear":
+            raise ValueError("free_v must be False for linear attention, whose Q can do the same")
 
     @property
     def label(self) -> str:
@@ -66,13 +78,15 @@ class LinearTransformer(Model):
             f"{self.attention}-L{self.n_layer}{heads}"
             + "-P0" * (not self.free_P)
             + "-tied" * self.tied
+            + "-v" * self.free_v
         )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parameters of one member, by name."""
         shape = (1 if self.tied else self.n_layer, self.n_head, self.d, self.d)
-        return {"P": shape, "Q": shape} if self.free_P else {"Q": shape}
+        shapes = {"P": shape, "Q": shape} if self.free_P else {"Q": shape}
+        return shapes | ({"v": shape[:2]} if self.free_v else {})
 
     @property
     def representation(self) -> str:
@@ -80,12 +94,13 @@ class LinearTransformer(Model):
         return "gram" if self.attention == "linear" else "tokens"
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draws P and Q of one member from N(0, init_std^2), on the CPU."""
-        shape = self.shapes["Q"]
-        P, Q = self.init_std * torch.randn(
-            (2, *shape), generator=generator, dtype=dtype, device="cpu"
-        )
-        return {"P": P, "Q": Q} if self.free_P else {"Q": Q}
+        """Draws P, Q and v of one member from N(0, init_std^2), on the CPU."""
+        how = {"generator": generator, "dtype": dtype, "device": "cpu"}
+        P, Q = self.init_std * torch.randn((2, *self.shapes["Q"]), **how)
+        params = {"P": P, "Q": Q} if self.free_P else {"Q": Q}
+        if self.free_v:
+            params["v"] = self.init_std * torch.randn(self.shapes["v"], **how)
+        return params
 
     def layers(self, params: Params) -> tuple[Tensor, Tensor]:
         """Returns P and Q of all layers, (..., L, H, d, d) each, also where these share them or P
@@ -96,13 +111,18 @@ class LinearTransformer(Model):
             return P, Q
         return tuple(M.expand(*M.shape[:-4], self.n_layer, *M.shape[-3:]) for M in (P, Q))
 
+    def label_factors(self, params: Params) -> Tensor:
+        """Returns v of all layers, (..., L, H), which is 1 unless it is a parameter."""
+        v = params["v"] if self.free_v else torch.ones_like(params["Q"][..., 0, 0])
+        return v.expand(*v.shape[:-2], self.n_layer, v.shape[-1]) if self.tied else v
+
     def predict(self, params: Params, prompts: Prompts | Gram) -> Tensor:
         """Returns the answer to each query, (..., B)."""
         self.check(params, prompts)
         P, Q = self.layers(params)
         if isinstance(prompts, Gram):
             return gram.predict(P, Q, prompts)
-        return -_last_entry(P, Q, prompts.Z, self.attention)
+        return -_last_entry(P, Q, self.label_factors(params), prompts.Z, self.attention)
 
     def loss(self, params: Params, prompts: Prompts | Gram, backend: str = "auto") -> Tensor:
         """Returns the mean squared error over the prompts, one number per ensemble member. backend:
@@ -129,18 +149,30 @@ class LinearTransformer(Model):
         return self.check_params(params)
 
 
-def _last_entry(P: Tensor, Q: Tensor, Z: Tensor, attention: str) -> Tensor:
+def weights(scores: Tensor, attention: str) -> Tensor:
+    """Returns the weights of the examples for scores (..., tokens, N), in the same shape."""
+    if attention == "softmax":
+        return scores.softmax(-1)
+    sigma = {"linear": torch.Tensor.clone, "relu": torch.relu, "exp": torch.exp}[attention]
+    return sigma(scores) / scores.shape[-1]
+
+
+def _last_entry(P: Tensor, Q: Tensor, v: Tensor, Z: Tensor, attention: str) -> Tensor:
     N, d = Z.shape[-2] - 1, Z.shape[-1] - 1
     Z = Z.unsqueeze(-4)  # (..., 1, B, N+1, d+1): the first axis is for the heads
-    for layer in range(P.shape[-4]):
-        P_l, Q_l = (M[..., layer, :, :, :].unsqueeze(-3) for M in (P, Q))  # (..., H, 1, d, d)
-        x, X, y = Z[..., :d], Z[..., :N, :d], Z[..., :N, d:]
-        scores = x @ Q_l @ X.mT  # (..., H, B, N+1, N)
-        if attention == "softmax":
-            a = scores.softmax(-1)
-        else:
-            a = (scores if attention == "linear" else scores.relu()) / N
-        PX = X @ P_l.mT  # (..., H, B, N, d)
-        values = torch.cat((PX, y.expand(*PX.shape[:-1], 1)), -1)  # (..., H, B, N, d+1)
-        Z = Z + (a @ values).sum(-4, keepdim=True)
-    return Z[..., 0, :, N, d]
+    last = P.shape[-4] - 1
+    for layer in range(last + 1):
+        X = Z[..., :N, :d]
+        y = Z[..., :N, d:] * v[..., layer, :, None, None, None]  # (..., H, B, N, 1)
+        if layer == last:
+            Z = Z[..., N:, :]  # only the query is read
+        scores = _mapped(Z[..., :d], Q[..., layer, :, :, :]) @ X.mT  # (..., H, B, N+1, N)
+        PX = _mapped(X, P[..., layer, :, :, :].mT)  # (..., H, B, N, d)
+        values = torch.cat((PX, y), -1)  # (..., H, B, N, d+1)
+        Z = Z + (weights(scores, attention) @ values).sum(-4, keepdim=True)
+    return Z[..., 0, :, -1, d]
+
+
+def _mapped(x: Tensor, M: Tensor) -> Tensor:
+    """Returns x M for rows x (..., 1, B, n, d) and M (..., H, d, d)."""
+    return (x.flatten(-3, -2) @ M).unflatten(-2, x.shape[-3:-1])

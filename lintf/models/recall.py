@@ -19,10 +19,10 @@ from torch.nn import functional
 
 from lintf.checks import check_int, checked, flag, one_of, real, whole
 from lintf.models.base import Model, Params
-from lintf.models.linear import ATTENTION
 from lintf.tasks.batches import Sentences
 from lintf.tasks.recall import Recall, check_alpha
 
+ATTENTION = ("linear", "relu", "softmax")
 VARIANTS = ("origin", "reparam", "reparamW")
 RELU_SHIFT = 1e-8  # of the original code: with all weights 0 a ReLU would let no gradient through
 TESTS = 512  # sentences, like the paper's, on which `metrics` measures

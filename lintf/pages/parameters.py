@@ -23,7 +23,7 @@ from IPython import get_ipython
 from lintf.checks import check_choice, check_int, check_real
 from lintf.experiments.adam_sgd import SETTINGS
 from lintf.experiments.recall import NAMES
-from lintf.models.linear import ATTENTION
+from lintf.models.recall import ATTENTION
 from lintf.tasks.linear import MODES
 from lintf.training.fit import check_device
 
@@ -106,6 +106,7 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("lr lr_adam lr_sgd lr_few lowest_rate", RATE),
     "clip": or_none(RATE),
     **_each("lr_end", number(0, 1000)),
+    **_each("damping", number(0, 1, above=True)),
     **_each("mu reach", number(0, 10**6, above=True)),
     **_each("center", number(0, 10**3)),
     **_each("spread noise", number(0, 10**3, above=True)),

@@ -18,6 +18,8 @@ CODE = [
     "Leiay/looped_transformer",  # of 2311.12424
     "yedizhang/linattn-icl",  # of 2501.16265
     "ALeksandr13254/looped-transformer",  # the report on 2311.12424
+    "google-research/self-organising-systems",  # of 2212.07677, in transformers_learn_icl_by_gd/
+    "chengxiang/transformer-functional-gradient",  # of 2312.06528
 ]
 ARXIV = [
     "2306.00297",  # Ahn, Cheng, Daneshmand, Sra: preconditioned gradient descent
@@ -31,6 +33,8 @@ ARXIV = [
     "2208.01066",  # Garg, Tsipras, Liang, Valiant: simple function classes
     "2501.16265",  # Zhang, Singh, Latham, Saxe: training dynamics
     "2306.09927",  # Zhang, Frei, Bartlett: trained transformers, and shifts
+    "2212.07677",  # von Oswald and others: gradient descent
+    "2312.06528",  # Cheng, Chen, Sra: functional gradient descent
     "2211.15661",  # Akyürek, Schuurmans, Andreas, Ma, Zhou: which learning algorithm
 ]
 SOURCES = {

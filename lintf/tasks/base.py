@@ -42,8 +42,8 @@ class Task(Checked):
         dtype: torch.dtype,
     ) -> Batch:
         """Returns B prompts for each member e of E, stacked along a leading axis. It draws them by
-        `draw`, one by one; a task can do it for all at once, or draw several representations.
-        `sample_ensemble` calls it, and checks the input.
+        `draw`, one by one, and takes their statistics where these are asked for; a task can do it
+        for all at once. `sample_ensemble` calls it, and checks the input.
 
         tasks: E laws that differ in their `per_seed_fields` only.
         B: prompts per member.
@@ -51,12 +51,13 @@ class Task(Checked):
         representation: one of the tasks' `representations`.
         dtype: that of the prompts' floating-point numbers.
         """
-        return Batch.stack(
+        batch = Batch.stack(
             [
                 task.draw(B, np.random.Generator(rng), dtype)
                 for task, rng in zip(tasks, rngs, strict=True)
             ]
         )
+        return batch.gram() if representation == "gram" else batch
 
     def check_integrate(self, representation: str) -> None:
         """Raises ValueError unless the loss on prompts in this representation can be averaged over

@@ -21,15 +21,25 @@ from lintf.models.mlp import MLPTransformer
 from lintf.models.recall import RecallTransformer
 from lintf.tasks.base import Task
 from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.kernels import KernelRegression
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
+from lintf.tasks.uniform import UniformRegression
 from lintf.training import store
 from lintf.training.config import TrainConfig
 
 MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped, Heads)
-TASKS = (LinearRegression, NonlinearRegression, Recall, ConditionedRegression, LogisticRegression)
+TASKS = (
+    LinearRegression,
+    NonlinearRegression,
+    Recall,
+    ConditionedRegression,
+    LogisticRegression,
+    UniformRegression,
+    KernelRegression,
+)
 # By their names in stored configurations.
 KINDS = {kind.__name__: kind for kind in (*MODELS, *TASKS)}
 NAMED = KINDS | {"Training": TrainConfig}

@@ -80,17 +80,18 @@ def assert_close(ours, theirs, rtol):
 # ---- the definition
 
 
-def by_hand(P, Q, Z, attention):
+def by_hand(P, Q, Z, attention, v=None):
     """The papers' block form in plain loops, for one prompt: Z <- Z + Attn M (Z P_full^T), Attn =
     sigma(Z Q_full Z^T), with the mask M = diag(1, ..., 1, 0) and the full matrices P_full = diag(P,
-    1), Q_full = diag(Q, 0)."""
+    v), where v is 1 unless it is given, and Q_full = diag(Q, 0)."""
     L, H, d, N = len(P), len(P[0]), len(P[0][0]), len(Z) - 1
     Z = [list(row) for row in Z]
     for layer in range(L):
         change = [[0.0] * (d + 1) for _ in Z]
         for h in range(H):
+            corner = 1.0 if v is None else v[layer][h]
             P_full = [[P[layer][h][i][j] for j in range(d)] + [0.0] for i in range(d)] + [
-                [0.0] * d + [1.0]
+                [0.0] * d + [corner]
             ]
             Q_full = [[Q[layer][h][i][j] for j in range(d)] + [0.0] for i in range(d)] + [
                 [0.0] * (d + 1)
@@ -104,6 +105,8 @@ def by_hand(P, Q, Z, attention):
                     a = [score / N for score in scores]
                 elif attention == "relu":
                     a = [max(score, 0.0) / N for score in scores]
+                elif attention == "exp":
+                    a = [math.exp(score) / N for score in scores]
                 else:
                     total = sum(math.exp(score) for score in scores)
                     a = [math.exp(score) / total for score in scores]
@@ -119,7 +122,8 @@ def by_hand(P, Q, Z, attention):
     ("L", "H", "N", "d"), [(3, 2, 5, 4), (2, 3, 2, 5), (1, 2, 4, 3), (4, 1, 1, 2)]
 )
 def test_token_space_is_the_definition(attention, L, H, N, d):
-    params, tokens, _ = setting(L, H, N, d, B=6)
+    # Values grow by exponentials of exponentials with exp.
+    params, tokens, _ = setting(L, H, N, d, B=6, size=0.1 if attention == "exp" else 0.5)
     ours = LinearTransformer(d, L, H, attention).predict(params, tokens)
     theirs = [
         by_hand(params["P"].tolist(), params["Q"].tolist(), Z, attention) for Z in tokens.Z.tolist()
@@ -127,6 +131,35 @@ def test_token_space_is_the_definition(attention, L, H, N, d):
     torch.testing.assert_close(
         ours, torch.tensor(theirs, dtype=torch.float64), rtol=1e-11, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("attention", [name for name in ATTENTION if name != "linear"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_labels_are_multiplied_by_v(attention, tied):
+    """For members with prompts of their own, in layers that share v and in such that do not."""
+    L, H, N, d, B, E = 3, 2, 5, 4, 6, 2
+    params, tokens, _ = setting(1 if tied else L, H, N, d, B, lead=(E,), size=0.1)
+    params["v"] = torch.randn(E, *params["Q"].shape[1:3], generator=generator(3)).double()
+    model = LinearTransformer(d, L, H, attention, tied=tied, free_v=True)
+    ours = model.predict(params, tokens)
+    for e in range(E):
+        P, Q, v = (params[name][e].tolist() * (L if tied else 1) for name in ("P", "Q", "v"))
+        theirs = [by_hand(P, Q, Z, attention, v) for Z in tokens.Z[e].tolist()]
+        expected = torch.tensor(theirs, dtype=torch.float64)
+        torch.testing.assert_close(ours[e], expected, rtol=1e-11, atol=1e-12)
+
+
+def test_v_is_a_parameter_where_it_is_free():
+    free = LinearTransformer(d=3, n_layer=2, n_head=2, attention="exp", free_v=True)
+    fixed = replace(free, free_v=False)
+    assert free.config == fixed.config | {"free_v": True}
+    assert free.label == fixed.label + "-v"
+    assert free.shapes == fixed.shapes | {"v": (2, 2)}
+    ours, theirs = free.init(generator(1)), fixed.init(generator(1))
+    assert {name: p.shape for name, p in ours.items()} == free.shapes
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with pytest.raises(ValueError, match="free_v must be False for linear attention"):
+        LinearTransformer(free_v=True)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -375,6 +375,28 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"loop_steps": 0},
         {"scales": [1.0]},
     ],
+    "32_trained_or_descent": [
+        {"loops": 1},
+        {"loops": 9},
+        {"n_layer": 1},
+        {"points": 3000},  # more than there are
+        {"damping": 0},
+        {"damping": 1.5},
+        {"steps": 0},
+        {"seeds": [0, 0]},
+        {"lr": nan},
+        {"n_layers": 5},
+    ],
+    "33_kernels": [
+        {"d": 1},
+        {"N": 0},
+        {"n_layer": 9},
+        {"redraw_every": 0},
+        {"B": -500},
+        {"lr": 0},
+        {"test_prompts": 1},
+        {"kernel": "exp"},
+    ],
 }
 EVERYWHERE = [{"n_layr": 4}]
 SETS = [
