@@ -52,7 +52,7 @@ class Search(SearchEnglish):
     _word_re = re.compile(r"\d{4}\.\d{5}(?!\w)|\w+")
     js_splitter_code = r"""
 var splitQuery = (query) =>
-  query.match(/\d{4}\.\d{5}(?![\p{Letter}\p{Number}_])|[\p{Letter}\p{Number}_\p{Emoji_Presentation}]+/gu) || [];
+  query.match(/\d{4}\.\d{5}(?![\p{Letter}\p{Number}_])|[\p{Letter}\p{Number}_]+/gu) || [];
 """
 
 
