@@ -329,7 +329,7 @@ claim(
     holds=tolerances.read_range(ends, 0, most, span=1),
 )
 told("to within 4 percent", 0.04, ends.max())
-told("400 times smaller", 400, lines["preconditioned GD"][1] / losses[:, -1].mean())
+told("400 times smaller", 400, lines["preconditioned GD"] / losses[:, -1].mean())
 
 # %% [markdown]
 # And the factor of a hundred, to the same loss with the same recipe. "About 100" has one digit, so that anything from 50 to

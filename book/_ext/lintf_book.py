@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: repository links, fresh outputs, and the ledger.
+"""The book's own Sphinx extension: repository links and fresh outputs.
 
 - The repository's address comes from one place: ``GITHUB_REPOSITORY`` ("owner/name"), else the git
   remote ``origin``. With it, every notebook has Colab and Binder buttons; without it, none.
@@ -9,19 +9,16 @@
   page.
 - Which page used which stored run is noted as the pages run, and written to ``runs.txt`` beside
   the built book.
-- The ``ledger`` directive lists the claims that the notebooks made, from what they glued.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 import multiprocessing
 import os
 import re
 import shutil
 import subprocess
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import nbformat
@@ -35,10 +32,7 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 
-from lintf.pages.claims import VERDICTS, verdict_of
-from lintf.pages.sources import links
 from lintf.training import versions
 from lintf.training.workers import cores
 
@@ -245,151 +239,11 @@ def forget_failed_build(app: Sphinx, exception: Exception | None) -> None:
         (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
 
 
-# --- the ledger ----------------------------------------------------------------------------------
-
-
-class LedgerNode(nodes.General, nodes.Element):
-    """Stands where the ledger goes, until every page has been read."""
-
-
-class LedgerDirective(SphinxDirective):
-    """``{ledger}``: the totals, the directive's own text, and every claim of every notebook with
-    its verdict."""
-
-    has_content = True
-
-    def run(self) -> list[nodes.Node]:
-        self.env.note_reread()  # it depends on every notebook
-        place = LedgerNode()
-        self.state.nested_parse(self.content, self.content_offset, place)
-        return [place]
-
-
-def written_claims(notebook: Path) -> dict[str, str]:
-    """The keys of the ``claim(...)`` calls in a notebook's code cells, in order, and the verdict
-    that each has if it comes out as it is written."""
-    found: dict[str, str] = {}
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        for node in ast.walk(ast.parse("".join(cell["source"]))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "claim":
-                key = node.args[0] if node.args else None
-                if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
-                    raise ExtensionError(
-                        f"{notebook.name}: the first argument of claim() must be a literal key, "
-                        f"not {ast.unparse(node)!r}"
-                    )
-                found[key.value] = verdict_of({word.arg for word in node.keywords})
-    return found
-
-
-def collect(env: BuildEnvironment) -> dict[str, list[dict]]:
-    """The claims of every notebook, from the glued values; raises where one is missing."""
-    found: dict[str, list[dict]] = {}
-    problems: list[str] = []
-    owner: dict[str, str] = {}
-    for doc in sorted(d for d in env.found_docs if env.doc2path(d).endswith(".ipynb")):
-        written = written_claims(Path(env.doc2path(doc)))
-        names = env.nb_metadata.get(doc, {}).get("glue", [])
-        file = Path(env.mystnb_config.output_folder) / f"{doc}.glue.json"
-        values = json.loads(file.read_text(encoding="utf-8")) if names else {}
-        glued = {
-            k: v["metadata"]["lintf_claim"]
-            for k, v in values.items()
-            if "lintf_claim" in v["metadata"]
-        }
-        if not written:
-            problems.append(f"{doc} makes no claim")
-        for key in written:
-            if key not in glued:
-                problems.append(f"{doc} has claim {key!r}, but running it did not glue it")
-            if owner.setdefault(key, doc) != doc:
-                problems.append(f"claim {key!r} is made by {owner[key]} and by {doc}")
-        problems += [
-            f"{doc} glued {key!r} without a claim() call" for key in glued if key not in written
-        ]
-        found[doc] = [glued[key] for key in written if key in glued]
-    if problems:
-        raise ExtensionError("The ledger is not complete:\n- " + "\n- ".join(problems))
-    return found
-
-
-def fill_ledger(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Put the tables where the directive stands."""
-    for place in list(doctree.findall(LedgerNode)):
-        pages = collect(app.env)
-        rows = [row for page in pages.values() for row in page]
-        content: list[nodes.Node] = [totals(rows), *place.children]
-        for doc, page in pages.items():
-            uri = app.builder.get_relative_uri(docname, doc)
-            title = nodes.reference("", app.env.titles[doc].astext(), refuri=uri, internal=True)
-            content += [nodes.rubric("", "", title), claim_table(page, uri)]
-        place.replace_self(content)
-
-
-def totals(rows: list[dict]) -> nodes.table:
-    """How many claims have each of the verdicts, and how many there are."""
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=16) for _ in range(6)), cols=6)
-    heads = (verdict.capitalize() for verdict in VERDICTS)
-    group += nodes.thead("", table_row(*heads, "All"))
-    numbers = Counter(row["verdict"] for row in rows)
-    cells = [nodes.inline("", str(numbers[v]), classes=[css_class(v)]) for v in VERDICTS]
-    group += nodes.tbody("", table_row(*cells, str(len(rows))))
-    return nodes.table("", group, classes=["lintf-totals"])
-
-
-def css_class(verdict: str) -> str:
-    """The class of a verdict in the style sheet, such as "lintf-verdict-not-reproduced"."""
-    return "lintf-verdict-" + verdict.replace(" ", "-")
-
-
-def claim_table(rows: list[dict], uri: str) -> nodes.table:
-    """One page's claims: statement, what was published or what ours is held against, measured,
-    verdict."""
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=w) for w in (35, 25, 18, 22)), cols=4)
-    group += nodes.thead(
-        "", table_row("Claim", "Published, or held against", "Measured", "Verdict")
-    )
-    body = nodes.tbody()
-    for row in rows:
-        link = nodes.reference(
-            "", row["statement"], refuri=f"{uri}#claim-{row['key']}", internal=True
-        )
-        body += table_row(link, beside(row), row["measured"], verdict(row))
-    group += body
-    return nodes.table("", group, classes=["lintf-ledger"])
-
-
-def beside(row: dict) -> nodes.inline:
-    """What a claim is compared with, and links to where it stands."""
-    found = nodes.inline("", "", nodes.Text(row["beside"]))
-    for text, address in links(row["source"]) if row["source"] else []:
-        found += [nodes.Text("; "), nodes.reference("", text, refuri=address, internal=False)]
-    return found
-
-
-def verdict(row: dict) -> nodes.inline:
-    """A claim's verdict; what was smaller, why it failed or what is missing; and the rule."""
-    words = nodes.inline("", row["verdict"], classes=[css_class(row["verdict"])])
-    reason = row["scale"] or row["why"] or row["missing"]
-    rule = f" ({row['rule']})" if row["rule"] else ""
-    return nodes.inline("", "", words, nodes.Text((f": {reason}" if reason else "") + rule))
-
-
-def table_row(*cells: str | nodes.Node) -> nodes.row:
-    """A table row from strings and inline nodes."""
-    inline = [nodes.Text(cell) if isinstance(cell, str) else cell for cell in cells]
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in inline))
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     os.environ["LINTF_STRICT"] = (
         "1"  # for the kernels of the pages: a claim that does not hold stops the build
     )
-    app.add_node(LedgerNode)
-    app.add_directive("ledger", LedgerDirective)
     app.connect("config-inited", set_repository)
     app.add_config_value("lintf_contents", "", "html")
     app.connect("config-inited", set_cache)
@@ -398,7 +252,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-before-read-docs", forget_pages)
     app.connect("env-before-read-docs", run_pages)
     app.connect("doctree-read", drop_widgets)
-    app.connect("doctree-resolved", fill_ledger)
     app.connect("build-finished", write_used_runs)
     app.connect("build-finished", forget_failed_build)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import yaml
 from docutils import nodes
-from lintf_book import collect, css_class, table_row
+from lintf_ledger import collect, css_class, table_row
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective

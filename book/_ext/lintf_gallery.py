@@ -115,7 +115,7 @@ def fill_gallery(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 title = nodes.paragraph("", "", link, classes=["lintf-title"])
                 image = thumbnail(app, docname, doc, place["figures"][page])
                 cards += nodes.list_item("", image, title, texts[page])
-            content += [nodes.rubric("", part), cards]
+            content += [nodes.rubric("", part, **{"heading-level": 2}), cards]
         place.replace_self(content)
 
 

@@ -31,6 +31,7 @@ TAGS = {"parameters", "show", "hide-cell", "remove-cell"}
 sys.path.insert(0, str(EXTENSIONS))
 
 import lintf_book  # noqa: E402
+import lintf_ledger  # noqa: E402
 import tidy  # noqa: E402
 
 from lintf.cli import notebook as programs  # noqa: E402
@@ -515,7 +516,7 @@ def test_a_published_number_has_quantity_unit_and_place(page):
 
 @pytest.mark.parametrize("name", ["README.md", "book/welcome.md"])
 def test_the_totals_that_are_told_are_those_of_the_pages(name):
-    verdicts = [v for page in PAGES for v in lintf_book.written_claims(page).values()]
+    verdicts = [v for page in PAGES for v in lintf_ledger.written_claims(page).values()]
     told = {verdict: f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS}
     told["all"] = f"{len(verdicts)} claims"
     text = " ".join((ROOT / name).read_text().replace("**", "").split())
@@ -595,7 +596,8 @@ CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
 extensions = [
-    "myst_nb", "sphinx_external_toc", "lintf_book", "lintf_figures", "lintf_gallery"
+    "myst_nb", "sphinx_external_toc", "lintf_book", "lintf_figures", "lintf_gallery",
+    "lintf_ledger",
 ]
 external_toc_exclude_missing = True
 html_theme = "sphinx_book_theme"
@@ -699,8 +701,9 @@ def test_the_ledger_has_every_claim_and_pages_have_launch_buttons(tmp_path):
     )
     assert totals < text < table, "the ledger opens with its totals"
     words = re.sub(r"<[^>]*>", " ", ledger[totals:text]).split()
-    assert words[-6:] == ["2", "1", "1", "1", "1", "6"]
-    heads = "Reproduced Reproduced at a smaller scale Not reproduced Not comparable Ours All"
+    assert words[-7:] == ["2", "1", "1", "1", "5", "1", "6"]
+    heads = "Reproduced Reproduced at a smaller scale Not reproduced Not comparable"
+    heads += " All published Ours All"
     assert heads in " ".join(words)
     for link in (
         "01_one.html#claim-one-loss",
@@ -1155,7 +1158,7 @@ def test_the_keys_of_a_page_are_found(tmp_path):
             notebook("claim('a-b')", "x = 1", "for _ in x:\n    claims.claim('c-d', missing='x')")
         )
     )
-    assert lintf_book.written_claims(page) == {"a-b": "reproduced", "c-d": "not comparable"}
+    assert lintf_ledger.written_claims(page) == {"a-b": "reproduced", "c-d": "not comparable"}
 
 
 # --- the findings --------------------------------------------------------------------------------

@@ -3,11 +3,13 @@ phone."""
 
 from __future__ import annotations
 
+import csv
 import functools
 import http.server
 import io
 import threading
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -146,7 +148,10 @@ def test_maths_is_typeset_and_images_are_there(tab, site, doc):
     )
     for raw in ("$", r"\(", r"\[", r"\begin", "{cite", "{numref", "{ref"):
         assert raw not in text
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     for image in tab.locator("article img").all():
+        image.scroll_into_view_if_needed()  # images are loaded when they are near
+        image.evaluate("i => i.decode()")
         assert (image.get_attribute("alt") or "").strip(), (
             f"no alt text: {image.get_attribute('src')}"
         )
@@ -191,6 +196,8 @@ def test_every_notebook_shows_figures_and_claims(tab, site):
         if doc.startswith("notebooks/"):
             visit(tab, f"{site}/{doc}.html", "light", 1280)
             assert tab.locator("article figure img").count() >= 1
+            sized = "i => i.hasAttribute('width') && i.hasAttribute('height')"
+            assert all(image.evaluate(sized) for image in tab.locator("article img").all())
             assert (
                 tab.locator("article figure figcaption").count()
                 == tab.locator("article figure img:visible").count()
@@ -227,6 +234,119 @@ def test_solutions_are_folded_and_open(tab, site):
     assert not solution.locator(".cell_input").is_visible()
     solution.locator("summary").click()
     assert solution.locator(".cell_input").is_visible()
+
+
+def first_page() -> str:
+    """The first notebook."""
+    return next(doc for doc in DOCS if doc.startswith("notebooks/"))
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
+@pytest.mark.parametrize("doc", [*DOCS, "search", "genindex", "404"])
+def test_axe_finds_nothing(tab, site, doc, theme, width):
+    axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+    visit(tab, f"{site}/{doc}.html", theme, width)
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    tab.wait_for_timeout(400)  # what scrolls is made reachable by the keyboard
+    tab.evaluate(axe)
+    rules = "{'label-content-name-mismatch': {enabled: true}}"
+    found = tab.evaluate(f"axe.run(document, {{resultTypes: ['violations'], rules: {rules}}})")
+    seen = [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]]
+    assert seen == []
+
+
+@each_doc
+def test_no_equation_is_cut_without_a_sign_on_a_phone(tab, site, doc):
+    visit(tab, f"{site}/{doc}.html", "light", 390)
+    for box in tab.locator("article div.math > mjx-container[display]").all():
+        right, scrolls, shaded = box.evaluate(
+            "e => { const s = getComputedStyle(e); return [e.getBoundingClientRect().right,"
+            " s.overflowX === 'auto', s.backgroundImage.includes('gradient')] }"
+        )
+        assert right <= 390
+        assert scrolls
+        assert shaded
+    below = tab.evaluate(
+        "[...document.querySelectorAll('article div.math > .eqno')].every(e => "
+        "e.getBoundingClientRect().top >= "
+        "e.parentElement.querySelector('mjx-container').getBoundingClientRect().bottom - 1)"
+    )
+    assert below, "the number of an equation stands below it"
+    for link in tab.locator(".prev-next-area a").all():
+        box = link.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+
+
+def test_code_is_folded_and_one_switch_opens_all(tab, site):
+    visit(tab, f"{site}/{first_page()}.html", "light", 1280)
+    assert tab.locator(".tag_parameters .cell_input").is_visible()
+    folds, switch = tab.locator(".lintf-code > details"), tab.locator("button.lintf-codes")
+    assert folds.count() > 5
+    assert folds.first.locator("summary").inner_text().strip().startswith("Show code (")
+    assert tab.locator(".lintf-code > details[open]").count() == 0
+    switch.focus()
+    tab.keyboard.press("Enter")
+    assert switch.get_attribute("aria-pressed") == "true"
+    assert tab.locator(".lintf-code > details[open]").count() == folds.count()
+    assert (
+        tab.locator(".lintf-codes-said").inner_text() == f"{folds.count()} pieces of code are shown"
+    )
+    tab.keyboard.press("Enter")
+    assert tab.locator(".lintf-code > details[open]").count() == 0
+    assert "runs loaded from" not in tab.locator("article").inner_text()
+
+
+def test_the_ledger_is_filtered_and_the_filter_is_in_the_address(tab, site):
+    visit(tab, f"{site}/book/ledger.html", "light", 1280)
+    rows = tab.locator("table.lintf-ledger tbody tr")
+    all_rows = rows.count()
+    tab.select_option("select[name=verdict]", "lintf-verdict-not-reproduced")
+    left = tab.locator("table.lintf-ledger tbody tr:visible")
+    assert 0 < left.count() < all_rows
+    assert (
+        tab.locator("form.lintf-filter output").inner_text()
+        == f"{left.count()} of {all_rows} claims"
+    )
+    number = left.count()
+    tab.goto(tab.url)
+    assert "verdict=" in tab.url
+    assert left.count() == number
+    tab.locator("form.lintf-filter button[type=reset]").click()
+    tab.wait_for_function(f"document.querySelector('output').textContent === '{all_rows} claims'")
+    with (HTML / "book" / "claims.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == all_rows
+
+
+def test_a_reference_shows_what_it_leads_to(tab, site):
+    visit(tab, f"{site}/{first_page()}.html", "light", 1280)
+    link = tab.locator("article a[href^='#equation-']:not(.headerlink)").first
+    link.hover()
+    card = tab.locator(".lintf-preview")
+    card.wait_for(state="visible")
+    assert card.locator("mjx-container").count() == 1
+    tab.keyboard.press("Escape")
+    card.wait_for(state="hidden")
+
+
+def test_search_finds_a_paper_by_its_number(tab, site):
+    visit(tab, f"{site}/search.html?q=2306.00297", "light", 1280)
+    tab.wait_for_selector("#search-results li a")
+    assert tab.locator("#search-results li").count() >= 3
+
+
+def test_pages_describe_themselves_and_load_no_more_than_they_use(parsed):
+    for doc in DOCS:
+        soup = parsed[HTML / f"{doc}.html"]
+        assert 20 <= len(soup.select_one("meta[name=description]")["content"]) <= 201
+        assert soup.select_one("meta[property='og:title']")["content"]
+        assert len(soup.select("link[rel=stylesheet]")) == 1
+        loaded = " ".join(script["src"] for script in soup.select("script[src]"))
+        assert "fontawesome" not in loaded
+        assert "searchindex" not in loaded
+        assert soup.select_one(".lintf-cite pre").get_text().startswith("@misc{lintf_")
+    for name in ("404.html", "robots.txt", "index.html"):
+        assert (HTML / name).is_file()
 
 
 def test_search_finds_a_word(tab, site):

@@ -178,8 +178,22 @@ def test_the_five_verdicts(glued, arguments, verdict):
     row = glued[0][1]
     assert row.verdict == verdict == claims.verdict_of(arguments)
     assert verdict in claims.VERDICTS
-    assert f'color:{claims.VERDICTS[verdict]};white-space:nowrap">{verdict}</b>' in row.html()
+    assert f"background:{claims.VERDICTS[verdict]};color:#fff" in row.html()
+    assert f">{verdict}</b>" in row.html()
     assert row._repr_mimebundle_()[1]["lintf_claim"]["verdict"] == verdict
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of a colour such as "#147a45", as WCAG defines it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", claims.VERDICTS.values())
+def test_a_verdict_is_read_in_white_on_its_colour(colour):
+    """The badge has a ground of its own, so this holds on light pages and on dark ones."""
+    assert 1.05 / (luminance(colour) + 0.05) >= 4.5
 
 
 def test_ours_says_what_it_is_held_against_and_the_others_what_was_published(glued):
