@@ -16,6 +16,11 @@
 # %% [markdown]
 # # With a non-linear network in front
 #
+# > **In short.** With features to be learned, Adam's lead over SGD grows: a factor of fifteen in the mean loss,
+# > between 2.5 and 31 for single seeds. The condition number is lower along Adam's trajectory, too, with
+# > exceptions; noise and smoothness at the start explain nothing. The trained network spans the target's features
+# > to a tenth of a percent. *About 10 seconds; the paper's losses at full scale, the landscape at a smaller one.*
+#
 # **Question.** The transformer of the last pages is linear in every layer. Do its lessons about Adam and SGD carry over
 # to one that has to learn features?
 #
@@ -320,14 +325,3 @@ for where in (0, -1):
     left = (goal - fitted.T @ mine).square().sum() / goal.square().sum()
     print(f"left unexplained: {left:.1%}")
 expect(left < 0.2)
-
-# %% [markdown]
-# ## What we found
-#
-# - With features to be learned Adam's lead grows: a factor of fifteen in the mean, between 2.5 and 31 for single seeds.
-# - The condition number points the same way as for the linear model. It is lower along Adam's way, by factors
-#   of 1.6 and 2.5 in the mean, with exceptions.
-# - The noise of the gradient at initialisation is small, and the smoothness of the first steps is the same for both
-#   methods. Neither explains the lead.
-# - The trained network spans the features of the target to a tenth of a percent, so the attention behind it solves the
-#   linear problem of part I, in coordinates that were learned.

@@ -16,6 +16,11 @@
 # %% [markdown]
 # # Newton steps for logistic regression
 #
+# > **In short.** Four layers of a small softmax transformer are as near to the solution of a logistic regression as
+# > 10 to 14 damped Newton steps; most of that is the damping, and in full steps they are worth three to five. More
+# > layers help, each less than the one before, while Newton's method squares its error. *About 10 seconds; width 64
+# > in place of 256, four layers in place of twenty.*
+#
 # **Question.** A logistic regression has no solution in closed form. Can a transformer find the one that Newton's method
 # finds, and how many of its steps does a layer replace?
 #
@@ -360,15 +365,3 @@ length = 2**0.5 * torch.exp(torch.lgamma(half + 0.5) - torch.lgamma(half))
 floor = float(1 - length**2 / d)
 print(f"{floor:.4f}, and the best estimate {scores['posterior mean']}")
 expect(floor < scores["posterior mean"].value)
-
-# %% [markdown]
-# ## What we found
-#
-# - Four layers of a small softmax transformer are as near to the solution of a logistic regression as 10 to 14 damped Newton
-#   steps.
-# - Most of that is the damping. In full steps, which are safe on these problems, four layers are worth three to five, and the
-#   first two layers three to four of these.
-# - More layers help, each less than the one before, while Newton's method squares its error.
-# - A small distance from the solution does not mean a small loss where the points are ill-conditioned.
-# - The true weights can be known up to an error of 0.17 only, more than half of which is their length. Four layers come within
-#   12 percent of it.

@@ -16,6 +16,11 @@
 # %% [markdown]
 # # Who recalls, and who knows the noise?
 #
+# > **In short.** A model whose values are fixed divides the work as published: attention recalls, the feed-forward
+# > layer knows the noise. With all weights free there is no such rule. Its attention finds the rule, "look at what
+# > follows $q$", but its values know four words only; copying their weight to all other words gives it perfect
+# > recall of unseen outputs, without noise. *About 10 seconds; at the paper's scale.*
+#
 # **Question.** The next token is the output $y$ or the noise token $\tau$. Which layer supplies which? And what do the models
 # with more freedom lack, that they do not recall unseen outputs?
 #
@@ -295,11 +300,3 @@ expect(sorted(unseen, reverse=True) == unseen)
 # %% [markdown]
 # It helps, but the Bayes risk of 0.69 is far. With noise the feed-forward layer also raises the four known outputs
 # whatever the sentence says, through its column for the trigger, and the unseen ones start behind them.
-#
-# ## What we found
-#
-# - Made or left to find it, a model whose values are fixed divides the work as published: attention recalls, the
-#   feed-forward layer knows the noise.
-# - With all weights free there is no such rule: the commoner answer is said by both layers.
-# - The free model's attention finds the rule, "look at what follows $q$", but its values know four words only. Copying
-#   their weight to all other words gives it perfect recall of unseen outputs, without noise.

@@ -16,6 +16,12 @@
 # %% [markdown]
 # # How much must a loop remember?
 #
+# > **In short.** The fewer tokens a looped transformer passes on, the larger its error, as reported. What counts is
+# > how many examples can be read: a pair that was formed in one pass is found only in the next. With two blocks in
+# > the loop, a model without any memory is better than one block with a quarter of the tokens. Part V covers the
+# > report on the looped paper, and loops of linear attention; the paper's other tasks are left out. *About 10
+# > seconds; d = 5, width 64, a smaller scale.*
+#
 # **Question.** A looped transformer gets its own output back as an input, together with the prompt. This output is all it
 # remembers from loop to loop. Does it need all of it?
 #
@@ -353,12 +359,3 @@ lost = looped.kept_errors(*where, n_last_tokens=tokens - 1)[0, :, -1].mean()
 kept = looped.kept_errors(*where)[0, :, -1].mean()
 print(f"{kept:.3f} with all states, {lost:.3f} without the first")
 expect(lost > kept)
-
-# %% [markdown]
-# ## What we found
-#
-# - The fewer tokens a looped transformer passes on, the larger its error, as the report has it.
-# - What counts is how many *examples* can be read: a pair that was formed in one pass is found only in the next, so an example
-#   is read if its label's state is passed on. Wrong labels elsewhere do little.
-# - With two blocks in the loop pairs are formed and found in one pass. Such a model without any memory is better than one
-#   block with a quarter of the tokens.

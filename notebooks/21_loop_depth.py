@@ -16,6 +16,11 @@
 # %% [markdown]
 # # How deep should a loop be?
 #
+# > **In short.** At equal loops three blocks are better than one, as reported, and by far more: a factor of ten,
+# > where the report has 1.3 to 1.4. At equal work, one block in twelve loops, two in six and three in four have
+# > errors within a factor of two: what counts is the number of blocks passed. Whether a loop can go on after its
+# > training depends; none diverges. *About 10 seconds; d = 5, width 64, a smaller scale.*
+#
 # **Question.** A looped transformer may hold one block or several. Are more blocks in a loop better, if the loop is run as
 # often? If the work is the same? And what happens when a trained loop simply goes on?
 #
@@ -307,14 +312,3 @@ by_seed = [float(v) for v in errors[one][..., -1].mean(1)]
 print("one block:", ", ".join(f"{v:.4f}" for v in by_seed))
 print(f"two blocks: {errors[two][0, :, -1].mean():.4f}")
 expect(min(by_seed) > errors[two][0, :, -1].mean())
-
-# %% [markdown]
-# ## What we found
-#
-# - At equal loops three blocks are better than one, as the report has it, and by far more than it has: a factor of ten, where
-#   it has one of 1.3 to 1.4. In the report two are as good as one, here three times better.
-# - At equal work there is little between them. One block in twelve loops, two in six and three in four have errors within a
-#   factor of two: what counts is the number of blocks passed.
-# - Whether loops can go on after training depends. Three blocks stay where they are, one loses half of its precision, and
-#   none diverges.
-# - No model has a fixed point in the strict sense: predictions keep moving, by up to a few percent.

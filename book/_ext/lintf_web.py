@@ -149,7 +149,7 @@ def picture(app: Sphinx, docname: str) -> str:
     if not names or not app.config.html_baseurl:
         return ""
     chosen = name if name in names else names[0]
-    return urljoin(app.config.html_baseurl, f"_images/thumbnail-{chosen}.png")
+    return urljoin(app.config.html_baseurl, f"_images/thumbnail-{chosen}-light.svg")
 
 
 def tags(app: Sphinx, docname: str, title: str, text: str) -> str:
