@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lintf.models.base import Model
 from lintf.models.encoder import Encoder
+from lintf.models.heads import Heads
 from lintf.models.linear import LinearTransformer
 from lintf.models.looped import Looped
 from lintf.models.mlp import MLPTransformer
@@ -45,6 +46,7 @@ PAIRS = {
         TASK_OF["KernelRegression"],
         "B",
     ),
+    "heads": (Heads(D, 2), TASK_OF["LinearRegression"], "B"),
     "mlp": (MLPTransformer(D, 2, hidden=5), TASK_OF["NonlinearRegression"], "B"),
     "recall": (RecallTransformer(), TASK_OF["Recall"], None),
     "encoder": (Encoder(D, 2, width=8), TASK_OF["ConditionedRegression"], "B"),

@@ -352,51 +352,6 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"test_prompts": 1},
         {"seeds": []},
     ],
-    "28_dynamics": [
-        {"eigenvalues": [0.1, 0.2]},  # they fall
-        {"eigenvalues": [0.5, 0.0]},
-        {"eigenvalues": [0.5, 0.4, 0.3, 0.2, 0.1]},
-        {"eigenvalues": 0.4},
-        {"init_std": 0},
-        {"init_merged": nan},
-        {"ranks": [0]},
-        {"ranks": []},
-        {"stop": 1},
-        {"n_layers": [5]},
-        {"adam_steps": 2.5},
-    ],
-    "29_shifts": [
-        {"stretches": []},
-        {"stretches": [0.0, 1.0]},
-        {"stretches": [1.0, inf]},
-        {"lengths": [3]},  # least squares needs as many examples as dimensions
-        {"lengths": [10.5]},
-        {"N": 4},
-        {"loop_steps": 0},
-        {"scales": [1.0]},
-    ],
-    "32_trained_or_descent": [
-        {"loops": 1},
-        {"loops": 9},
-        {"n_layer": 1},
-        {"points": 3000},  # more than there are
-        {"damping": 0},
-        {"damping": 1.5},
-        {"steps": 0},
-        {"seeds": [0, 0]},
-        {"lr": nan},
-        {"n_layers": 5},
-    ],
-    "33_kernels": [
-        {"d": 1},
-        {"N": 0},
-        {"n_layer": 9},
-        {"redraw_every": 0},
-        {"B": -500},
-        {"lr": 0},
-        {"test_prompts": 1},
-        {"kernel": "exp"},
-    ],
 }
 EVERYWHERE = [{"n_layr": 4}]
 SETS = [
