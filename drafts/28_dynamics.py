@@ -42,14 +42,15 @@ import itertools
 
 import numpy as np
 import torch
+from scipy.integrate import quad, solve_ivp
+from scipy.signal import find_peaks
+
 from lintf import LinearRegression, TrainConfig, fit
 from lintf.analysis.dynamics import flow, layers_flow, moments, population_loss
 from lintf.models.heads import Heads
 from lintf.pages import parameters, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from lintf.training.measured import measured
-from scipy.integrate import quad, solve_ivp
-from scipy.signal import find_peaks
 
 # %% [markdown]
 # ## Parameters
@@ -67,9 +68,7 @@ seeds = [0, 1, 2]  # first weights
 n_merged = 8  # heads with merged key and query
 init_merged = 1e-6  # standard deviation of their first weights
 stop_merged = 400  # when we stop following those
-d_wide = (
-    8  # dimension for keys and queries of several ranks; eigenvalues 8 : 7 : ... : 1
-)
+d_wide = 8  # dimension for keys and queries of several ranks; eigenvalues 8 : 7 : ... : 1
 ranks = [1, 2, 4, 8]  # of keys and queries there
 n_wide = 9  # heads there
 init_wide = 0.005  # of their first weights
@@ -122,9 +121,7 @@ gram = task.sample(200_000, g, dtype=torch.float64)
 errors = ((gram.s * (odd @ gram.x)).sum(0) / N - gram.y).square()
 exact = float(population_loss(odd, task))
 off_by = float((errors.mean() - exact) / errors.std() * len(errors) ** 0.5)
-print(
-    f"exact {exact:.4f}, on prompts {errors.mean():.4f}: {off_by:+.1f} standard errors"
-)
+print(f"exact {exact:.4f}, on prompts {errors.mean():.4f}: {off_by:+.1f} standard errors")
 
 # %% [markdown]
 # ## Where the flow can rest
@@ -165,9 +162,7 @@ for subset in subsets:
     gains = -np.diff(heights) @ subset
     gaps.append(loss.item() - heights[0] + gains)
 steepest = max(float(slope.abs().max()) for slope in slopes)
-print(
-    f"{len(subsets)} points: largest slope {steepest:.0e}, loss off by {max(gaps):.0e}"
-)
+print(f"{len(subsets)} points: largest slope {steepest:.0e}, loss off by {max(gaps):.0e}")
 
 # %% [markdown]
 # ## Merged: one drop
@@ -188,8 +183,7 @@ merged_heads = Heads(d=d, n_head=n_merged, rank=None, init_std=init_merged)
 laws, span = {"round": round_task, "stretched": task}, {"first": 1.0}
 span |= {"last": float(stop_merged), "keep": ["times", "loss", "M"]}
 merged = {
-    name: measured(flow, model=merged_heads, task=law, seed=0, **span)
-    for name, law in laws.items()
+    name: measured(flow, model=merged_heads, task=law, seed=0, **span) for name, law in laws.items()
 }
 
 # %% [markdown]
@@ -251,9 +245,7 @@ def drops(found, levels):
     """When the loss has done half of each drop (len(levels) - 1,); nan if never."""
     loss, t = found["loss"].numpy(), found["times"].numpy()
     halves = (levels[:-1] + levels[1:]) / 2
-    return np.array(
-        [np.interp(-h, -loss, t) if loss[-1] < h else np.nan for h in halves]
-    )
+    return np.array([np.interp(-h, -loss, t) if loss[-1] < h else np.nan for h in halves])
 
 
 def rests(found, levels):
@@ -305,9 +297,7 @@ def wait(m, start, lam, n):
     """When a head that begins at a = start has done half of the drop of eigenvalue m."""
     K_m = (1 + 1 / n) * lam[m] ** 2 + sum(lam) / n * lam[m]
     half = ((1 - 0.5**0.5) * lam[m] / K_m) ** (1 / 3)  # the loss is a parabola in a^3
-    return quad(
-        lambda a: 0.5 / (a**2 * lam[m] * (lam[m] - K_m * a**3)), start, half, limit=200
-    )[0]
+    return quad(lambda a: 0.5 / (a**2 * lam[m] * (lam[m] - K_m * a**3)), start, half, limit=200)[0]
 
 
 # %% [markdown]
@@ -461,9 +451,7 @@ recipes = {
     name: TrainConfig(**how, **common, record_every=max(1, how["max_iters"] // 200))
     for name, how in {"SGD": sgd, "Adam": adam}.items()
 }
-runs = {
-    name: fit(heads, task, how, seeds, device=device) for name, how in recipes.items()
-}
+runs = {name: fit(heads, task, how, seeds, device=device) for name, how in recipes.items()}
 on_prompts = {n: population_loss(heads.matrix(r.params), task) for n, r in runs.items()}
 
 # %% mystnb={"figure": {"caption": "Population loss of heads trained on prompts (1000 new ones at each step), from the first weights of {numref}`fig-dynamics-stairs` (d = 4, N = 31; three seeds). Left: SGD, solid, and gradient flow, dotted, over time, which is half the number of steps. Right: Adam over steps. Dashed: the exact heights.", "name": "fig-dynamics-prompts"}, "image": {"alt": "Two panels. Left three solid staircases lie near three dotted ones up to the second drop and later leave them, earlier or later, always with rests on the dashed levels. Right three curves fall from 1 to 0.136 within 1500 steps, with bends near the levels but no rests."}}
@@ -472,15 +460,11 @@ for s, colour in zip(seeds, plots.PALETTE, strict=False):
     i = seeds.index(s)
     axes[0].plot(runs["SGD"].steps / 2, on_prompts["SGD"][i], color=colour)
     axes[0].plot(stairs[i]["times"], stairs[i]["loss"], ":", color=colour)
-    axes[1].plot(
-        runs["Adam"].steps, on_prompts["Adam"][i], color=colour, label=f"seed {s}"
-    )
+    axes[1].plot(runs["Adam"].steps, on_prompts["Adam"][i], color=colour, label=f"seed {s}")
 for ax in axes:
     for height in heights:
         ax.axhline(height, color="0.6", ls="--", lw=0.8)
-axes[0].set(
-    xlabel="time", ylabel="population loss", title="SGD", xlim=(0, max_iters / 2)
-)
+axes[0].set(xlabel="time", ylabel="population loss", title="SGD", xlim=(0, max_iters / 2))
 axes[1].set(xlabel="step", title="Adam")
 plots.shared_legend(axes[1], ncols=3)
 
@@ -495,8 +479,7 @@ for name, loss in on_prompts.items():
     close = (loss[..., None] / inner - 1).abs().min(-1).values < tolerances.SCATTER
     near[name] = close.double().mean(1).numpy()
 rows = [
-    {"training": name}
-    | {f"seed {s}": share for s, share in zip(seeds, near[name], strict=True)}
+    {"training": name} | {f"seed {s}": share for s, share in zip(seeds, near[name], strict=True)}
     for name in near
 ]
 tables.table(rows, "Share of the way near an inner height.", 2)
@@ -518,9 +501,7 @@ tables.table(rows, "Share of the way near an inner height.", 2)
 deep = {}
 for L, values in itertools.product(n_layers, (True, False)):
     start = {"start": 1e-4, "first": 0.01, "last": 1e4}
-    deep[L, values] = measured(
-        layers_flow, n_layer=L, N=20, d=5, values=values, **start
-    )
+    deep[L, values] = measured(layers_flow, n_layer=L, N=20, d=5, values=values, **start)
 
 # %% mystnb={"figure": {"caption": "Population loss of one to three layers of multiples of the identity along gradient flow from weights of size 0.0001 (d = 5, N = 20; computed exactly; both axes logarithmic). Solid: value weights are learned, too. Dashed: they are 1, as on the other pages.", "name": "fig-dynamics-deep"}, "image": {"alt": "Six curves on logarithmic axes. The dashed ones fall from the start. The solid ones stay at 5 until time 0.6 and drop together. One layer stops at 1.15, two near 0.1, and three come down to about 0.001 in further bends; the solid curve of three layers rests near 0.012 before its last drop."}}
 _, ((ax,),) = plots.panels(height=3.4)
@@ -543,9 +524,7 @@ for L, values in [key for key in deep if key[0] > 1]:
     row = {"layers": L, "values": "learned" if values else "1"}
     row |= {"lowest p": float(p.min()), "p at the end": float(p[-1].min())}
     rows.append(row | {"loss at the end": loss})
-tables.table(
-    rows, "The matrices P along the flow, the smallest of all layers but the last."
-)
+tables.table(rows, "The matrices P along the flow, the smallest of all layers but the last.")
 
 # %% [markdown]
 # In all of them $P$ is first *negative*. It makes the covariates longer, so that equal layers take larger steps, before the
@@ -677,9 +656,7 @@ claim(
     "dynamics-sign",
     "In deeper flows P is first negative, and positive at the end",
     against="the sign of P",
-    measured=", ".join(
-        f"{row['lowest p']:.2f} to {row['p at the end']:.2f}" for row in rows
-    ),
+    measured=", ".join(f"{row['lowest p']:.2f} to {row['p at the end']:.2f}" for row in rows),
     holds=tolerances.every(signs),
 )
 

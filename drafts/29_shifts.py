@@ -41,6 +41,7 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 # %%
 import numpy as np
 import torch
+
 from lintf import FittedModel, LinearRegression, LinearTransformer, TrainConfig, fit
 from lintf.analysis import isotropic
 from lintf.analysis.shifts import one_layer_error, shifted
@@ -120,9 +121,7 @@ rows = []
 for name, change in shifts.items():
     law = LinearRegression(**trained_on | change)
     gram = law.sample(5 * test_prompts, torch.Generator().manual_seed(1))
-    errors = (
-        (-(gram.x * (Q.float() @ gram.s)).sum(0) / law.N - gram.y).square().double()
-    )
+    errors = (-(gram.x * (Q.float() @ gram.s)).sum(0) / law.N - gram.y).square().double()
     bias, variance = one_layer_error(Q, law)
     row = {"shift": name, "bias": bias, "variance": variance, "exact": bias + variance}
     row |= {"simulated": float(errors.mean())}
@@ -290,8 +289,7 @@ def errors_on(gram, name):
 # %%
 names = ["page 1", "page 2", "loop", "gradient descent", "least squares"]
 by_stretch = {
-    n: torch.stack([errors_on(shifted(pool, c**0.5, c**0.5), n) for c in stretches])
-    for n in names
+    n: torch.stack([errors_on(shifted(pool, c**0.5, c**0.5), n) for c in stretches]) for n in names
 }
 
 # %% mystnb={"figure": {"caption": "Relative error after the covariance has been stretched by c, for three-layer networks, a loop of three, and three steps of gradient descent (d = 5, N = 20; 20,000 prompts for each of three seeds, taken together). Left: mean; right: median. Least squares is below the panels.", "name": "fig-shifts-deep"}, "image": {"alt": "Two panels on logarithmic axes over c from 0.25 to 4. All curves have their minimum near c = 1 and rise on both sides. Left the means of the networks rise beyond a thousand within a factor of two to the right, gradient descent more slowly. Right the medians stay below one up to c of 2 or more."}}
@@ -315,9 +313,7 @@ rows = []
 for n in names:
     row = {"method": n}
     for c in (0.5, 1.0, 2.0):
-        ys = by_stretch[n][
-            min(range(len(stretches)), key=lambda i: abs(stretches[i] - c))
-        ]
+        ys = by_stretch[n][min(range(len(stretches)), key=lambda i: abs(stretches[i] - c))]
         row |= {
             f"mean, c = {c:g}": float(ys.mean()),
             f"median, {c:g}": float(ys.median()),
@@ -340,16 +336,12 @@ tables.table(rows, "Relative error after a stretch of the covariance.", 2)
 by_length = {n: [] for n in names}
 for count in lengths:
     law = LinearRegression(N=count, d=d)
-    gram = law.sample(
-        test_prompts, torch.Generator().manual_seed(4), dtype=torch.float64
-    )
+    gram = law.sample(test_prompts, torch.Generator().manual_seed(4), dtype=torch.float64)
     for n in names:
         by_length[n].append(errors_on(gram, n))
 
 # %% mystnb={"figure": {"caption": "Relative error on prompts of other lengths than the 20 of the training (d = 5, N = 20 in the training; 20,000 prompts for each of three seeds, taken together). Left: mean; right: median.", "name": "fig-shifts-length"}, "image": {"alt": "Two panels on logarithmic axes over 6 to 1000 examples. All curves fall steeply up to 20 examples. Then gradient descent goes on falling and levels off, and the networks settle on floors of their own."}}
-axes = plots.grid(
-    ["mean", "median"], height=3.0, xlabel="examples", ylabel="relative error"
-)
+axes = plots.grid(["mean", "median"], height=3.0, xlabel="examples", ylabel="relative error")
 for n in names[:-1]:
     ys = torch.stack(by_length[n])
     axes["mean"].plot(lengths, ys.mean(1), label=n)
@@ -383,9 +375,7 @@ tables.table(rows, "The floor of long prompts, page 1's networks.")
 
 # %%
 paper = "2306.09927"
-exact, mean, error = (
-    [row[name] for row in simulated] for name in ("exact", "simulated", "s.e.")
-)
+exact, mean, error = ([row[name] for row in simulated] for name in ("exact", "simulated", "s.e."))
 claim(
     "shifts-closed-form",
     "One layer: error after shifts of task, length, covariates and noise",
@@ -489,9 +479,7 @@ rows = [
 for name, (value, _, limit) in random.items():
     row = {"quantity": f"random covariances, {name}", "published": "closed form"}
     rows.append(row | {"exact": limit, "ours": value, "prompts": test_prompts})
-tables.table(
-    rows, f"One layer, d = {d}, N = {N}: theory and simulation, in seconds.", 4
-)
+tables.table(rows, f"One layer, d = {d}, N = {N}: theory and simulation, in seconds.", 4)
 
 # %% [markdown]
 # ## References

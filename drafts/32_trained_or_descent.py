@@ -42,12 +42,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.optimize import least_squares
+
 from lintf import FittedModel, LinearTransformer, TrainConfig, fit_many
 from lintf.analysis import isotropic, solvers, theory
 from lintf.pages import parameters, plots, tables, tolerances
 from lintf.pages.claims import claim, expect, told
 from lintf.tasks.uniform import FLATNESS, UniformRegression
-from scipy.optimize import least_squares
 
 # %% [markdown]
 # ## Parameters
@@ -73,9 +74,7 @@ seeds = [0, 1, 2, 3, 4]  # one network of each depth for each of them
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
 # %%
-parameters.check_parameters(
-    "2 <= loops <= 4", "2 <= n_layer <= 8", "points <= test_prompts"
-)
+parameters.check_parameters("2 <= loops <= 4", "2 <= n_layer <= 8", "points <= test_prompts")
 plots.style()
 task = UniformRegression(N=N, d=d, side=12**0.5)  # variance one
 depths = {"one layer": 1, f"{loops} loops": loops, f"{n_layer} layers": n_layer}
@@ -169,9 +168,7 @@ def alignment(method, reference):
 
 # %%
 models = {
-    name: LinearTransformer(
-        d=d, n_layer=k, init_std=0.01, tied=name == looped, free_P=name != one
-    )
+    name: LinearTransformer(d=d, n_layer=k, init_std=0.01, tied=name == looped, free_P=name != one)
     for name, k in depths.items()
 }
 config = TrainConfig(
@@ -180,9 +177,7 @@ config = TrainConfig(
 )  # fmt: skip
 runs = fit_many({name: (models[name], task, config) for name in models}, seeds, device)
 trained = {
-    name: FittedModel(
-        models[name], {k: p.double().cpu() for k, p in run.final_params.items()}
-    )
+    name: FittedModel(models[name], {k: p.double().cpu() for k, p in run.final_params.items()})
     for name, run in runs.items()
 }
 
@@ -290,9 +285,7 @@ for name in (looped, deep):
     along[name, "GD++"] = alignment(on_the_way(name), kin[name])
 
 # %% mystnb={"figure": {"caption": "How far the loop and the five layers are from gradient descent (left) and from GD++ (right) along training, on 300 test prompts (d = 10, N = 10; line: mean over five seeds, band: smallest to largest). GD++ is the best one for the loop, and the network's own nearest one for five layers.", "name": "fig-descent-alignment"}, "image": {"alt": "Four panels with three curves each. To gradient descent the cosine stays near 0.9 and the differences stay clearly above 0. To GD++ the cosine rises to 1 and the differences fall to nearly 0 for the loop; for five layers they are small."}}
-titles = {
-    key: ", ".join(key).replace("gradient descent", "GD") for key in along if key != one
-}
+titles = {key: ", ".join(key).replace("gradient descent", "GD") for key in along if key != one}
 axes = plots.grid(list(titles.values()), xlabel="training step", ylim=(0, 2))
 for key, title in titles.items():
     for label, values in along[key].items():
@@ -326,9 +319,7 @@ def layers_of(network):
     return dict(zip("PQ", network.model.layers(network.params), strict=True))
 
 
-built = {
-    one: theory.gradient_descent_weights(1, best_step / N, N, d, dtype=torch.float64)
-}
+built = {one: theory.gradient_descent_weights(1, best_step / N, N, d, dtype=torch.float64)}
 built[looped] = plusplus[looped].params
 built[deep] = plusplus[deep].params
 shares = np.linspace(0, 1, 9)
@@ -337,9 +328,7 @@ for name, k in depths.items():
     ends = built[name], layers_of(trained[name])
     mixed = [{p: (1 - u) * ends[0][p] + u * ends[1][p] for p in "PQ"} for u in shares]
     free = LinearTransformer(d=d, n_layer=k)
-    between[name] = torch.stack(
-        [loss_of(FittedModel(free, each)) for each in mixed], -1
-    )
+    between[name] = torch.stack([loss_of(FittedModel(free, each)) for each in mixed], -1)
 
 # %% mystnb={"figure": {"caption": "Loss on 2000 test prompts of weights on the straight line from the constructed ones (0) to the trained ones (1), divided by the loss of the trained ones (d = 10, N = 10; line: mean over five seeds, band: smallest to largest).", "name": "fig-descent-between"}, "image": {"alt": "Three curves between 0 and 1, all close to 1: that of one layer is flat, that of the loop is a little below 1 near the constructed end, that of five layers bends slightly."}}
 _, ((ax,),) = plots.panels(height=2.8)
@@ -380,9 +369,7 @@ for factor in (1.0, damping):
 _, ((ax,),) = plots.panels(height=3.2)
 for factor, (mine, theirs) in again.items():
     plots.band(ax, passes, mine, f"trained layer, damping {factor:g}")
-    ax.plot(
-        passes, theirs, "k+", ms=8, label="gradient descent" if factor == 1 else None
-    )
+    ax.plot(passes, theirs, "k+", ms=8, label="gradient descent" if factor == 1 else None)
 ax.set(xlabel="passes", ylabel="loss", xscale="log", yscale="log", ylim=(0.02, 1))
 plots.shared_legend(ax, len(seeds), ncols=3)
 
@@ -406,8 +393,7 @@ claim(
     "transformers_learn_icl_by_gd/constructed_token_setup.ipynb",
     published="loss of one step: on an axis from 0.20 to 0.40 [half the squared error]",
     measured=f"{exact:.3f}; on [-1, 1] it would be {4 * exact:.3f}",
-    holds=tolerances.read_range(exact, 0.2, 0.4, span=0.2)
-    & tolerances.every(4 * exact > 0.4),
+    holds=tolerances.read_range(exact, 0.2, 0.4, span=0.2) & tolerances.every(4 * exact > 0.4),
 )
 
 # %% [markdown]
@@ -443,10 +429,7 @@ claim(
 # Weights in between, for the two cases in which the paper shows them: all on the line are as good as its ends.
 
 # %%
-worst = {
-    name: float((between[name] / between[name][:, -1:] - 1).abs().max())
-    for name in depths
-}
+worst = {name: float((between[name] / between[name][:, -1:] - 1).abs().max()) for name in depths}
 claim(
     "descent-between",
     "Weights between the constructed and the trained ones do as well",
@@ -469,13 +452,10 @@ claim(
     published="it surpasses gradient descent and matches its improved variant",
     measured=f"at most {over.max():.1%} above the best GD++, "
     f"{1 - float((final[looped] / loss_of(descent[looped])).max()):.0%} below descent",
-    holds=tolerances.trained(over)
-    & tolerances.every(final[looped] < loss_of(descent[looped])),
+    holds=tolerances.trained(over) & tolerances.every(final[looped] < loss_of(descent[looped])),
     scale=scale,
 )
-to_plus, to_descent = (
-    along[deep, k]["cosine"][:, -1] for k in ("GD++", "gradient descent")
-)
+to_plus, to_descent = (along[deep, k]["cosine"][:, -1] for k in ("GD++", "gradient descent"))
 claim(
     "descent-deep",
     "Five layers are better than gradient descent, and nearer to GD++ than to it",
@@ -499,8 +479,7 @@ claim(
     published="an identical decrease of the loss of gradient descent and of the layer",
     measured=f"from {again[damping][0][:, 0].mean():.3f} to {again[damping][0][:, -1].mean():.3f}, "
     f"{ratio.abs().max():.1%} apart at most",
-    holds=tolerances.trained(ratio)
-    & tolerances.every(again[damping][0].diff(dim=-1) < 0),
+    holds=tolerances.trained(ratio) & tolerances.every(again[damping][0].diff(dim=-1) < 0),
     scale=scale,
 )
 
@@ -570,8 +549,6 @@ ten = solvers.best_gradient_descent(10, tune)
 best_damping = ten.eta / descent[one].eta
 model = LinearTransformer(d=d, n_layer=10, free_P=False, tied=True)
 damped = FittedModel(model, {"Q": best_damping * trained[one].params["Q"]})
-print(
-    f"damping {best_damping:.3f}: {loss_of(damped).mean():.4f} and {loss_of(ten):.4f}"
-)
+print(f"damping {best_damping:.3f}: {loss_of(damped).mean():.4f} and {loss_of(ten):.4f}")
 expect(best_damping < 1)
 expect(bool(tolerances.trained(loss_of(damped) / loss_of(ten) - 1)))

@@ -42,6 +42,8 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import math
 
 import torch
+from scipy.optimize import minimize
+
 from lintf import FittedModel, LinearTransformer, TrainConfig, fit_many
 from lintf.analysis.kernels import FunctionalDescent, PosteriorMean
 from lintf.analysis.solvers import squared_error
@@ -50,7 +52,6 @@ from lintf.models.linear import ATTENTION
 from lintf.pages import parameters, plots, tables, tolerances
 from lintf.pages.claims import claim, expect, told
 from lintf.tasks.kernels import KERNELS, KernelRegression, gram_matrix
-from scipy.optimize import minimize
 
 # %% [markdown]
 # ## Parameters
@@ -63,9 +64,7 @@ d = 5  # dimension of x, at least 2
 n_layer = 3  # layers, at most 8
 B = 500  # prompts in a batch; the paper has 30 000
 redraw_every = 10  # steps on each batch, as in the paper
-max_iters = (
-    1200  # optimiser steps; the original code speaks of 40 000 for deep networks
-)
+max_iters = 1200  # optimiser steps; the original code speaks of 40 000 for deep networks
 lr = 0.03  # of Adam with betas (0.9, 0.9); it falls to 0 along half a cosine
 tune_prompts = 500  # on which step sizes of the construction are found
 test_prompts = 5000  # for each kernel, the same for all methods
@@ -121,19 +120,14 @@ def constructed(attention, sizes):
 
 # %%
 sizes = [0.7, -0.4, 1.3]
-precise = tasks["exp"].sample(
-    200, torch.Generator().manual_seed(1), dtype=torch.float64
-)
+precise = tasks["exp"].sample(200, torch.Generator().manual_seed(1), dtype=torch.float64)
 gaps = {}
 for attention in ATTENTION:
     descent = FunctionalDescent(attention, sizes).predict(precise)
     layers = constructed(attention, sizes).predict(precise)
     gaps[attention] = float((layers - descent).abs().max() / descent.abs().max())
 tables.table(
-    [
-        {"attention": name, "largest relative difference": gap}
-        for name, gap in gaps.items()
-    ],
+    [{"attention": name, "largest relative difference": gap} for name, gap in gaps.items()],
     "Three hand-built layers against three steps in the space of functions, 200 prompts.",
 )
 
@@ -148,9 +142,7 @@ tables.table(
 
 # %%
 spectra = {
-    kernel: torch.linalg.eigvalsh(
-        gram_matrix(test[kernel].Z[..., :-1].double(), kernel)
-    )
+    kernel: torch.linalg.eigvalsh(gram_matrix(test[kernel].Z[..., :-1].double(), kernel))
     for kernel in KERNELS
 }
 negative = {k: float((v[:, 0] < -1e-6).double().mean()) for k, v in spectra.items()}
@@ -224,13 +216,9 @@ config = TrainConfig(
     lr=lr, B=B, max_iters=max_iters, redraw_every=redraw_every, lr_end=0.0,
     decay_steps=max_iters, clip=1.0, record_every=max(1, max_iters // 4), first_steps=5,
 )  # fmt: skip
-runs = fit_many(
-    {pair: (models[pair[0]], tasks[pair[1]], config) for pair in pairs}, seeds, device
-)
+runs = fit_many({pair: (models[pair[0]], tasks[pair[1]], config) for pair in pairs}, seeds, device)
 networks = {
-    pair: FittedModel(
-        models[pair[0]], {k: p.cpu() for k, p in run.final_params.items()}
-    )
+    pair: FittedModel(models[pair[0]], {k: p.cpu() for k, p in run.final_params.items()})
     for pair, run in runs.items()
 }
 errors = {pair: error_of(networks[pair], pair[1]) for pair in pairs}
@@ -243,9 +231,7 @@ rows = [{"attention": "(variance of the label)"} | variance]
 for a in ATTENTION:
     rows.append({"attention": a} | {k: float(errors[a, k].mean()) for k in KERNELS})
 rows.append({"attention": "(Bayes optimum)"} | bayes)
-tables.table(
-    rows, "Mean squared error by attention (rows) and kernel of the labels (columns)."
-)
+tables.table(rows, "Mean squared error by attention (rows) and kernel of the labels (columns).")
 
 # %% mystnb={"figure": {"caption": "Mean squared error of three trained layers with each attention on labels of each kernel, divided by the variance of the label (d = 5, N = 14; dots: two seeds each, 5000 test prompts). Rings: the matching pair. Crosses: the construction with the best step sizes. Dashed: the Bayes optimum, which is 0 for the linear kernel.", "name": "fig-kernels-errors"}, "image": {"alt": "Three panels with logarithmic axes, for linear, ReLU and exponential labels. On linear labels linear attention is lowest, near 0.005; on ReLU labels ReLU attention, near 0.3. On exponential labels ReLU, softmax and exponential attention are all near 0.24, above the dashed line at 0.2, and linear attention is near 0.77. Crosses lie above the dots."}}
 _, (row,) = plots.panels(1, 3, width=5 / 3, height=3.0, sharey=True)
@@ -330,9 +316,7 @@ claim(
     against="the linear and the exponential kernel, whose matrices never have",
     measured=f"in {negative['relu']:.1%}, {negative['linear']:.1%} and {negative['exp']:.1%} "
     "of the prompts",
-    holds=tolerances.every(
-        negative["relu"] == 1, negative["linear"] == 0, negative["exp"] == 0
-    ),
+    holds=tolerances.every(negative["relu"] == 1, negative["linear"] == 0, negative["exp"] == 0),
 )
 
 # %% [markdown]
@@ -344,13 +328,7 @@ claim(
 def lead(winner, kernel, others=ATTENTION):
     """By how many standard errors the winner is better than the others, in every seed."""
     y = {a: squared_error(networks[a, kernel], test[kernel]) for a in {winner, *others}}
-    gap = [
-        rival - mine
-        for a in others
-        if a != winner
-        for rival in y[a]
-        for mine in y[winner]
-    ]
+    gap = [rival - mine for a in others if a != winner for rival in y[a] for mine in y[winner]]
     return torch.stack([each.mean() / each.std() * test_prompts**0.5 for each in gap])
 
 
@@ -367,8 +345,7 @@ claim(
     "On linear labels linear attention does best",
     "2312.06528, Figs. 1, 2",
     published="the matching attention has the smallest loss",
-    measured=listed("linear") + f"; a lead of {lead('linear', 'linear').min():.0f} "
-    "standard errors",
+    measured=listed("linear") + f"; a lead of {lead('linear', 'linear').min():.0f} standard errors",
     holds=tolerances.clear(lead("linear", "linear")),
     scale=scale,
 )
@@ -377,8 +354,7 @@ claim(
     "On labels of the ReLU kernel ReLU attention does best",
     "2312.06528, Figs. 1, 2",
     published="the matching attention has the smallest loss",
-    measured=listed("relu")
-    + f"; a lead of {lead('relu', 'relu').min():.1f} standard errors",
+    measured=listed("relu") + f"; a lead of {lead('relu', 'relu').min():.1f} standard errors",
     holds=tolerances.clear(lead("relu", "relu")),
     scale=scale,
 )

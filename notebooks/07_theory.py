@@ -448,6 +448,7 @@ print(f"optimum: {np.round(met.a + met.b, 3)}, log loss {np.log(met.loss):.3f}")
 # $d\, \rho(t)\, r(t)^2$ with the density $\rho$ of the eigenvalues, so that the area under a curve is the loss. For
 # comparison there are Chebyshev's polynomials, which the classical theory of iterative methods would choose. Their
 # value at 0 is 1, and in an interval around the eigenvalues their largest deviation from 0 is as small as it can be.
+# Gradient descent and Adam have the colours and dashes that they have on all pages.
 
 # %%
 t, w = isotropic.spectrum(20, 5)
@@ -471,12 +472,10 @@ curves = {
 
 # %% mystnb={"figure": {"caption": "Top: the error that three layers or steps leave in a direction with eigenvalue t of S / N (d = 5, N = 20): gradient descent with the best step, Chebyshev's polynomials for the interval that holds 99 percent of the eigenvalues (dotted lines), the exact optimum of the family, and what Adam learned in 100,000 steps on rotated prompts, for the first of three seeds. Bottom: what each t contributes to the expected loss; the dashed line is the largest t that is expected once in the training.", "name": "fig-theory-polynomials"}, "image": {"alt": "Two panels over eigenvalues from 0 to 7. Above, all curves start at 1 and come down; gradient descent is a smooth cubic, the others oscillate near zero. Below on a logarithmic axis, the learned curve is lowest up to the dashed line near 4.5 and then rises beyond all others, while the optimum stays level."}}
 _, ((top,), (bottom,)) = plots.panels(2, height=3.3, sharex=True)
-methods = dict(
-    zip(curves, ("GD", "Newton", "least squares", "best", "Adam"), strict=True)
-)
-for name, r in curves.items():
-    top.plot(t, r, label=name, **plots.look(methods[name]))
-    bottom.plot(t, 5 * rho * r**2, **plots.look(methods[name]))
+methods = ("GD", "Newton", "least squares", "best", "Adam")
+for (name, r), method in zip(curves.items(), methods, strict=True):
+    top.plot(t, r, label=name, **plots.look(method))
+    bottom.plot(t, 5 * rho * r**2, **plots.look(method))
 for edge in (low, high):
     top.axvline(edge, **plots.look("guide", linewidth=1))
 rarest = isotropic.spectrum(20, 5, rare=1 / seen)[0].max()

@@ -111,8 +111,8 @@ loss = {
 labels = {"yscale": "log", "xlabel": "training step", "ylabel": "test loss"}
 axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
 for (name, alg), values in loss.items():
-    steps, label = runs[name][alg].steps, adam_sgd.NAMES[alg]
-    plots.band(axes[name], steps, values, label, **plots.look(alg))
+    look, steps = plots.look(alg), runs[name][alg].steps
+    plots.band(axes[name], steps, values, adam_sgd.NAMES[alg], **look)
 plots.shared_legend(axes[name], len(seeds))
 
 # %% [markdown]
@@ -167,12 +167,11 @@ for name, alg in loss:
     quantiles[name, alg] = e[..., 10_000], e[..., 19_800]
 
 # %% mystnb={"figure": {"caption": "Median (solid) and 99 percent quantile (dashed) of the squared error over 20,000 fresh prompts, during the trainings of {numref}`fig-adam-sgd-loss`. Lines: mean over six seeds; band: smallest to largest. The dashed lines have no band.", "name": "fig-adam-sgd-quantiles"}, "image": {"alt": "Four panels with the median and the 99 percent quantile of SGD and Adam over the training steps. All fall steadily. In every panel Adam's median is below that of SGD, by factors of 1.3 with five examples to five on the sphere; the quantiles lie one to four orders of magnitude above."}}
-labels["ylabel"] = "squared error"
-axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
+labels |= {"titles": adam_sgd.TITLES, "ylabel": "squared error"}
+axes = plots.grid(settings, **labels)
 for (name, alg), (median, high) in quantiles.items():
-    look = plots.look(alg, points=True, markersize=3)
-    label = adam_sgd.NAMES[alg]
-    plots.band(axes[name], instants, median, label, **look | {"linestyle": "-"})
+    look = plots.look(alg, points=True, ls="-", ms=3)
+    plots.band(axes[name], instants, median, adam_sgd.NAMES[alg], **look)
     axes[name].plot(instants, high.mean(0), **look | {"linestyle": "--", "lw": 1})
 plots.shared_legend(axes[name], len(seeds))
 
@@ -206,8 +205,8 @@ for alg in adam_sgd.ALGS:
 _, ((ax,),) = plots.panels(height=3.4)
 for alg, values in final.items():
     gone, shown = values > start, values.clamp(max=2 * start)
-    look = plots.look(alg)
-    ax.plot(rates, shown.median(1).values, label=adam_sgd.NAMES[alg], **look)
+    look = plots.look(alg, label=adam_sgd.NAMES[alg])
+    ax.plot(rates, shown.median(1).values, **look)
     for seed in range(len(rate_seeds)):
         for mark, which in ((".", ~gone[:, seed]), ("x", gone[:, seed])):
             ax.plot(rates[which], shown[which, seed], mark, color=look["color"])

@@ -118,13 +118,12 @@ for (name, alg), count in down.items():
 # They are rare, but for gamma covariates: there every seventh step of SGD and every twentieth of Adam bends downwards.
 
 # %% mystnb={"figure": {"caption": "Directional smoothness {eq}`eq-smoothness` against the norm of the gradient on the first 2000 steps of Adam, in the four settings (d = 5, three layers; 1000 new prompts in each step; both on 1000 fixed prompts; seed 1). Colour: the step, from blue through purple to orange. Steps of negative curvature are left out.", "name": "fig-smoothness-cloud"}, "image": {"alt": "Four clouds of points on double logarithmic axes. In all of them blue points of the first steps lie to the upper right. With 20 Gaussian examples the cloud rises steeply at large gradients and is flat at small ones; with 5 it is a narrow upright cloud; on the sphere it rises evenly; with gamma covariates it is the longest and steepest."}}
-labels = {"xscale": "log", "yscale": "log", "ylabel": "smoothness"}
-axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
+labels = {"xlabel": "gradient norm", "ylabel": "smoothness", "titles": adam_sgd.TITLES}
+axes = plots.grid(settings, xscale="log", yscale="log", **labels)
 for name, ax in axes.items():
     x, y = norm[name, "adam"], smooth[name, "adam"]
     step = torch.arange(len(y))[y > 0]
     dots = ax.scatter(x[y > 0], y[y > 0], 3, step, cmap=plots.TIME, rasterized=True)
-    ax.set_xlabel("gradient norm")
 where = {"ax": list(axes.values()), "location": "bottom", "aspect": 50, "pad": 0.02}
 _ = ax.figure.colorbar(dots, label="training step", **where)
 
@@ -195,8 +194,7 @@ labels = {"yscale": "log", "xlabel": "training step", "ylabel": "smoothness"}
 axes = plots.grid(settings, titles=adam_sgd.TITLES, **labels)
 for (name, alg), s in smooth.items():
     running = s.unfold(0, block, 1).median(1).values
-    look = plots.look(alg, label=adam_sgd.NAMES[alg])
-    axes[name].plot(torch.arange(len(running)), running, **look)
+    axes[name].plot(running, **plots.look(alg, label=adam_sgd.NAMES[alg]))
     plots.ticks(axes[name].yaxis, (1, 3))
 plots.shared_legend(axes[name])
 

@@ -178,11 +178,11 @@ for (name, L), o in best.items():
 _, ((ax,),) = plots.panels(height=3.6)
 for i, name in enumerate(families):
     each = torch.stack([exact[name, L] for L in n_layers], 1)
-    way = {"color": f"C{i}", "marker": plots.MARKERS[i], "markersize": 4}
-    ax.plot(n_layers, each.mean(0), "--", label=f"{name}, optimum", **way)
+    look = plots.nth(i)
+    ax.plot(n_layers, each.mean(0), "--", label=f"{name}, optimum", **look)
     if name in kinds:
         ys = torch.stack([score[name, L] for L in n_layers], 1)
-        plots.band(ax, n_layers, ys, name, linestyle="-", **way)
+        plots.band(ax, n_layers, ys, name, linestyle="-", **look)
 ax.set(xlabel="layers or loops", ylabel="test loss (mean squared error)")
 ax.set(yscale="log", xticks=n_layers)
 plots.shared_legend(ax, len(seeds))
@@ -294,12 +294,8 @@ axes = plots.grid(names, xlabel="loops", ylabel="squared error")
 for ax, name in zip(axes.values(), names, strict=True):
     for i, L in enumerate(n_layers):
         mean, median = further[name, L].mean(1), further[name, L].median(1).values
-        way = {
-            "color": f"C{i}",
-            "marker": plots.MARKERS[i % 6],
-            "markevery": [ks.index(L)],
-        }
-        ax.plot(ks, mean, "-", label=f"trained with {L}", **way)
+        look = plots.nth(i, ls="-", markevery=[ks.index(L)])
+        ax.plot(ks, mean, label=f"trained with {L}", **look)
         ax.plot(ks, median, ":", color=f"C{i}")
     ax.set(yscale="log", ylim=(1e-9, 30), xscale="log", xticks=[1, 10])
 plots.shared_legend(ax)

@@ -217,7 +217,9 @@ phase_maps(logs, "log loss of the network", cmap="viridis", vmin=-12, vmax=0)
 # ones nothing, although these, too, have to find $\Sigma^{-1}$ and store it.
 #
 # A cut through these panels shows the competitors beside the network: in five dimensions, for a round covariance and for
-# a badly conditioned one.
+# a badly conditioned one. A method looks as it does on all pages: blue with dots is the trained network, green is gradient
+# descent, plum is preconditioned gradient descent, and the dotted line is the best that a network of this form can do.
+# Where the blue line leaves the dotted one, training has stopped short of what the layers allow.
 
 # %% mystnb={"figure": {"caption": "Typical loss over d against the number of examples, for d = 5, two layers or steps (left) and four (right), at condition number 1 (top) and 100 (bottom; at 1 both descents are the same): the trained network (line: mean, band: smallest to largest of two seeds; no point where one diverged), gradient descent and preconditioned gradient descent with the best step size, and the best network of its form. Least squares makes no error from five examples on.", "name": "fig-phase-cut"}, "image": {"alt": "Four panels of falling curves over 5 to 160 examples. With two layers at condition number 1 network and limit fall together to 5e-5, descent to 0.003. With four layers the limit falls to 1e-18, the network levels off at 1e-11, and descent ends at 1e-5. At condition number 100 gradient descent without a preconditioner hardly falls, and the network of four layers levels off at 1e-9."}}
 cuts = {}
@@ -392,11 +394,10 @@ for times in (6, 600):
 # %% mystnb={"figure": {"caption": "Wall time of a training step against prompts, examples, dimension, layers, and networks trained side by side, on one and two threads of a processor (base: L = 3, N = 20, d = 5, B = 2000, one network with one seed; medians of five). Dotted: the multiplications of loss and gradient alone, at the speed of a large matrix product.", "name": "fig-phase-cost"}, "image": {"alt": "Five panels on logarithmic axes. Against prompts the time is flat at 0.6 ms to 4000 and then rises in proportion to 8 ms. Against examples it is flat. Against dimension it is flat to 5 and then rises steeply to 20 ms at 32. Against layers it hardly rises. Against networks it rises from 0.6 to 9 ms for 32. The curve for two threads is close to that for one. The dotted lines lie far below at the left and come close for large dimensions."}}
 steps = pd.DataFrame(measured["rows"])
 peak = {(p["device"], p["threads"]): p["gflops"] for p in measured["peak"]}
-axes_of = ["B", "N", "d", "L", "members"]
 look = {"xscale": "log", "yscale": "log", "ylim": (0.003, 40)}
-titles = {"B": "prompts $B$", "N": "examples $N$", "d": "dimension $d$"}
-titles |= {"L": "layers $L$", "members": "networks side by side"}
-axes = plots.grid(axes_of, 2.0, titles, ylabel="ms for a step", **look)
+axes_of = {"B": "prompts $B$", "N": "examples $N$", "d": "dimension $d$"}
+axes_of |= {"L": "layers $L$", "members": "networks side by side"}
+axes = plots.grid([*axes_of], 2.0, axes_of, ylabel="ms for a step", **look)
 for axis, ax in axes.items():
     grown = steps[steps.axis == axis]
     for (place, threads), part in grown.groupby(["device", "threads"]):
@@ -404,12 +405,8 @@ for axis, ax in axes.items():
         way = plots.look("trained" if threads == 1 else "trained too", points=True)
         ax.plot(part.value, part.ms, label=name, **way)
         floor = part.mflop / peak[place, threads]
-        ax.plot(
-            part.value,
-            floor,
-            label=f"{name}: floor",
-            **way | {"linestyle": ":", "markersize": 2},
-        )
+        way |= {"linestyle": ":", "markersize": 2}
+        ax.plot(part.value, floor, label=f"{name}: floor", **way)
     ticks = sorted(set(grown.value))[:: 3 if axis == "B" else 2]
     ax.minorticks_off()
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=7)

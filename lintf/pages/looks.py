@@ -96,6 +96,17 @@ def look(method: str, points: bool = False, **changes: object) -> dict[str, obje
     return found | normalize_kwargs(changes, Line2D)  # ls is linestyle
 
 
+def nth(i: int, **changes: object) -> dict[str, object]:
+    """Returns the look of the i-th of curves that stand for no method: a colour and a marker.
+
+    i: from 0.
+    changes: as for `look`.
+    """
+    marker = MARKERS[i % len(MARKERS)]
+    found = {"color": f"C{i}", "marker": marker, "markersize": 4}
+    return found | normalize_kwargs(changes, Line2D)
+
+
 def on_dark(colour: str) -> str:
     """Returns what a colour of a figure becomes on a dark ground: "#rrggbb". Colours of the palette
     have their partners, and greys change places, white with the ground of the page. Raises

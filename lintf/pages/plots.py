@@ -16,9 +16,18 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 from lintf.analysis.theory import distance_to_identity
-from lintf.pages.looks import DASHES, INK, MARKERS, PALETTE, PICTURE, QUIET, STYLE, TIME, look
+from lintf.pages.looks import DASHES, INK, MARKERS, PALETTE, PICTURE, QUIET, STYLE, TIME, look, nth
 
-__all__ = ["DASHES", "INK", "MARKERS", "PALETTE", "QUIET", "TIME", "look"]  # of looks.py, for pages
+__all__ = [
+    "DASHES",
+    "INK",
+    "MARKERS",
+    "PALETTE",
+    "QUIET",
+    "TIME",
+    "look",
+    "nth",
+]  # of looks.py, for pages
 
 NAMES = {  # of matrices, # for the layer
     "Q": "$Q_#$ (paper: $A_#$)",
@@ -247,8 +256,7 @@ def distances(ax: Axes, steps: Tensor, columns: Mapping[str, Tensor]) -> None:
     for dash, (name, matrices) in zip(kinds, columns.items(), strict=False):
         for layer in range(matrices.shape[2]):
             label = NAMES[name].partition(" (paper")[0].replace("#", str(layer))
-            way = {"color": f"C{layer}", "marker": MARKERS[layer % len(MARKERS)], "markersize": 4}
-            way |= {"markevery": (0.02 + 0.03 * layer, 0.15), "linestyle": dash}
+            way = nth(layer, markevery=(0.02 + 0.03 * layer, 0.15), linestyle=dash)
             band(ax, steps, distance_to_identity(matrices[:, :, layer]), label, **way)
     ax.set(xlabel="training step", ylabel="distance to identity", yscale="log")
     if not ax.figure.legends:  # one for all panels

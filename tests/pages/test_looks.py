@@ -84,3 +84,10 @@ def test_on_dark_greys_change_places():
 def test_a_colour_without_meaning_is_refused():
     with pytest.raises(ValueError, match=r"colour must be grey or one of .*, got #FF0000"):
         looks.on_dark("#ff0000")
+
+
+def test_curves_that_stand_for_no_method_have_colours_and_markers_of_their_own():
+    found = [looks.nth(i) for i in range(len(looks.MARKERS))]
+    assert [look["color"] for look in found] == [f"C{i}" for i in range(len(found))]
+    assert [look["marker"] for look in found] == list(looks.MARKERS)
+    assert looks.nth(len(looks.MARKERS), ls=":")["marker"] == looks.MARKERS[0]
