@@ -214,6 +214,11 @@ bounded = normed, kappas[-1], used[0]
 loose = newton.Scale(d, N, width, max_iters, B, lr, lr_end, clip=None)
 unbound = {bounded: loose.regression(*bounded)}
 run = newton.trained(unbound, seeds, device=device)[bounded]
+
+# %% [markdown]
+# Its error beside that of the model that was trained with the bound, on the same prompts:
+
+# %%
 single = prompts[kappas[-1]].to(torch.float)
 found = FittedModel(unbound[bounded].model, run.final_params)
 free = grouped(squared_error(found, single).double().mean(0))

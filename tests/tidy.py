@@ -16,7 +16,7 @@ import jupytext
 import nbformat
 
 CELL = {"tags", "mystnb"}  # the metadata that a page needs
-LAYOUT = {"lines_to_next_cell"}  # jupytext's own, of blank lines in the .py twin; it is in no file
+LAYOUT = {"lines_to_next_cell"}  # jupytext's own: blank lines in the .py twin behind a function
 NOTEBOOK = {
     "jupytext": {"formats": "ipynb,py:percent"},
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -50,7 +50,8 @@ def tidy(page: Path) -> None:
     if not (ran or foreign(before) or foreign(jupytext.read(twin))):
         return
     for cell in before.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL})
+        kept = {k: v for k, v in cell.metadata.items() if k in CELL | LAYOUT}
+        cell.metadata = nbformat.from_dict(kept)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     before.metadata = nbformat.from_dict(NOTEBOOK)
