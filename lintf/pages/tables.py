@@ -82,7 +82,8 @@ def table(
     digits: significant digits of numbers that are not whole; by column where they differ, the
         others have 3.
     """
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    given_rows = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+    frame = pd.DataFrame([{name: _plain(row[name]) for name in row} for row in given_rows])
     if frame.empty:
         raise ValueError("rows must have at least one row with one column, got none")
     if not caption.strip():
@@ -96,10 +97,13 @@ def table(
     return Table(frame, caption, dict.fromkeys(frame, 3) | given)
 
 
+def _plain(value: object) -> object:
+    """A tensor with one number is that number."""
+    return value.item() if hasattr(value, "item") else value
+
+
 def _text(value: object, digits: int) -> str:
-    """What stands in a cell; a tensor with one number is that number."""
-    if hasattr(value, "item"):
-        value = value.item()
+    """What stands in a cell."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value, digits) if isinstance(value, Real) else str(value)
