@@ -119,7 +119,9 @@ def layers_flow(
     spread = 1 + 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal(3 * L))
 
     def loss(flat: Tensor) -> Tensor:
-        u, p, v = (*flat.view(len(names), L), torch.ones(L, dtype=flat.dtype))[:3]
+        u, p, v = (*flat.view(len(names), L), torch.ones(L, dtype=flat.dtype, device=flat.device))[
+            :3
+        ]
         r, now = torch.ones_like(t), t
         for layer in range(L):
             r = r * (1 - v[layer] * u[layer] * now)
@@ -131,7 +133,8 @@ def layers_flow(
     times, found = _follow(lambda flat: -slope(flat), begin, first, last, points)
     losses = torch.stack([loss(flat) for flat in found])
     parts = found.view(len(times), len(names), L).unbind(1)
-    weights = {"v": torch.ones(len(times), L, dtype=t.dtype)} | dict(zip(names, parts, strict=True))
+    fixed = torch.ones(len(times), L, dtype=t.dtype, device=t.device)
+    weights = {"v": fixed} | dict(zip(names, parts, strict=True))
     return {"times": times, "loss": losses} | {k: p.contiguous() for k, p in weights.items()}
 
 

@@ -42,7 +42,7 @@ def shifted(gram: Gram, examples: Tensor | float = 1.0, query: Tensor | float = 
     examples, query: numbers, or factors (d, 1) or (d, B).
     """
     w = torch.linalg.solve(gram.S.movedim(-1, 0), gram.s.T).T
-    factor = torch.as_tensor(examples, dtype=w.dtype).expand(w.shape)
+    factor = torch.as_tensor(examples, dtype=w.dtype, device=w.device).expand(w.shape)
     S = factor[:, None] * gram.S * factor
     x = query * gram.x
     return Gram(S, (S * w).sum(-2), x, (w * x).sum(-2), gram.N)

@@ -740,6 +740,8 @@ def test_the_configuration_of_the_free_model_is_as_it_was():
 def test_tied_layers_are_equal_layers(attention, free_P):
     """Predictions, losses and gradients, which are summed over the layers."""
     params, tokens, statistics = setting(L=1, H=2, N=5, d=4, B=7, lead=(2,))
+    if attention == "exp":  # or its sums overflow after a layer
+        params = {name: 0.01 * p for name, p in params.items()}
     params = params if free_P else {"Q": params["Q"]}
     tied = LinearTransformer(4, 3, 2, attention, free_P=free_P, tied=True)
     for prompts in (tokens, statistics) if attention == "linear" else (tokens,):

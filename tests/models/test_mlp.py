@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import linear, relu
 
 from lintf.models.encoder import Encoder
+from lintf.models.heads import Heads
 from lintf.models.linear import LinearTransformer
 from lintf.models.looped import Looped
 from lintf.models.mlp import MLPTransformer
@@ -21,10 +22,12 @@ from lintf.models.recall import RecallTransformer
 from lintf.tasks.base import check_ensemble, sample_ensemble
 from lintf.tasks.batches import Prompts
 from lintf.tasks.conditioned import ConditionedRegression
+from lintf.tasks.kernels import KernelRegression
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
 from lintf.tasks.recall import Recall
+from lintf.tasks.uniform import UniformRegression
 from lintf.training import data, store
 from lintf.training.fit import TrainConfig, fit
 from lintf.training.run import KINDS, Run
@@ -402,6 +405,9 @@ def test_a_member_is_its_configuration_for_every_kind():
     pairs += [(Encoder(d=3, width=8, clip=1.0), ConditionedRegression(6, 3, 5.0, w_dims=2))]
     pairs += [(Encoder(d=3, width=8, readout="w", positions=9), LogisticRegression(6, 3, 5.0))]
     pairs += [(Looped(d=3, width=8, loops=3, supervised_loops=2), ConditionedRegression(6, 3, 5.0))]
+    pairs += [(Heads(d=3, n_head=2), LinearRegression(6, 3))]
+    pairs += [(LinearTransformer(3, 2), UniformRegression(6, 3))]
+    pairs += [(LinearTransformer(3, 2, attention="exp"), KernelRegression(6, 3))]
     assert {type(part).__name__ for pair in pairs for part in pair} == set(KINDS)
     for model, task in pairs:
         member = Run(model, task, TRAINING, 3)

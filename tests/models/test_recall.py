@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from lintf.experiments import recall as runs_of_recall
 from lintf.models import recall
-from lintf.models.linear import ATTENTION, LinearTransformer
-from lintf.models.recall import VARIANTS, RecallTransformer
+from lintf.models.linear import LinearTransformer
+from lintf.models.recall import ATTENTION, VARIANTS, RecallTransformer
 from lintf.tasks import randoms
 from lintf.tasks.base import sample_ensemble
 from lintf.tasks.batches import Sentences
