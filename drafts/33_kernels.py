@@ -243,9 +243,9 @@ for ax, kernel in zip(row, KERNELS, strict=True):
     ring = ATTENTION.index(kernel)
     ax.plot(ring, share[ring].mean(), "o", mfc="none", mec="0.3", ms=14)
     ax.axhline(bayes[kernel] / variance[kernel], color="0.3", ls="--", lw=1)
-    ax.set(title=f"{kernel} labels", yscale="log", ylim=(5e-3, 2), xlim=(-0.6, 3.6))
+    ax.set(title=f"{kernel} labels", yscale="log", ylim=(2e-3, 2), xlim=(-0.6, 3.6))
     ax.set_xticks(range(len(ATTENTION)), ATTENTION, rotation=60, fontsize=8)
-row[0].set(ylabel="error / variance of the label")
+_ = row[0].set_ylabel("error / variance of the label")
 
 # %% [markdown]
 # The matching attention wins on linear and on ReLU labels. On exponential labels only linear attention falls behind. The
