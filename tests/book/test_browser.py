@@ -150,14 +150,12 @@ def test_maths_is_typeset_and_images_are_there(tab, site, doc):
         assert raw not in text
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     for image in tab.locator("article img").all():
-        image.scroll_into_view_if_needed()  # images are loaded when they are near
-        image.evaluate("i => i.decode()")
         assert (image.get_attribute("alt") or "").strip(), (
             f"no alt text: {image.get_attribute('src')}"
         )
         if not image.is_visible():
             continue  # what is drawn for the other theme is not even fetched
-        image.scroll_into_view_if_needed()
+        image.scroll_into_view_if_needed()  # images are loaded when they are near
         image.evaluate("i => i.decode()")
         assert image.evaluate("i => i.naturalWidth * i.naturalHeight") > 0
         assert "_images/" not in image.get_attribute("alt"), "a file name says nothing"
