@@ -16,13 +16,13 @@
 # %% [markdown]
 # # How much is a layer worth?
 #
-# > **In short.** For every seed the order is the published one: the trained layers lead as many steps of
-# > preconditioned gradient descent, and these lead plain ones. One layer is one such step; every further layer is
-# > worth far more than a step, since it triples the degree of the polynomial in $S$. Two layers are trained to the
-# > optimum of their form; three and four stop short of it in 20,000 steps. *About 10 seconds; at the paper's
-# > scale.*
+# > **In short.** One layer is one step of preconditioned gradient descent, with the same loss. Two layers have a loss nine times
+# > smaller than two steps, three layers 120 times and four layers 700 times ({numref}`fig-variable-L`). The reason is a degree: $L$
+# > steps are a polynomial of degree $L$ in $S$, and $L$ layers one of degree $(3^L - 1) / 2$. The published order of the methods
+# > comes back for every seed. Two layers are trained to the optimum of their form. Three and four stop 4 and 400 times
+# > above it. *About 7 seconds; at the paper's scale.*
 #
-# **Question.** Three layers beat three steps of gradient descent by far. How does the advantage grow with depth, and
+# **Question.** How much does each further layer lower the loss, how many steps of gradient descent is that worth, and
 # how close does training come to the best that such a network can do?
 #
 # **What the paper says.** Ahn et al. ([2023](https://arxiv.org/abs/2306.00297)) train one to four layers on rotated
@@ -31,7 +31,7 @@
 # gradient descent.
 #
 # We repeat the trainings at full scale, and compare with more care: every method sees all $N$ examples, every step size
-# is optimised, and all are scored on the same prompts. The optimum of the form that theory predicts is the limit line.
+# is optimised, and all are scored on the same prompts. You need page 2, [rotated covariates](02_rotation_adam.ipynb).
 
 # %% tags=["remove-cell"]
 import os
@@ -46,8 +46,10 @@ from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fi
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, best_of_grid, squared_error
 from lintf.analysis.theory import isotropic_weights
-from lintf.pages import parameters, plots, tolerances, widgets
+from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages.claims import told
 from lintf.tasks.rotated import Rotated
+from numpy.polynomial import Polynomial
 
 # %% [markdown]
 # ## Parameters
@@ -84,10 +86,9 @@ config = TrainConfig(max_iters=max_iters, record_every=stride, **common)
 #
 # The **limit line** is the optimum among all $Q_\ell = -a_\ell \Sigma^{-1}$, $P_\ell = b_\ell I$: the form that the
 # paper proves critical. It is a problem in $2L - 1$ numbers, the minimum of {eq}`eq-multiples`, solved in double precision on
-# [the theory page](07_theory.ipynb). One choice
-# is to be made. In deep networks the expected loss is ruled by prompts so rare that no training meets one. We leave
-# them out: the limit is the best for prompts that occur once in as many as the training draws. It is scored on the test
-# prompts, like all others.
+# page 7, [theory](07_theory.ipynb). One choice has to be made. In deep networks the expected loss is ruled by prompts so rare
+# that no training meets one. We leave out all that are expected less than once in the prompts of a training. The limit is
+# scored on the test prompts, like all others.
 
 # %%
 rare = min(0.1, redraw_every / (B * max_iters))  # one in all prompts of a training
@@ -99,8 +100,8 @@ limits = {L: isotropic.optimum(L, N, d, rare) for L in n_layers}
 # What can a layer do that a step cannot? In whitened coordinates every method multiplies the error along an eigenvector of
 # $S / N$ by a number $r(t)$ that depends on its eigenvalue $t$ alone, and $r$ is a polynomial with $r(0) = 1$. The picture
 # shows the size of three of them: for preconditioned gradient descent with the best step, for steps of different sizes (the best
-# that layers without $P$ can do), and for the best layers with $P$. In a running notebook, move the number of layers
-# and the eigenvalue, and read off what is left of the error there.
+# that layers without $P$ can do), and for the best layers with $P$. Move the number of layers and the eigenvalue, and read
+# off what is left of the error there.
 
 # %%
 t_axis = torch.linspace(0, 6, 601).double().numpy()
@@ -130,17 +131,17 @@ widgets.Controls(
 )
 
 # %% [markdown]
-# Every spike that points down is a root. Steps have as many as there are of them, equal ones all in one place. Layers with
-# $P$ have up to 4, 13 and 40, and where the eigenvalues are, their error is smaller by orders of magnitude.
-# At $t = 0$ nobody does anything, and beyond the eigenvalues that prompts usually have, from 4 on, the higher degree
-# turns against its owner.
+# Every spike that points down is a root. $L$ steps have $L$ roots, which lie in one place if the steps are equal. Layers with
+# $P$ have up to 4, 13 and 40 roots, and where most eigenvalues are, their error is smaller by orders of magnitude.
+# At $t = 0$ no method removes any error. Beyond the eigenvalues that prompts usually have, from 4 on, the polynomials
+# of high degree grow fastest, and layers with $P$ leave the largest error.
 #
 # ## Training
 #
 # The batch is replaced after 100 steps, and even late in the training a batch with a rare prompt can throw a network off
 # for a while. So the paper takes, of the last 20 snapshots, the one that is best on validation prompts, and scores that
 # one on test prompts. Its snapshots are a hundred steps apart. We do the same with five that are four hundred steps
-# apart, which are the last tenth of the training, too.
+# apart, which also cover the last tenth of the training.
 
 # %%
 runs = {
@@ -184,7 +185,14 @@ methods, losses = {L: competitors(L) for L in n_layers}, {}
 for name in methods[n_layers[0]]:
     means = [squared_error(methods[L][name], test).mean(1) for L in n_layers]
     losses[name] = torch.stack(means, 1)  # (seeds, depths)
-    print(f"{name:18}", "  ".join(f"{v:8.2e}" for v in losses[name].mean(0)))
+rows = [
+    {"method": name}
+    | {f"L = {L}": v for L, v in zip(n_layers, loss.mean(0), strict=True)}
+    for name, loss in losses.items()
+]
+tables.table(
+    rows, "Test loss with L layers or steps (squared error), mean over the seeds."
+)
 
 # %% mystnb={"figure": {"caption": "Test loss against the number of layers or steps, on rotated prompts (d = 5, N = 20; 20,000 steps of Adam, a new batch of 20,000 prompts every 100; best of the last 5 snapshots; 20,000 test prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Crosses: the loss of the best of its form, computed exactly.", "name": "fig-variable-L"}, "image": {"alt": "Four falling curves against one to four layers, on a logarithmic axis. Preconditioned gradient descent, the transformer and the best of its form start together at 1.15. Gradient descent falls from 2.2 to 1.2, the preconditioned one to 0.16 at four steps; the transformer falls to 0.0003 and the best of its form to a millionth."}}
 _, ((ax,),) = plots.panels()
@@ -198,28 +206,39 @@ plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
 # With one layer nothing but one step is possible, and the transformer makes it: it coincides with preconditioned
-# gradient descent. From then on every layer multiplies the advantage. Two layers are a factor of nine below two steps,
-# three layers a hundred, four layers more than five hundred. The reason is the degree of the polynomial: $L$ steps of
-# gradient descent are a polynomial of degree $L$ in $S$, while with $P_\ell$ each layer cubes the variable, and the degree is
-# $(3^L - 1) / 2$, that is 1, 4, 13 and 40.
-#
-# The limit line says how much more there would be to gain. With two layers training is there. With three it stops a
-# factor of four above, and with four a factor of several hundred. Not that it has converged to anything worse: it has
+# gradient descent. From then on every layer multiplies the advantage. The reason is the degree of the polynomial. $L$ steps of
+# gradient descent are a polynomial of degree $L$ in $S$. But a layer with $P_\ell$ also changes the eigenvalue that the next
+# layer meets, from $t$ to a polynomial of degree three in $t$. We multiply the polynomials out:
+
+# %% tags=["show"]
+degrees = []
+for limit in limits.values():
+    r, t = Polynomial([1.0]), Polynomial([0.0, 1.0])  # error left, eigenvalue
+    for a, b in zip(limit.a, (*limit.b, 0.0), strict=True):
+        r, t = r * (1 - a * t), t * (1 - a * b * t) ** 2
+    degrees.append(str(r.degree()))
+print("degrees in t:", ", ".join(degrees))
+
+# %% [markdown]
+# The degree is $(3^L - 1) / 2$. The limit line says how much more there would be to gain. With two layers training is there.
+# With three and four it stops 4 and 400 times above it. It has not converged to anything worse: it has
 # run out of steps. Adam moves no entry by much more than the learning rate in one step, so it can go no further than
 # the sum of all learning rates, whereas the optimum lies at $Q_\ell = -a_\ell \Sigma^{-1}$ with entries up to
 # $16\, a_\ell$:
 
 # %%
 reach = sum(config.rate(step) for step in range(max_iters))
-print(f"sum of the learning rates: {reach:.0f}")
-for L, limit in limits.items():
-    goal = max(limit.a) * float(precision.abs().max())
-    print(f"L = {L}: largest entry of the optimum {goal:.0f}")
+goals = {L: max(best.a) * float(precision.abs().max()) for L, best in limits.items()}
+rows = [{"layers": L, "entry": v, "over the sum": v / reach} for L, v in goals.items()]
+caption = (
+    "Largest entry of Q at the optimum, also in units of the sum of all learning rates."
+)
+tables.table(rows, caption)
 
 # %% [markdown]
-# Three layers would need about twice as far as they can go, and four layers five times. [The page on rotated covariates](02_rotation_adam.ipynb)
-# trains three layers five times longer at a ten times larger rate, and there the limit is reached. So what this figure
-# shows beyond two layers is a race between depth and patience, and a longer training would show a steeper curve.
+# Three layers would have to go twice as far as they can, and four layers five times as far. Page 2, rotated
+# covariates, trains three layers five times longer at a ten times larger rate, and there the limit is reached. So beyond two
+# layers this figure also shows how long the training was, and a longer one would show a steeper curve.
 #
 # At four layers the points of the best of its form lie below the crosses, since 100,000 test prompts are still too few:
 # the loss of a polynomial of degree 40 is a mean over rare events even when the rarest are left out.
@@ -235,16 +254,20 @@ steps = [0.008, 0.01, 0.02, 0.04, 0.08, 0.16]
 grids = {"GD": steps, "preconditioned GD": [0.001, 0.002, 0.004, *steps]}
 fewer = Rotated(seeds, max(1, N - 1), scales)
 tune, other = fewer.sample(5000, 999), fewer.sample(5000, 97)
+rows = []
 for name, grid in grids.items():
     Pi = precision if name == "preconditioned GD" else None
     for L, fair in zip(n_layers, losses[name].mean(0).tolist(), strict=True):
         poor = float(squared_error(best_of_grid(L, grid, tune, Pi), other).mean())
-        print(f"{name}, L = {L}: {fair:.3f}, unfair {poor:.3f} ({poor / fair:.2f})")
+        row = {"method": name, "steps": L, "fair": fair, "unfair": poor}
+        rows.append(row | {"unfair / fair": poor / fair})
+told("up to a half", 0.5, max(row["unfair / fair"] for row in rows) - 1)
+tables.table(rows, "Test loss of the competitors (squared error), mean over the seeds.")
 
 # %% [markdown]
-# The unfair baselines are worse, the more so the more steps they take: by a few percent for gradient descent, by up to
-# a half for the preconditioned one, whose best step lies between two points of the grid. That is small beside the
-# factors in the figure, and the paper's conclusion does not depend on it.
+# The unfair baselines are worse, by a few percent for gradient descent and by up to a half for the preconditioned one,
+# whose best step lies between two points of the grid. That is small beside the factors in the figure, and the paper's
+# conclusion does not depend on it.
 #
 # ## Claims
 #
@@ -301,6 +324,24 @@ claim(
 )
 
 # %% [markdown]
+# The factors at the head of the page are means over the seeds, between the transformer and preconditioned gradient descent;
+# what three and four layers leave is beside the best of its form.
+
+# %%
+means = {k: v.mean(0) for k, v in losses.items()}
+above = means["transformer"] / means["best of its form"]
+
+# %%
+if n_layers == [1, 2, 3, 4]:
+    told("nine times smaller", 9, ahead[0][1])
+    told("120 times", 120, ahead[0][2])
+    told("700 times", 700, ahead[0][3])
+    told("4 and 400 times above it", 4, above[2])
+    told("400 times above it", 400, above[3])
+    told("twice as far", 2, goals[3] / reach)
+    told("five times as far", 5, goals[4] / reach)
+
+# %% [markdown]
 # ## References
 #
 # - K. Ahn, X. Cheng, H. Daneshmand, S. Sra. *Transformers learn to implement preconditioned gradient descent for
@@ -326,8 +367,12 @@ expect(steps > n_layers[two])  # an untrained one is worth nothing
 # of the gap to the transformer does that close?
 
 # %% tags=["hide-cell"]
+rows = []
 for L in n_layers:
     free = isotropic.best_polynomial(L, N, d).loss
     equal = isotropic.best_gradient_descent(L, N, d).loss
-    print(f"L = {L}: equal {equal:.3f}, free {free:.3f}, limit {limits[L].loss:.1e}")
+    rows.append({"L": L, "equal": equal, "different": free, "with P": limits[L].loss})
     expect(limits[L].loss <= free * 1.001 <= equal * 1.002)
+tables.table(
+    rows, "Loss of L steps, equal and different, and of layers with P, computed."
+)
