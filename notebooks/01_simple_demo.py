@@ -47,7 +47,7 @@ import torch
 from lintf import FittedModel, LinearRegression, LinearTransformer, TrainConfig, fit
 from lintf.analysis.solvers import GradientDescent, best_gradient_descent, squared_error
 from lintf.analysis.theory import distance_to_identity, gradient_descent_weights
-from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 
 # %% [markdown]
@@ -261,6 +261,77 @@ caption = "The multiples that Adam and SGD end with, means over the seeds."
 tables.table([{"trained with": k} | row for k, row in multiples.items()], caption)
 
 # %% [markdown]
+# ## Try it
+#
+# Go through the training: matrices and loss belong together. Watch which matrix grows first, and
+# when the loss falls below gradient descent. Above each matrix stands its mean diagonal, $-a_\ell$ or
+# $b_\ell$ of {eq}`eq-demo-shrink`. A square that you point at, or reach with the arrow keys, is read out below.
+
+# %%
+algs = [*runs]
+kept = slice((len(runs["Adam"].steps) - 1) % 2, None, 2)  # every second record
+blocks = []
+for run in runs.values():
+    of_run = torch.cat([run.params[k][0, kept, :, 0] for k in "QP"], 1)
+    blocks.append(of_run[:, :-1].double().round(decimals=3))
+matrices = torch.stack(blocks)  # (algorithms, steps, matrices, d, d)
+
+# %% [markdown]
+# The last $P$ is left out, as above, and entries are rounded to three decimals. A function returns what the picture shows
+# at a step, and the dictionary below it has what does not change.
+
+
+# %%
+def at_step(alg, step):
+    """The matrices and the loss after a step of the first seed's training."""
+    which, now = algs.index(alg), data["steps"].index(step)
+    found = {"step": step, "loss": data["loss"][which][now]}
+    for i, M in enumerate(matrices[which, now]):
+        found |= {f"matrix {i}": M, f"multiple {i}": float(M.diagonal().mean())}
+    return found
+
+
+data = {"algs": algs, "steps": runs["Adam"].steps[kept].tolist()}
+data["loss"] = [losses[alg][0, kept].tolist() for alg in algs]
+data |= {f"loss of {alg}": data["loss"][i] for i, alg in enumerate(algs)}
+data |= {"descent": descent_loss, "matrices": matrices}
+
+# %% [markdown]
+# The panels name what they draw by the keys of both. For every square the strongest colour is its largest entry of all
+# steps.
+
+# %%
+over_time = {"xlabel": "training step", "xlim": (0, max_iters), "height": 0.8}
+over_time |= {"ylabel": "test loss", "yscale": "log", "ylim": (5e-4, 10)}
+over_time["marks"] = [
+    {"name": "gradient descent", "at": "descent", "across": True},
+    {"at": "step"},
+]
+over_time["curves"] = [
+    {"name": alg, "x": "steps", "y": f"loss of {alg}", "look": alg} for alg in algs
+]
+names = [f"$Q_{i}$" for i in range(n_layer)] + [f"$P_{i}$" for i in range(n_layer - 1)]
+tips = [(name, f"matrix {i}") for i, name in enumerate(names)]
+squares = []
+for i, (name, key) in enumerate(tips):
+    square = {"cells": key, "title": name, "value": f"multiple {i}", "tips": tips}
+    squares.append(square | {"limit": float(matrices[:, :, i].abs().max())})
+
+# %% mystnb={"figure": {"caption": "Test loss and matrices of seed 0 at the end of its training with Adam (d = 5, N = 20; the trainings of {numref}`fig-simple-demo-loss`, every 500th step). Controls choose the step and the algorithm. Red is positive, blue negative; each matrix has a scale of its own for all steps.", "name": "fig-simple-demo-play"}, "image": {"alt": "On top the losses of Adam and SGD on a logarithmic axis, with a dotted line at the last step. Below five matrices with coloured diagonals and nothing beside them, blue for the three Q, red for the two P."}}
+play.Figure(
+    "training",
+    at_step,
+    data,
+    [over_time, *squares],
+    title=[("after step", "step"), ("loss", "loss")],
+    run="step",
+    alg=widgets.choice("algorithm", algs, "Adam"),
+    step=widgets.slider("step", data["steps"], data["steps"][-1]),
+)
+
+# %% [markdown]
+# With Adam all five diagonals grow together at first, while the loss falls fast.
+#
 # ## How close to the identity?
 #
 # To follow this over time, and for all seeds, we measure how far a matrix is from its nearest multiple of the identity:

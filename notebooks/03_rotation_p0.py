@@ -47,7 +47,7 @@ from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fi
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
-from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import told
 from lintf.tasks.rotated import Rotated, whitened
 
@@ -140,33 +140,53 @@ tables.table(
 #
 # ## Try it
 #
-# Before the network does it, find the three steps yourself. The picture below has a slider for each
-# step, and its title gives the loss. It starts with equal steps, of about the best size. Every step $a$ puts a root of $r$
+# Before the network does it, find the three steps yourself. The picture has a slider for each
+# step, and gives the loss above the curves. It starts with equal steps, of about the best size. Every step $a$ puts a root of $r$
 # at $1 / a$, and the roots of equal steps lie on top of each other. Shorten one step and lengthen another, so that the
-# roots spread under the grey density of the eigenvalues. How close do you come to the dashed curve? Then look at the price of a long step: set one to
+# roots spread under the grey density of the eigenvalues. How close do you come to the dotted curve? Then look at the price of a long step: set one to
 # 2.5 and the others to 0.05, and then lengthen one of the others. Last, exchange the sizes of two steps.
 
 # %%
-sizes, t_axis = [round(0.05 * k, 2) for k in range(1, 51)], isotropic.density(N, d)
+sizes = [round(0.05 * k, 2) for k in range(1, 51)]
+none = [0.0] * (n_layer - 1)  # without P
+data = play.spectrum_data(N, d)
+data |= {"best": isotropic.residual(exact.a, exact.b, data["t"]), "least": exact.loss}
+
+# %% [markdown]
+# The picture shows what this function returns, and the curve of the best steps.
 
 
+# %%
 def steps_by_hand(**a):
-    """The error that steps of these sizes leave, beside that of the best."""
-    (t, rho), none = t_axis, [0.0] * (n_layer - 1)
-    _, ((ax,),) = plots.panels()
-    ax.fill_between(t, rho / rho.max(), color="0.8", label="density of $t$, scaled")
-    ax.plot(t, isotropic.residual([*a.values()], none, t), label="steps by hand")
-    ax.plot(t, isotropic.residual(exact.a, exact.b, t), "--", label="best steps")
-    loss = isotropic.population_loss([*a.values()], none, N, d)
-    ax.set(title=f"loss {loss:.3f}, best {exact.loss:.3f}", xlim=(0, 4.5))
-    ax.set(xlabel="eigenvalue $t$ of $S / N$", ylabel="error left, $r(t)$")
-    ax.set(ylim=(-0.7, 1.05))
-    plots.legend(ax)
+    """The error that steps of these sizes leave at every eigenvalue, and the loss."""
+    left = isotropic.residual([*a.values()], none, data["t"])
+    return {
+        "left": left,
+        "loss": isotropic.population_loss([*a.values()], none, N, d),
+    }
 
 
-# %% mystnb={"figure": {"caption": "The error that three steps leave in a direction with eigenvalue t, for equal steps of 0.7 and for the best steps (d = 5, N = 20; computed exactly). Shaded: density of the eigenvalues, scaled. With a running kernel, a slider sets the size of each step.", "name": "fig-rotation-p0-play"}, "image": {"alt": "Two curves over eigenvalues from 0 to 4.5 that fall from 1. That of equal steps touches zero near 1.4, where it is flat, and drops steeply from 2 on. The dashed one of the best steps crosses zero at 0.6, 1.5 and 2.4 and stays within 0.15 of it in between. The title gives the losses, 0.270 and 0.134."}}
-widgets.Controls(
+# %% [markdown]
+# A panel names its curves by the keys of what the function returns, or of the data beside it.
+
+# %%
+panel = {"xlabel": "eigenvalue $t$ of $S / N$", "ylabel": "error left, $r(t)$"}
+panel |= {"xlim": (0, 4.5), "ylim": (-0.7, 1.05)}
+panel["areas"] = [{"name": "density of $t$, scaled", "x": "t", "y": "rho"}]
+panel["curves"] = [
+    {"name": "steps by hand", "x": "t", "y": "left", "look": "trained"},
+    {"name": "best steps", "x": "t", "y": "best", "look": "best"},
+]
+near = {f"a{k}": min(sizes, key=lambda v: abs(v - a)) for k, a in enumerate(exact.a, 1)}
+
+# %% mystnb={"figure": {"caption": "The error that three steps leave in a direction with eigenvalue t, for equal steps of 0.7 and for the best steps (d = 5, N = 20; computed exactly). Shaded: density of the eigenvalues, scaled. Sliders set the size of each step.", "name": "fig-rotation-p0-play"}, "image": {"alt": "Two curves over eigenvalues from 0 to 4.5 that fall from 1. That of equal steps touches zero near 1.4, where it is flat, and drops steeply from 2 on. The dotted one of the best steps crosses zero at 0.6, 1.5 and 2.4 and stays within 0.15 of it in between. The title gives the losses, 0.270 and 0.134."}}
+play.Figure(
+    "steps",
     steps_by_hand,
+    data,
+    [panel],
+    title=[("loss", "loss"), ("best", "least")],
+    buttons={"Best steps": near},
     **{f"a{k}": widgets.slider(f"step {k}", sizes, 0.7) for k in range(1, n_layer + 1)},
 )
 

@@ -46,7 +46,7 @@ from lintf import FittedModel, LinearTransformer, TrainConfig, claim, expect, fi
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import best_gradient_descent, best_of_grid, squared_error
 from lintf.analysis.theory import isotropic_weights
-from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import told
 from lintf.tasks.rotated import Rotated
 from numpy.polynomial import Polynomial
@@ -101,33 +101,47 @@ limits = {L: isotropic.optimum(L, N, d, rare) for L in n_layers}
 # $S / N$ by a number $r(t)$ that depends on its eigenvalue $t$ alone, and $r$ is a polynomial with $r(0) = 1$. The picture
 # shows the size of three of them: for preconditioned gradient descent with the best step, for steps of different sizes (the best
 # that layers without $P$ can do), and for the best layers with $P$. Move the number of layers and the eigenvalue, and read
-# off what is left of the error there.
+# off below the curves what is left of the error there.
 
 # %%
+multiples = {}
+for L in n_layers:
+    multiples[L] = [isotropic.best_gradient_descent(L, N, d)]
+    multiples[L] += [isotropic.best_polynomial(L, N, d), limits[L]]
 t_axis = torch.linspace(0, 6, 601).double().numpy()
 
 
 def left_at(L, t):
-    """The error that L layers or steps leave at every eigenvalue, and at t."""
-    _, ((ax,),) = plots.panels(height=3.6)
-    representations = {"equal steps": isotropic.best_gradient_descent(L, N, d)}
-    representations |= {"different steps": isotropic.best_polynomial(L, N, d)}
-    for name, best in (representations | {"layers with P": limits[L]}).items():
-        here = abs(float(isotropic.residual(best.a, best.b, t)))
-        r = abs(isotropic.residual(best.a, best.b, t_axis))
-        (line,) = ax.plot(t_axis, r, label=f"{name}: {here:.2g}")
-        ax.plot(t, here, "o", color=line.get_color())
-    ax.axvline(t, color="0.4", linestyle=":", linewidth=1)
-    ax.set(yscale="log", ylim=(1e-5, 100), xlim=(0, 6))
-    ax.set(xlabel="eigenvalue $t$ of $S / N$", ylabel="size of the error left")
-    plots.shared_legend(ax, title=f"L = {L}, error left at $t$ = {t:g}")
+    """The size of the error that L layers or steps leave at every eigenvalue, and at t."""
+    found = {"t": t}
+    for i, best in enumerate(multiples[L]):
+        found[f"left {i}"] = abs(isotropic.residual(best.a, best.b, t_axis))
+        found[f"here {i}"] = abs(float(isotropic.residual(best.a, best.b, t)))
+    return found
 
 
-# %% mystnb={"figure": {"caption": "Size of the error that two layers or steps leave in a direction with eigenvalue t (d = 5, N = 20; computed exactly): the best equal steps, the best steps of different sizes, the best layers with P. Dots: t = 1. With a running kernel, sliders set the number of layers and t.", "name": "fig-variable-L-play"}, "image": {"alt": "Three curves on a logarithmic axis over eigenvalues from 0 to 6, all from 1 at 0. Equal steps have one spike down to zero at 1.3, different steps two at 0.8 and 1.9, layers with P four at 0.5, 1.1, 1.9 and 2.9, with errors of about 0.1 between them. Beyond 3.5 layers with P have the largest error. At t = 1 the errors left are 0.07, 0.1 and 0.03."}}
-widgets.Controls(
+# %% [markdown]
+# The numbers $a_\ell$ and $b_\ell$ of all three, for all depths, go along with the picture: with them it is drawn without Python.
+
+# %%
+data = {"axis": t_axis, "depths": n_layers}
+data["a"] = [[best.a for best in multiples[L]] for L in n_layers]
+data["b"] = [[best.b for best in multiples[L]] for L in n_layers]
+panel = {"xlabel": "eigenvalue $t$ of $S / N$", "ylabel": "size of the error left"}
+panel |= {"xlim": (0, 6), "ylim": (1e-5, 100), "yscale": "log", "marks": [{"at": "t"}]}
+methods = {"equal steps": "preconditioned", "different steps": "gradient descent"}
+methods |= {"layers with P": "best"}
+panel["curves"] = play.several(methods, x="axis", y="left", value="here", dot="t")
+
+# %% mystnb={"figure": {"caption": "Size of the error that two layers or steps leave in a direction with eigenvalue t (d = 5, N = 20; computed exactly): the best equal steps, the best steps of different sizes, the best layers with P. Dots: t = 1. Sliders set the number of layers and t.", "name": "fig-variable-L-play"}, "image": {"alt": "Three curves on a logarithmic axis over eigenvalues from 0 to 6, all from 1 at 0. Equal steps have one spike down to zero at 1.3, different steps two at 0.8 and 1.9, layers with P four at 0.5, 1.1, 1.9 and 2.9, with errors of about 0.1 between them. Beyond 3.5 layers with P have the largest error. At t = 1 the errors left are 0.07, 0.1 and 0.03."}}
+play.Figure(
+    "depth",
     left_at,
+    data,
+    [panel],
+    title=[("error left at t =", "t")],
     L=widgets.slider("layers or steps", n_layers, n_layers[len(n_layers) // 3]),
-    t=widgets.slider("eigenvalue t", [0.1 * k for k in range(61)], 1.0),
+    t=widgets.slider("eigenvalue t", [round(0.1 * k, 1) for k in range(61)], 1.0),
 )
 
 # %% [markdown]

@@ -53,7 +53,7 @@ from lintf import (
 from lintf.analysis import isotropic
 from lintf.analysis.solvers import LeastSquares
 from lintf.analysis.theory import one_layer_optimum
-from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from scipy.optimize import minimize, minimize_scalar
 
@@ -165,18 +165,100 @@ def descent_error(sigma, n=N):
 
 
 # %%
-def layers_error(sigma, n=N):
-    """The error of the best n_layer layers of multiples of the identity."""
+def best_multiples(sigma, n=N):
+    """The numbers a and b of the best n_layer layers of multiples of the identity."""
 
     def log_error(x):
         a, b = x[:n_layer], x[n_layer:]
         return np.log(noisy_error(lambda t: isotropic.residual(a, b, t), sigma, n))
 
     start = [*(0.4 * 3.3 ** np.arange(n_layer)), *[0.5] * (n_layer - 1)]
-    return np.exp(minimize(log_error, start, method="BFGS").fun)
+    return np.split(minimize(log_error, start, method="BFGS").x, [n_layer])
+
+
+def layers_error(sigma, n=N):
+    """The error of these layers."""
+    a, b = best_multiples(sigma, n)
+    return noisy_error(lambda t: isotropic.residual(a, b, t), sigma, n)
 
 
 # %% [markdown]
+# ## Try it
+#
+# The picture puts the three together, for a noise and a number of examples: the share $r$ of a clean coefficient that each
+# method leaves in a direction with eigenvalue $t$. A method that leaves 0 believes what the examples say about a direction; one
+# that leaves 1 does not believe a word and answers 0 there. Below the curves stand the errors. Raise the noise from zero, and
+# watch where the curves rise first. Then take away examples.
+#
+# The layers' numbers are searched once for each noise and number of examples that can be set.
+
+# %%
+few = sorted({d + 5, N, 2 * N})
+levels = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+t_axis = np.linspace(0, 4, 161)
+found_layers = {n: [best_multiples(s, n) for s in levels] for n in few}
+
+
+# %% [markdown]
+# One function has all that the picture shows.
+
+
+# %%
+def shrink(sigma, N):
+    """The share that one layer, the best layers and ridge regression leave, and their errors."""
+    a, b = found_layers[N][levels.index(sigma)]
+    methods = [
+        lambda t: 1 - t * N / (N + d + 1 + sigma**2),
+        lambda t: isotropic.residual(a, b, t),
+        lambda t: sigma**2 / (N * t + sigma**2) if sigma else np.where(t > 0, 0.0, 1),
+    ]
+    found = {"sigma": sigma}
+    for i, r in enumerate(methods):
+        found |= {f"left {i}": r(t_axis), f"error {i}": noisy_error(r, sigma, N)}
+    return found
+
+
+# %% [markdown]
+# In the book the picture sums over the same nodes of the density as `noisy_error` does, and has the numbers of the layers for
+# each of these noises.
+
+# %%
+data = {"Ns": few, "sigmas": levels, "t": t_axis, "d": d}
+spectra = [isotropic.spectrum(n, d) for n in few]
+data["nodes"] = [t[w > 1e-40] for t, w in spectra]
+data["weights"] = [w[w > 1e-40] for _, w in spectra]
+data["a"] = [[a for a, _ in found_layers[n]] for n in few]
+data["b"] = [[b for _, b in found_layers[n]] for n in few]
+
+# %% [markdown]
+# Curves are named by their keys, and so are the numbers beside their names.
+
+# %%
+shares = {"xlabel": "eigenvalue $t$ of $S / N$", "ylabel": "share left, $r(t)$"}
+shares |= {"xlim": (0, 4), "ylim": (-1, 1.05)}
+methods = {"one layer": "best", f"best {n_layer} layers": "trained"}
+methods |= {"ridge, Bayes optimum": "ridge"}
+shares["curves"] = play.several(methods, x="t", y="left", value="error")
+
+# %% mystnb={"figure": {"caption": "The share of a clean coefficient that is left in a direction with eigenvalue t, by the best one layer, the best three layers of multiples of the identity, and ridge regression with the best penalty, at noise 1 and N = 20 (d = 5; computed exactly). The numbers are their errors above the noise. Sliders set the noise and N.", "name": "fig-noise-play"}, "image": {"alt": "A straight line falls from 1, and two curves fall steeply from 1 and stay near 0.05: ridge regression smoothly, three layers in waves around it. Their errors are 1.30, 0.325 and 0.324."}}
+play.Figure(
+    "shrink",
+    shrink,
+    data,
+    [shares],
+    title=[("noise", "sigma"), ("errors below", "")],
+    run="sigma",
+    sigma=widgets.slider("noise σ", levels, 1.0),
+    N=widgets.slider("examples N", few, N),
+)
+
+# %% [markdown]
+# Without noise ridge regression leaves nothing, and three layers wave around zero, as closely as a polynomial of their
+# degree can. With noise the goal bends, and small eigenvalues keep more: what is measured badly is not believed. With the
+# noise at 2 and ten examples, ridge regression leaves at least half of every direction below $t = 0.4$, because there the noise in
+# $s$ outweighs the signal. One layer has a straight line for $r$ and cannot bend. To be safe at large eigenvalues it has to
+# leave most of what lies at small ones, and that is why its error is large even without noise.
+#
 # ## Training
 #
 # One network for every depth, noise and seed. Nothing tells it about the noise but the prompts.

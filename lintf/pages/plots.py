@@ -178,7 +178,7 @@ def keep(ax: Axes, numbers: bool = True) -> None:
     ax: the panel, with all that it shows.
     numbers: whether its texts stand on these colours.
     """
-    panel = ax.figure.axes.index(ax)
+    panel = ax.get_figure(root=True).axes.index(ax)
     for i, artist in enumerate([*ax.collections, *(ax.texts if numbers else ())]):
         artist.set_gid(f"kept-{panel}-{i}")
 

@@ -21,8 +21,11 @@ from lintf.pages import plots, widgets
 mpl.use("Agg")
 plt = plots.plt
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+MADE = ("widgets.Controls(", "play.Figure(")  # how cells with a control begin
 PAGES = sorted(
-    page for page in NOTEBOOKS.glob("*.ipynb") if "widgets.Controls(" in page.read_text()
+    page
+    for page in NOTEBOOKS.glob("*.ipynb")
+    if any(call in page.read_text() for call in MADE)
 )
 
 
@@ -169,8 +172,8 @@ def needs_and_gives(source: str) -> tuple[set[str], set[str]]:
     return used - (gives - more), gives | written
 
 
-def made_by(page: Path) -> widgets.Controls:
-    """The control of a page, from the cells up to the parameters' check and those that it needs:
+def made_by(page: Path) -> list[widgets.Controls]:
+    """The controls of a page, from the cells up to the parameters' check and those that they need:
     others are slow."""
     cells = [
         cell.source for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"
@@ -178,23 +181,27 @@ def made_by(page: Path) -> widgets.Controls:
     setup = next(
         i for i, source in enumerate(cells) if source.startswith("parameters.check_parameters(")
     )
-    (place,) = (i for i, source in enumerate(cells) if source.startswith("widgets.Controls("))
-    needed, chosen = needs_and_gives(cells[place])[0], []
-    for i in reversed(range(place)):
+    places = [i for i, source in enumerate(cells) if source.startswith(MADE)]
+    needed, chosen = set().union(*(needs_and_gives(cells[i])[0] for i in places)), []
+    for i in reversed(range(places[-1])):
         needs, gives = needs_and_gives(cells[i])
-        if i <= setup or gives & needed:
+        if i not in places and (i <= setup or gives & needed):
             needed |= needs
-            chosen.insert(0, cells[i])
+            chosen.insert(0, i)
     space: dict[str, object] = {"__name__": "__main__"}
-    for source in chosen:
-        exec(compile(source, page.name, "exec"), space)
-    plt.close("all")
-    made = eval(compile(cells[place], page.name, "eval"), space)
-    later = set().union(*(needs_and_gives(source)[1] for source in cells[place + 1 :]))
-    assert later & draws_with(made.draw, space) == set(), (
-        "after a later cell it would draw something else"
-    )
-    return made
+    found = []
+    for i in sorted([*chosen, *places]):
+        if i not in places:
+            exec(compile(cells[i], page.name, "exec"), space)
+            continue
+        plt.close("all")
+        found.append(eval(compile(cells[i], page.name, "eval"), space))
+        later = set().union(*(needs_and_gives(source)[1] for source in cells[i + 1 :]))
+        drawn = getattr(found[-1], "function", found[-1].draw)
+        assert later & draws_with(drawn, space) == set(), (
+            "after a later cell it would draw something else"
+        )
+    return found
 
 
 def draws_with(function: FunctionType, space: dict[str, object]) -> set[str]:
@@ -249,7 +256,13 @@ def test_a_control_draws_once_for_each_change(page, monkeypatch):
     """Every widget through its range from the start, then all corners: each gives its own
     picture."""
     monkeypatch.chdir(page.parent)
-    made, drawings = made_by(page), []
+    for made in made_by(page):
+        draws_once_for_each_change(made)
+
+
+def draws_once_for_each_change(made: widgets.Controls) -> None:
+    """Moves all of a control's widgets."""
+    drawings = []
     assert_shows_something(made)
     draw = made.draw
     made.draw = lambda **values: (drawings.append(values), draw(**values))

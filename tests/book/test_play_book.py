@@ -1,5 +1,5 @@
-"""Figures to play with where no kernel runs: what play.js computes is what Python computes, and what
-it shows can be moved, read and heard."""
+"""Figures to play with where no kernel runs: play.js computes what Python computes, and what it
+shows can be moved, read and heard."""
 
 from __future__ import annotations
 

@@ -9,30 +9,49 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from numbers import Real
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 
 from lintf.analysis import isotropic
-from lintf.pages import widgets
+from lintf.pages import looks, stills, widgets
 
 MIME = "application/vnd.lintf.play+json"
 DIGITS = 10  # of the data
 NEEDED = {"curves": {"xlabel", "ylabel", "xlim", "ylim"}, "cells": {"title", "tips", "limit"}}
 # What a panel, a curve and a mark are unless they say it; what they leave out otherwise is None.
-CURVES = {"xscale": "linear", "yscale": "linear", "areas": [], "marks": [], "height": 1}
-CELLS = {"shade": None, "value": None, "rows": None, "columns": None, "up": False, "digits": 2}
-CELLS |= {"xlabel": "", "ylabel": "", "largest": 130, "flat": 1}
-CURVE = {"name": "", "x": "x", "dash": "-", "colour": None, "value": None, "dot": False}
+CURVES = {
+    "xscale": "linear",
+    "yscale": "linear",
+    "areas": [],
+    "marks": [],
+    "height": 1,
+}
+CELLS = {
+    "shade": None,
+    "value": None,
+    "rows": None,
+    "columns": None,
+    "up": False,
+    "digits": 2,
+    "xlabel": "",
+    "ylabel": "",
+    "largest": 130,
+    "flat": 1,
+}
+CURVE = {"name": "", "look": "guide", "value": None, "dot": None}
 MARK = {"name": "", "across": False}
+WIDTH = 2  # of a curve in the browser, in pixels
+# Strokes and gaps of matplotlib's dashes, in widths of the line.
+DASHES = {"-": [], "--": [3.7, 1.6], "-.": [6.4, 1.6, 1, 1.6], ":": [1, 1.65]}
 
 
-def eigenvalues(N: int, d: int, rare: float = 0.0, largest: float = 0.0) -> dict[str, object]:
-    """Returns the data of formulas that integrate over the eigenvalues t of S / N, by name: t, their
-    weights w, the density rho as a share of its peak, the peak, d, and the cut: the largest that is
-    not rarer than `rare`.
+def spectrum_data(N: int, d: int, rare: float = 0.0, largest: float = 0.0) -> dict[str, object]:
+    """Returns the data of formulas that integrate over the eigenvalues t of S / N, by name: t,
+    their weights w, the density rho as a share of its peak, the peak, d, and the cut: the largest
+    that is not rarer than `rare`.
 
     N, d, rare: as for `isotropic.spectrum`.
     largest: up to where there are eigenvalues beyond the cut, too.
@@ -40,46 +59,45 @@ def eigenvalues(N: int, d: int, rare: float = 0.0, largest: float = 0.0) -> dict
     t, w = isotropic.spectrum(N, d)
     rho = np.interp(t, *isotropic.density(N, d))
     cut = float(isotropic.spectrum(N, d, rare)[0].max())
-    kept = (w > 1e-17) & (t <= max(cut, largest))
-    found = {"t": t[kept], "w": w[kept], "rho": rho[kept] / rho.max(), "peak": rho.max()}
-    return {**found, "d": d, "cut": cut}
+    kept = (w > 1e-40) & (t <= max(cut, largest))
+    return {
+        "t": t[kept],
+        "w": w[kept],
+        "rho": rho[kept] / rho.max(),
+        "peak": rho.max(),
+        "d": d,
+        "cut": cut,
+    }
+
+
+def several(curves: Mapping[str, str | int], **keys: str) -> list[dict[str, object]]:
+    """Returns the curves of a panel that differ by a number only.
+
+    curves: the name of each curve, and its look.
+    keys: what a curve has besides; y and value get the number of the curve, from 0, behind them.
+    """
+    found = []
+    for i, (name, look) in enumerate(curves.items()):
+        own = {key: f"{keys[key]} {i}" for key in ("y", "value") if key in keys}
+        found.append({"name": name, "look": look} | keys | own)
+    return found
 
 
 def plain(name: str, value: object) -> object:
-    """Returns numbers of any kind and shape, or texts, as JSON has them: with ten digits, and None
-    where there is no finite number. Raises ValueError for anything else."""
-    if isinstance(value, str) or (
-        isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
-    ):
+    """Returns numbers, arrays of them, texts, and lists of all these as JSON has them: numbers with
+    ten digits, and None where there is no finite one. Raises ValueError for anything else."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(name, one) for one in value]
+    if isinstance(value, str):
         return value
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers in rows of equal length, or texts") from None
-    return _rounded(array.tolist())
-
-
-def _rounded(value: float | list) -> float | int | list | None:
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} must be numbers or texts, got {value!r}")
     if not np.isfinite(value):
         return None
+    value = float(value)
     return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.{DIGITS}g}")
-
-
-def short(value: float) -> str:
-    """Returns a number with three digits, as play.js writes it."""
-    if not np.isfinite(value):
-        return "none"
-    digits, _, power = f"{value:.2e}".partition("e")
-    if float(value).is_integer() and abs(value) < 1e5:
-        text = f"{value:.0f}"
-    elif -3 <= int(power) < 5:
-        text = f"{value:.{max(0, 2 - int(power))}f}"
-    else:
-        raised = f"$10^{{{int(power)}}}$"
-        text = raised if float(digits) == 1 else f"{float(digits):g}·{raised}"
-    return text.replace("-", "−") if text[0] == "-" else text
 
 
 class Figure(widgets.Controls):
@@ -108,7 +126,8 @@ class Figure(widgets.Controls):
             and arrays by name.
         data: numbers, arrays and texts by name that do not change; play.js gets these.
         panels: each with "curves" or with "cells", as the functions below draw them. What a curve
-            draws is named by a key of the data or of what the formula returns.
+            draws is named by a key of the data or of what the formula returns; its look is that of
+            a method, as for `looks.look`, or the number of a curve that stands for none.
         title: texts, each with the key of the number that follows it, or "" for none.
         buttons: the values of controls that a button sets, by its name; None is no button.
         run: a control that a button moves from its first value to its last; None is no button.
@@ -134,25 +153,32 @@ class Figure(widgets.Controls):
         asked = {key for _, key in self.title if key}
         for panel in self.panels:
             parts = [*panel.get("curves", []), *panel.get("areas", []), *panel.get("marks", [])]
-            named = [part.get(key) for part in parts for key in ("x", "y", "at", "value")]
+            named = [part.get(key) for part in parts for key in ("x", "y", "at", "value", "dot")]
             named += [panel.get("cells"), panel.get("shade"), panel.get("value")]
             asked |= {key for key in named if isinstance(key, str)}
             asked |= {key for _, key in panel.get("tips", [])}
         if missing := sorted(asked - set(found)):
-            raise ValueError(f"the panels ask for {', '.join(missing)}; there is {', '.join(found)}")
+            raise ValueError(
+                f"the panels ask for {', '.join(missing)}; there is {', '.join(found)}"
+            )
         return found
 
     def _paint(self, **values: object) -> None:
         """Draws the still picture."""
         found = self.numbers(**values)
+        # Squares stand side by side, and every panel of curves has a row of its own.
         rows = [[*row] for _, row in groupby(self.panels, lambda p: "cells" in p or id(p))]
         heights = [2.0 if "cells" in row[0] else 3.4 * row[0]["height"] for row in rows]
         figure = plt.figure(figsize=(5, sum(heights)))
         parts = figure.subfigures(len(rows), squeeze=False, height_ratios=heights)[:, 0]
         for part, row in zip(parts, rows, strict=True):
-            for ax, panel in zip(part.subplots(1, len(row), squeeze=False)[0], row, strict=True):
-                (_paint_cells if "cells" in panel else _paint_curves)(ax, panel, found)
-        words = [f"{text} {short(found[key])}" if key else text for text, key in self.title]
+            axes = part.subplots(1, len(row), squeeze=False)[0]
+            for ax, panel in zip(axes, row, strict=True):
+                paint = stills.cells if "cells" in panel else stills.curves
+                paint(ax, panel, found)
+        words = []
+        for text, key in self.title:
+            words.append(f"{text} {stills.three_digits(found[key])}" if key else text)
         figure.suptitle(", ".join(words), fontsize=10)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
@@ -160,11 +186,23 @@ class Figure(widgets.Controls):
         for name, widget in self.widgets.items():
             names, values = zip(*widget.options, strict=True)
             kind = "choice" if isinstance(widget, ipywidgets.ToggleButtons) else "slider"
-            controls[name] = {"kind": kind, "label": widget.description, "names": names}
-            controls[name] |= {"values": values, "start": values.index(widget.value)}
-        made = {"formula": self.formula, "controls": controls, "panels": self.panels}
-        made |= {key: getattr(self, key) for key in ("title", "buttons", "run", "chosen")}
-        made["data"] = {name: plain(name, value) for name, value in self.data.items()}
+            controls[name] = {
+                "kind": kind,
+                "label": widget.description,
+                "names": names,
+                "values": values,
+                "start": values.index(widget.value),
+            }
+        made = {
+            "formula": self.formula,
+            "controls": controls,
+            "panels": [_with_strokes(panel) for panel in self.panels],
+            "title": self.title,
+            "buttons": self.buttons,
+            "run": self.run,
+            "chosen": self.chosen,
+            "data": {name: plain(name, value) for name, value in self.data.items()},
+        }
         return super()._repr_mimebundle_() | {MIME: json.loads(json.dumps(made))}
 
 
@@ -186,6 +224,22 @@ def _completed(panel: Mapping[str, object]) -> dict[str, object]:
     return made
 
 
+def _with_strokes(panel: Mapping[str, object]) -> dict[str, object]:
+    """Returns a panel with the looks of its curves as CSS has them: a colour on white, one on dark,
+    and the dashes in pixels."""
+    if "curves" not in panel:
+        return dict(panel)
+    curves = []
+    for curve in panel["curves"]:
+        style = stills.style(curve["look"])
+        dash = style["linestyle"]
+        lengths = DASHES[dash] if isinstance(dash, str) else dash[1]
+        drawn = {"light": style["color"], "dark": looks.on_dark(style["color"])}
+        drawn["dash"] = [WIDTH * length for length in lengths]
+        curves.append({key: curve[key] for key in curve if key != "look"} | drawn)
+    return dict(panel) | {"curves": curves}
+
+
 def _index(controls: Mapping[str, ipywidgets.ValueWidget], name: str, value: object) -> int:
     """Returns the place of a value among those of a control."""
     if name not in controls:
@@ -194,43 +248,3 @@ def _index(controls: Mapping[str, ipywidgets.ValueWidget], name: str, value: obj
     if value not in values:
         raise ValueError(f"{name} must be one of {values}, got {value!r}")
     return values.index(value)
-
-
-def _paint_curves(ax: Axes, panel: Mapping[str, object], found: Mapping[str, object]) -> None:
-    for area in panel["areas"]:
-        base = max(0.0, panel["ylim"][0])
-        ax.fill_between(found[area["x"]], found[area["y"]], base, color="0.85", label=area["name"])
-    for curve in panel["curves"]:
-        value = f": {short(found[curve['value']])}" if curve["value"] else ""
-        colour = "0.4" if curve["colour"] is None else f"C{curve['colour']}"
-        marker = "o" if curve["dot"] else ""
-        label = curve["name"] + value if curve["name"] else None
-        x, y = found[curve["x"]], found[curve["y"]]
-        ax.plot(x, y, curve["dash"], marker=marker, color=colour, label=label)
-    for mark in panel["marks"]:
-        at = mark["at"] if isinstance(mark["at"], int | float) else found[mark["at"]]
-        line = ax.axhline if mark["across"] else ax.axvline
-        line(at, color="0.4", linestyle=":", linewidth=1, label=mark["name"] or None)
-    ax.set(**{key: panel[key] for key in ("xlabel", "ylabel", "xscale", "yscale", "xlim", "ylim")})
-    whole = ax.figure.figure
-    told = {t.get_text() for part in whole.subfigs for box in part.legends for t in box.texts}
-    entries = zip(*ax.get_legend_handles_labels(), strict=True)
-    if new := [(handle, name) for handle, name in entries if name not in told]:
-        ax.figure.legend(*zip(*new, strict=True), loc="outside lower center", ncols=2, fontsize=8)
-
-
-def _paint_cells(ax: Axes, panel: Mapping[str, object], found: Mapping[str, object]) -> None:
-    values = np.asarray(found[panel["cells"]], dtype=float)
-    shades = np.asarray(found[panel["shade"] or panel["cells"]], dtype=float) / panel["limit"]
-    ax.imshow(shades, cmap="RdBu_r", vmin=-1, vmax=1, origin="lower" if panel["up"] else "upper")
-    for (i, j), value in np.ndenumerate(values):
-        number = f"{value:.{panel['digits']}f}" if np.isfinite(value) else "×"
-        colour = "white" if abs(shades[i, j]) > 0.55 else "0.15"
-        if panel["columns"]:
-            ax.text(j, i, number, ha="center", va="center", color=colour, fontsize=8)
-    value = f" {short(found[panel['value']])}" if panel["value"] else ""
-    ax.set_title(panel["title"] + value, fontsize=8)
-    ax.set(xlabel=panel["xlabel"], ylabel=panel["ylabel"])
-    ax.grid(visible=False)
-    ax.set_xticks(range(len(panel["columns"] or [])), panel["columns"] or [])
-    ax.set_yticks(range(len(panel["rows"] or [])), panel["rows"] or [])

@@ -36,8 +36,8 @@ class PlayRenderer:
 
 
 def script_of(figure: dict) -> nodes.raw:
-    """The script with a figure's data, and the call that draws it while the page is being read: what
-    is below is not there yet, and cannot jump."""
+    """The script with a figure's data, and the call that draws it while the page is being read:
+    what is below is not there yet, and cannot jump."""
     if f"    {figure['formula']}(" not in (STATIC / "play.js").read_text(encoding="utf-8"):
         raise ExtensionError(f"play.js has no formula {figure['formula']!r}")
     text = json.dumps(figure, separators=(",", ":"), ensure_ascii=False)

@@ -56,32 +56,30 @@ const lintfPlay = (() => {
   // --- formulas, by the pages that use them ----------------------------------------------------------------------
 
   const formulas = {
-    /** 01: the matrices after a step of training, how far they are from multiples of the identity, and the loss. */
+    /** 01: the matrices after a step of training, their mean diagonals, and the loss. */
     training({ alg, step }, data) {
       const [which, now] = [data.algs.indexOf(alg), data.steps.indexOf(step)];
       const out = { step, loss: data.loss[which][now] };
       data.matrices[which][now].forEach((M, i) => {
-        const mean = sum(M.map((row, k) => row[k])) / M.length;
-        const square = (shift) => sum(M.flatMap((row, j) => row.map((v, k) => (v - (j === k ? shift : 0)) ** 2)));
-        Object.assign(out, { [`matrix ${i}`]: M, [`multiple ${i}`]: mean });
-        out[`distance ${i}`] = Math.sqrt(square(mean) / square(0));
+        out[`matrix ${i}`] = M;
+        out[`multiple ${i}`] = sum(M.map((row, k) => row[k])) / M.length;
       });
       return out;
     },
 
     /** 03: steps of given sizes. */
     steps(sizes, data) {
-      const r = data.t.map((t) => residual(Object.values(sizes), [], t));
-      return { r, loss: loss(data, r) };
+      const left = data.t.map((t) => residual(Object.values(sizes), [], t));
+      return { left, loss: loss(data, left) };
     },
 
     /** 05: what three methods leave, at all eigenvalues and at one. */
     depth({ L, t }, data) {
       const out = { t };
       data.a[data.depths.indexOf(L)].forEach((a, i) => {
-        const [steps, rest] = [a.slice(0, L), data.b[data.depths.indexOf(L)][i].slice(0, L - 1)];
-        out[`r ${i}`] = data.axis.map((x) => Math.abs(residual(steps, rest, x)));
-        out[`here ${i}`] = Math.abs(residual(steps, rest, t));
+        const b = data.b[data.depths.indexOf(L)][i];
+        out[`left ${i}`] = data.axis.map((x) => Math.abs(residual(a, b, x)));
+        out[`here ${i}`] = Math.abs(residual(a, b, t));
       });
       return out;
     },
@@ -174,22 +172,20 @@ const lintfPlay = (() => {
       };
     },
 
-    /** 26: what is left of a clean coefficient, and the errors at every noise. */
+    /** 26: what is left of a clean coefficient by three methods, and their errors. */
     shrink({ sigma, N }, data) {
       const [n, s] = [data.Ns.indexOf(N), data.sigmas.indexOf(sigma)];
-      const [a, b, nodes, weights] = [data.a[n][s], data.b[n][s], data[`nodes ${n}`], data[`weights ${n}`]];
-      const ways = (noise, layers) => [
-        (t) => 1 - (t * N) / (N + data.d + 1 + noise ** 2),
-        (t) => residual(...layers, t),
-        (t) => (noise ? noise ** 2 / (N * t + noise ** 2) : t > 0 ? 0 : 1),
+      const [nodes, weights] = [data.nodes[n], data.weights[n]];
+      const methods = [
+        (t) => 1 - (t * N) / (N + data.d + 1 + sigma ** 2),
+        (t) => residual(data.a[n][s], data.b[n][s], t),
+        (t) => (sigma ? sigma ** 2 / (N * t + sigma ** 2) : t > 0 ? 0 : 1),
       ];
-      const error = (r, noise) =>
-        data.d * sum(nodes.map((t, k) => weights[k] * (r(t) ** 2 + ((noise ** 2 / N) * (1 - r(t)) ** 2) / t)));
+      const noise = (left, t) => ((sigma ** 2 / N) * (1 - left) ** 2) / Math.max(t, 1e-12);
       const out = { sigma };
-      ways(sigma, [a, b]).forEach((r, i) => {
+      methods.forEach((r, i) => {
         out[`left ${i}`] = data.t.map(r);
-        out[`error ${i}`] = data.sigmas.map((v, k) => error(ways(v, [data.a[n][k], data.b[n][k]])[i], v));
-        out[`here ${i}`] = out[`error ${i}`][s];
+        out[`error ${i}`] = data.d * sum(nodes.map((t, k) => weights[k] * (r(t) ** 2 + noise(r(t), t))));
       });
       return out;
     },
@@ -233,8 +229,9 @@ const lintfPlay = (() => {
 
   // --- charts ----------------------------------------------------------------------------------------------------
 
-  const DASHES = { "-": "none", "--": "6 4", ":": "2 3" };
-  const colour = (k) => (k === null ? "var(--lintf-grey)" : `var(--lintf-c${k})`);
+  /** A curve's colours, of which play.css takes that of the theme, and its dashes. */
+  const stroke = ({ light, dark, dash }) =>
+    `--lintf-light: ${light}; --lintf-dark: ${dark}; stroke-dasharray: ${dash.join(" ") || "none"}`;
 
   /** Where values of an axis lie between two points of the drawing, and its ticks with their labels. */
   function axis(kind, [low, high], from, to, room) {
@@ -312,11 +309,12 @@ const lintfPlay = (() => {
     }
     for (const curve of panel.curves) {
       if (hidden.has(curve.name)) continue;
-      const style = `stroke: ${colour(curve.colour)}; stroke-dasharray: ${DASHES[curve.dash]}`;
+      const style = stroke(curve);
       if (curve.dot) {
-        const [u, v] = [x.place(at(curve.x)), y.place(at(curve.y))];
-        if (Number.isFinite(u + v)) box.append(svg("circle", { cx: u, cy: v, r: 5, style: `fill: ${colour(curve.colour)}` }));
-      } else inside.append(svg("path", { d: path(at(curve.x), at(curve.y), x, y), class: "lintf-curve", style }));
+        const [u, v] = [x.place(at(curve.dot)), y.place(at(curve.value))];
+        if (Number.isFinite(u + v)) box.append(svg("circle", { cx: u, cy: v, r: 5, style, class: "lintf-dot" }));
+      }
+      inside.append(svg("path", { d: path(at(curve.x), at(curve.y), x, y), class: "lintf-curve", style }));
     }
     return box;
   }
@@ -411,8 +409,8 @@ const lintfPlay = (() => {
 
   /** An entry of the legend: a button that hides its curve and shows it again. */
   function entry(curve, hidden, draw) {
-    const line = `stroke: ${colour(curve.colour)}; stroke-dasharray: ${DASHES[curve.dash]}`;
-    const sample = svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, svg("path", { d: "M0 5H26", style: line }));
+    const line = svg("path", { d: "M0 5H36", style: stroke(curve), class: "lintf-curve" });
+    const sample = svg("svg", { width: 36, height: 10, "aria-hidden": "true" }, line);
     const value = html("b");
     const button = html("button", { type: "button", "aria-pressed": "true" }, sample, write(html("span"), curve.name), value);
     button.addEventListener("click", () => {
