@@ -18,7 +18,6 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from lintf.pages.play import MIME
 
 SCRIPT = '<script type="application/json" class="lintf-play-data">{}</script>'
-START = "<script>lintfPlay.mount(document.currentScript.previousElementSibling)</script>"
 STATIC = Path(__file__).parents[1] / "_static"
 
 
@@ -31,20 +30,19 @@ class PlayRenderer:
     def handle_mime(
         renderer: NbElementRenderer, data: MimeData, inline: bool
     ) -> list[nodes.Element] | None:
-        """The scripts of one figure; None for other types, which others render."""
+        """The data of one figure; None for other types, which others render."""
         return [script_of(data.content)] if data.mime_type == MIME and not inline else None
 
 
 def script_of(figure: dict) -> nodes.raw:
-    """The script with a figure's data, and the call that draws it while the page is being read:
-    what is below is not there yet, and cannot jump."""
+    """The script with a figure's data."""
     if f"    {figure['formula']}(" not in (STATIC / "play.js").read_text(encoding="utf-8"):
         raise ExtensionError(f"play.js has no formula {figure['formula']!r}")
     text = json.dumps(figure, separators=(",", ":"), ensure_ascii=False)
     # Neither the end of the script nor what MathJax looks for may stand in it.
     for letter in "<>$&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return nodes.raw("", SCRIPT.format(text) + START, format="html", classes=["lintf-play-data"])
+    return nodes.raw("", SCRIPT.format(text), format="html", classes=["lintf-play-data"])
 
 
 class BesideThePicture(SphinxPostTransform):

@@ -549,5 +549,7 @@ const lintfPlay = (() => {
     }).observe(drawing);
   }
 
-  return { formulas, numbers, mount, short };
+  document.querySelectorAll("script.lintf-play-data").forEach(mount);
+
+  return { formulas, numbers, short };
 })();
