@@ -48,7 +48,7 @@ from lintf import FittedModel, LinearRegression, LinearTransformer, TrainConfig,
 from lintf.analysis.newton import NewtonIteration, SteepestDescent
 from lintf.analysis.solvers import GradientDescent, LeastSquares, best_gradient_descent
 from lintf.analysis.theory import NewtonTransformer, linear_attention
-from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from lintf.tasks.base import sample_ensemble
 from lintf.tasks.batches import Prompts
@@ -533,8 +533,8 @@ if kappas == [1, 5, 10]:
 # From how bad a condition number on does Newton's iteration pay? For one matrix $S$ of condition number $\kappa$ all residuals
 # are known. For gradient descent with the best step it is a power of $(\kappa - 1) / (\kappa + 1)$, after $L$ layers the $L$-th.
 # For Newton's iteration from $\beta I$ it is the power $2^{(L-1)/2}$ of the same factor. From $\alpha S$ it is the power
-# $2^{(L-2)/2}$ of $\kappa^2 / (\kappa^2 + 1)$. In a running notebook, move $\kappa$ and the residual that
-# is asked for. The legend counts the layers that get there.
+# $2^{(L-2)/2}$ of $\kappa^2 / (\kappa^2 + 1)$. Move $\kappa$ and the
+# residual that is asked for.
 
 # %%
 powers = np.arange(1000)
@@ -555,33 +555,48 @@ def enough(curve, goal):
     """The fewest layers that reach the goal."""
     layers, residual = curve
     there = layers[residual <= goal]
-    return int(there[0]) if len(there) else "more than 1000"
+    return int(there[0]) if len(there) else np.nan
 
 
 # %% [markdown]
-# The controls draw these curves for one $\kappa$ and one residual, with the counts of layers in the legend. A count is the smallest
-# number of layers at which the curve is below the residual:
+# A count is the smallest number of layers at which the curve is below the residual. The controls set $\kappa$ and the residual;
+# the numbers beside the names are the counts, and "none" says that 1000 layers are not enough.
 
 
 # %%
 def layers_for(kappa, goal):
-    _, ((ax,),) = plots.panels(height=3.6)
-    for name, curve in residuals(kappa).items():
-        ax.plot(*curve, label=f"{name}: {enough(curve, goal)}")
-    ax.axhline(goal, color="0.4", linestyle=":", linewidth=1)
-    ax.set(xscale="log", xlim=(0.9, 1000), xlabel="layers")
-    ax.set(yscale="log", ylim=(1e-13, 3), ylabel="norm of the residual")
-    plots.shared_legend(ax, title=f"layers for {goal:g}, κ = {kappa}")
+    """The curves at one condition number, and the layers that reach the goal."""
+    found = {"goal": goal}
+    for i, curve in enumerate(residuals(kappa).values()):
+        found |= {f"layers {i}": curve[0], f"residual {i}": curve[1]}
+        found[f"enough {i}"] = enough(curve, goal)
+    return found
 
 
-# %% mystnb={"figure": {"caption": "Norm of the residual against the number of layers, for one matrix S of condition number 10 (any d; computed exactly): gradient descent with the best step, and Newton's iteration with two layers a step from a multiple of the identity and from a multiple of S. Dotted: a residual of 1e-6. With a running kernel, sliders set the condition number and the residual.", "name": "fig-newton-play"}, "image": {"alt": "Three curves on doubly logarithmic axes. Newton's from the identity falls off a cliff near 10 layers and reaches 1e-6 at 15, Newton's from S stays at 1 up to 10 layers and reaches it at 24, and gradient descent falls smoothly and reaches it at 69."}}
-widgets.Controls(
+# %% [markdown]
+# Curves of two kinds are to be expected. A residual that is multiplied by the same factor in every layer falls slowly at
+# first, and on a logarithmic axis of layers faster and faster. One that is squared in every step stays near 1 for a while,
+# however many layers that takes, and then falls like a stone: four steps later it has sixteen times as many digits.
+
+# %%
+shown_kappas = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500]
+panel = {"xlabel": "layers", "xscale": "log", "xlim": (0.9, 1000)}
+panel |= {"ylabel": "norm of the residual", "yscale": "log", "ylim": (1e-13, 3)}
+panel["marks"] = [{"name": "residual asked for", "at": "goal", "across": True}]
+methods = {"gradient descent": "gradient descent", "Newton from βI": "Newton"}
+methods |= {"Newton from αS": "trained too"}
+panel["curves"] = play.several(
+    methods, x="layers {}", y="residual {}", value="enough {}"
+)
+
+# %% mystnb={"figure": {"caption": "Norm of the residual against the number of layers, for one matrix S of condition number 10 (any d; computed exactly): gradient descent with the best step, and Newton's iteration with two layers a step from a multiple of the identity and from a multiple of S. Dotted: a residual of 1e-6. The numbers are the layers that reach it. Sliders set the condition number and the residual.", "name": "fig-newton-play"}, "image": {"alt": "Three curves on doubly logarithmic axes. Newton's from the identity falls off a cliff near 10 layers and reaches 1e-6 at 15, Newton's from S stays at 1 up to 10 layers and reaches it at 24, and gradient descent falls smoothly and reaches it at 69."}}
+play.Figure(
+    "newton",
     layers_for,
-    kappa=widgets.slider(
-        "condition number κ",
-        [1, 2, 3, 5, 10, 20, 50, 100, 200, 500],
-        10,
-    ),
+    {"powers": powers},
+    [panel],
+    title=[("layers that leave at most", "goal")],
+    kappa=widgets.slider("condition number κ", shown_kappas, 10),
     goal=widgets.slider("residual", [10.0**-j for j in range(1, 13)], 1e-6),
 )
 

@@ -74,12 +74,13 @@ def several(curves: Mapping[str, str | int], **keys: str) -> list[dict[str, obje
     """Returns the curves of a panel that differ by a number only.
 
     curves: the name of each curve, and its look.
-    keys: what a curve has besides; y and value get the number of the curve, from 0, behind them.
+    keys: what a curve has besides, such as y="error {}", with the curve's number, from 0, in place
+        of the braces.
     """
     found = []
     for i, (name, look) in enumerate(curves.items()):
-        own = {key: f"{keys[key]} {i}" for key in ("y", "value") if key in keys}
-        found.append({"name": name, "look": look} | keys | own)
+        own = {key: text.format(i) for key, text in keys.items()}
+        found.append({"name": name, "look": look} | own)
     return found
 
 
