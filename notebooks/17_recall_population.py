@@ -323,7 +323,7 @@ for key, (t, gap) in gaps.items():
         duration = t[late][-1] - t[late][0]
         slopes[key] = (first - last) / duration / speed[key]
         alpha, lr = key
-        rows.append({"α": alpha, "step": lr, "slope": slopes[key]})
+        rows.append({"α": f"{alpha:g}", "step": f"{lr:g}", "slope": slopes[key]})
 
 # %%
 if rows:
@@ -454,7 +454,7 @@ for alpha, task in tasks.items():
     loss = run.metrics["population_loss"][:, -1].mean()
     rows.append({"α": alpha, "best guess": guess, "the model": loss})
     expect(abs(loss - guess) < 0.03)
-tables.table(rows, "Loss in nats.")
+tables.table(rows, "Loss in nats.", digits={"α": 1})
 
 # %% [markdown]
 # **Exercise 2.** The original model with noise jumps around the Bayes risk. Halve the step every 200 steps. Does it
