@@ -365,6 +365,16 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"n_layers": [5]},
         {"adam_steps": 2.5},
     ],
+    "29_shifts": [
+        {"stretches": []},
+        {"stretches": [0.0, 1.0]},
+        {"stretches": [1.0, inf]},
+        {"lengths": [3]},  # least squares needs as many examples as dimensions
+        {"lengths": [10.5]},
+        {"N": 4},
+        {"loop_steps": 0},
+        {"scales": [1.0]},
+    ],
 }
 EVERYWHERE = [{"n_layr": 4}]
 SETS = [
