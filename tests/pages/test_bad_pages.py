@@ -352,6 +352,19 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"test_prompts": 1},
         {"seeds": []},
     ],
+    "28_dynamics": [
+        {"eigenvalues": [0.1, 0.2]},  # they fall
+        {"eigenvalues": [0.5, 0.0]},
+        {"eigenvalues": [0.5, 0.4, 0.3, 0.2, 0.1]},
+        {"eigenvalues": 0.4},
+        {"init_std": 0},
+        {"init_merged": nan},
+        {"ranks": [0]},
+        {"ranks": []},
+        {"stop": 1},
+        {"n_layers": [5]},
+        {"adam_steps": 2.5},
+    ],
 }
 EVERYWHERE = [{"n_layr": 4}]
 SETS = [
