@@ -564,6 +564,9 @@ def enough(curve, goal):
 
 
 # %%
+shown_kappas = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500]
+
+
 def layers_for(kappa, goal):
     """The curves at one condition number, and the layers that reach the goal."""
     found = {"goal": goal}
@@ -579,7 +582,6 @@ def layers_for(kappa, goal):
 # however many layers that takes, and then falls like a stone: four steps later it has sixteen times as many digits.
 
 # %%
-shown_kappas = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500]
 panel = {"xlabel": "layers", "xscale": "log", "xlim": (0.9, 1000)}
 panel |= {"ylabel": "norm of the residual", "yscale": "log", "ylim": (1e-13, 3)}
 panel["marks"] = [{"name": "residual asked for", "at": "goal", "across": True}]
