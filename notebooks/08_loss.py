@@ -46,7 +46,7 @@ import torch
 from lintf import FittedModel, LinearTransformer, claim, expect
 from lintf.analysis.solvers import squared_error
 from lintf.experiments import adam_sgd
-from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import told
 from lintf.training.several import fit_each_seed
 
@@ -319,33 +319,62 @@ told("a range of 32", 32, rows[1]["to"] / rows[1]["from"])
 # %% [markdown]
 # ## Try it
 #
-# The figure above shows only where these trainings end. Their trajectories are stored, too. In a running notebook a slider
-# goes through the learning rates, and the picture shows the test loss during the trainings, a line for each seed. Start at
+# The figure above shows only where these trainings end. Their trajectories are stored, too. A slider goes through
+# the learning rates, and the picture shows the test loss during the trainings, a line for each seed. Start at
 # the left, where both methods are slow, and go up one doubling at a time. Which of them arrives first? At which rates does a
 # curve fall fast at first and stop early, and at which does it begin to jump? Seeds whose loss became infinite have no line.
-# The legend says where the median of the seeds ended.
+# The number beside a name is the median of the seeds at the end, "none" where it is no better than the start.
 
 
 # %%
+seen = max((steps for found in lines.values() for steps, _ in found), key=len)
+per_alg = len(rate_seeds)
+
+
 def at_rate(rate):
-    """The test loss of both methods during the trainings at one learning rate."""
-    _, ((ax,),) = plots.panels(height=3.4)
-    for alg in adam_sgd.ALGS:
+    """The test losses of both methods at one learning rate, and their medians at the end."""
+    found = {}
+    for j, alg in enumerate(adam_sgd.ALGS):
         end = float(best[alg][rates == rate])
-        ended = f"{end:.1e}" if end < start else "diverged"
-        label = f"{adam_sgd.NAMES[alg]}: {ended}"
-        ax.plot([], [], label=label, **plots.look(alg))
-        for steps, losses in lines[alg, rate]:
-            ax.plot(steps, losses, **plots.look(alg))
-    ax.set(xscale="symlog", xlim=(1, max_iters))
-    ax.set(yscale="log", ylim=(3e-4, 30))
-    ax.set(xlabel="training step", ylabel="test loss")
-    plots.shared_legend(ax, title=f"learning rate {rate:g}, final loss")
+        found[f"end {j}"] = end if end < start else torch.nan
+        for k, (_, losses) in enumerate(lines[alg, rate]):
+            whole = len(losses) == len(seen)
+            curve = losses if whole else torch.full((len(seen),), torch.nan)
+            found[f"loss {per_alg * j + k}"] = curve
+    return found
 
 
-# %% mystnb={"figure": {"caption": "Test loss during the trainings of {numref}`fig-adam-sgd-rates` at the learning rate of 0.02, a line for each of three seeds (1000 fixed test prompts; lines join the recorded models, those of the first 20 steps and then every 500th). With a running kernel, a slider sets the learning rate.", "name": "fig-adam-sgd-play"}, "image": {"alt": "Two groups of three curves on logarithmic axes over the training steps. Both methods fall from 6 to 0.5 within the first 20 steps. Adam is at 0.001 to 0.003 at step 1000 and stays at 0.001; SGD is at 0.03 there and ends between 0.003 and 0.008."}}
-widgets.Controls(
+# %% [markdown]
+# What this function returns at each rate goes along with the picture. All seeds of a method have its look, and the first of them its name.
+
+# %%
+at_rates = [at_rate(rate) for rate in rates.tolist()]
+losses = [f"loss {i}" for i in range(2 * per_alg)]
+data = {"steps": seen, "rates": rates}
+data["losses"] = [[found[key] for key in losses] for found in at_rates]
+data["ends"] = [[found["end 0"], found["end 1"]] for found in at_rates]
+
+# %% [markdown]
+# Both axes are logarithmic, so that the first steps, in which a training that is too fast shows itself, have as much room as the
+# thousands in which the two methods part.
+
+# %%
+panel = {"xlabel": "training step", "xscale": "log", "xlim": (1, max_iters)}
+panel |= {"ylabel": "test loss", "yscale": "log", "ylim": (3e-4, 30), "curves": []}
+for i, key in enumerate(losses):
+    alg = adam_sgd.ALGS[i // per_alg]
+    curve = {"x": "steps", "y": key, "look": alg}
+    if i % per_alg == 0:
+        curve |= {"name": adam_sgd.NAMES[alg], "value": f"end {i // per_alg}"}
+    panel["curves"].append(curve)
+
+# %% mystnb={"figure": {"caption": "Test loss during the trainings of {numref}`fig-adam-sgd-rates` at the learning rate of 0.02, a line for each of three seeds (1000 fixed test prompts; lines join the recorded models, those of the first 20 steps and then every 500th). A slider sets the learning rate; the numbers are the median losses at the end.", "name": "fig-adam-sgd-play"}, "image": {"alt": "Two groups of three curves on logarithmic axes over the training steps. Both methods fall from 6 to 0.5 within the first 20 steps. Adam is at 0.001 to 0.003 at step 1000 and stays at 0.001; SGD is at 0.03 there and ends between 0.003 and 0.008."}}
+play.Figure(
+    "rates",
     at_rate,
+    data,
+    [panel],
+    run="rate",
     rate=widgets.slider("learning rate", rates.tolist(), float(rates[n_rates // 2])),
 )
 
