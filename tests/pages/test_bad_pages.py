@@ -375,6 +375,16 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"loop_steps": 0},
         {"scales": [1.0]},
     ],
+    "33_kernels": [
+        {"d": 1},
+        {"N": 0},
+        {"n_layer": 9},
+        {"redraw_every": 0},
+        {"B": -500},
+        {"lr": 0},
+        {"test_prompts": 1},
+        {"kernel": "exp"},
+    ],
 }
 EVERYWHERE = [{"n_layr": 4}]
 SETS = [
