@@ -58,7 +58,7 @@ from lintf.analysis.solvers import squared_error
 from lintf.analysis.theory import distance_to_identity, isotropic_weights
 from lintf.experiments.phase import best_layers
 from lintf.models import gram
-from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from lintf.tasks.integrate import integrate
 from lintf.tasks.rotated import Rotated, whitened
@@ -425,16 +425,16 @@ told("about one prompt in a hundred", 0.01, rows[0]["eigenvalues above, per prom
 # %% [markdown]
 # ## Try it
 #
-# A loop has two numbers only, so one can learn it by hand. In a running notebook, sliders set $a$, $b$ and the number of
+# A loop has two numbers only, so one can learn it by hand. Sliders set $a$, $b$ and the number of
 # loops. The picture shows what is left of the error at each eigenvalue, beside the optimum for the largest number of loops in
-# training, and the title gives the expected loss. Set $b = 0$ first: this is gradient descent. Add loops and watch the large
+# training, and above it stands the expected loss. Set $b = 0$ first: this is gradient descent. Add loops and watch the large
 # eigenvalues, right of the dotted line at $2 / a$. Then raise $b$ in small steps.
 
 # %%
-t_axis, rho = isotropic.density(N, d)
-near = t_axis < 5
-t_axis, rho = t_axis[near], rho[near]
 tied = isotropic.tied_optimum(n_layers[-1], N, d, rare)
+data = play.spectrum_data(N, d, rare, largest=5)
+at_best = isotropic.residual(tied.a, tied.b, data["t"])
+data |= {"best": abs(at_best), "least": tied.loss}
 
 
 def loss_by_hand(a, b, loops):
@@ -449,29 +449,34 @@ def loss_by_hand(a, b, loops):
 
 
 # %%
-
-
 def looped_by_hand(a, b, loops):
-    """The error left after so many loops with these two numbers."""
-    rest = [b] * (loops - 1)
-    _, ((ax,),) = plots.panels(height=3.6)
-    ax.fill_between(t_axis, rho / rho.max(), 1e-9, color="0.8", label="density of $t$")
-    r = abs(isotropic.residual([a] * loops, rest, t_axis))
-    ax.plot(t_axis, r, label=f"{loops} loops by hand")
-    r = abs(isotropic.residual(tied.a, tied.b, t_axis))
-    ax.plot(t_axis, r, "--", label=f"{n_layers[-1]} loops, optimum")
-    loss = loss_by_hand(a, b, loops)
-    limit = 2 / (a * b) if b else 2 / a
-    ax.axvline(limit, color="0.4", linestyle=":", linewidth=1)
-    ax.set_title(f"loss {loss:.2g}, optimum {tied.loss:.2g}")
-    ax.set(yscale="log", ylim=(1e-6, 1e3), xlim=(0, 5))
-    ax.set(xlabel="eigenvalue $t$ of $S / N$", ylabel="size of the error left")
-    plots.shared_legend(ax, ncols=3)
+    """The error left after so many loops with these two numbers, and its mean."""
+    r = isotropic.residual([a] * loops, [b] * (loops - 1), data["t"])
+    edge = 2 / (a * b) if b else 2 / a
+    return {"left": abs(r), "loss": loss_by_hand(a, b, loops), "edge": edge}
 
 
-# %% mystnb={"figure": {"caption": "Size of the error that four loops leave in a direction with eigenvalue t, without P (a = 0.7, b = 0), and at the optimum with P (d = 5, N = 20; computed exactly). Shaded: density of the eigenvalues, scaled. Dotted: the limit of stability. With a running kernel, sliders set a, b and the number of loops.", "name": "fig-loop-linear-play"}, "image": {"alt": "Two curves on a logarithmic axis over eigenvalues from 0 to 5. Without P one broad dip to zero at 1.4, and errors above 1 right of the dotted line at 2.9. The dashed optimum has nine dips between 0.4 and 3.1 with errors of about 0.01 between them, and rises above 1 from 3.6 on. The title gives the losses, 0.16 and 0.0021."}}
-widgets.Controls(
+# %% [markdown]
+# Right of the limit of stability every further loop makes the error larger.
+
+# %%
+panel = {"xlabel": "eigenvalue $t$ of $S / N$", "ylabel": "size of the error left"}
+panel |= {"xlim": (0, 5), "ylim": (1e-6, 1e3), "yscale": "log"}
+panel["areas"] = [{"name": "density of $t$, scaled", "x": "t", "y": "rho"}]
+panel["marks"] = [{"name": "limit of stability", "at": "edge"}]
+panel["curves"] = [
+    {"name": "loops by hand", "x": "t", "y": "left", "look": "trained"},
+    {"name": "optimum", "x": "t", "y": "best", "look": "best"},
+]
+
+# %% mystnb={"figure": {"caption": "Size of the error that four loops leave in a direction with eigenvalue t, without P (a = 0.7, b = 0), and at the optimum with P (d = 5, N = 20; computed exactly). Shaded: density of the eigenvalues, scaled. Dotted: the limit of stability. Sliders set a, b and the number of loops.", "name": "fig-loop-linear-play"}, "image": {"alt": "Two curves on a logarithmic axis over eigenvalues from 0 to 5. Without P one broad dip to zero at 1.4, and errors above 1 right of the vertical line at 2.9. The dotted optimum has nine dips between 0.4 and 3.1 with errors of about 0.01 between them, and rises above 1 from 3.6 on. The title gives the losses, 0.16 and 0.0021."}}
+play.Figure(
+    "loops",
     looped_by_hand,
+    data,
+    [panel],
+    title=[("loss", "loss"), ("optimum", "least")],
+    run="loops",
     a=widgets.slider("a", [round(0.1 * k, 1) for k in range(1, 31)], 0.7),
     b=widgets.slider("b", [round(0.01 * k, 2) for k in range(14)], 0.0),
     loops=widgets.slider("loops", range(1, most + 1), n_layers[-1]),

@@ -149,7 +149,7 @@ const lintfPlay = (() => {
     /** 23: a layer with two numbers, in a loop. */
     loops({ a, b, loops }, data) {
       const r = data.t.map((t) => residual(fill(loops, a), fill(loops - 1, b), t));
-      return { r: r.map(Math.abs), loss: loss(data, r, data.cut), edge: b ? 2 / (a * b) : 2 / a };
+      return { left: r.map(Math.abs), loss: loss(data, r, data.cut), edge: b ? 2 / (a * b) : 2 / a };
     },
 
     /** 25: one number for every number of examples and every dimension. */
