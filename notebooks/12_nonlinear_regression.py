@@ -132,6 +132,10 @@ def of_seed(params, e):
     return {k: p[e] for k, p in params.items()}
 
 
+# %% [markdown]
+# All recorded models of a training are tested at once.
+
+# %%
 test = {seed: own_prompts(seed, 1000) for seed in seeds}
 loss = {}
 for alg, run in runs.items():
