@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Smoothness along the trajectory
+# # Smoothness along the way
 #
 # > **In short.** Along Adam's trajectory the curvature of the loss rises with the gradient. On logarithmic axes the slope is
 # > near 0.5 for twenty Gaussian examples, 0.74 where gradients are largest, and 1.2 for five examples and for gamma
