@@ -365,6 +365,17 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"n_layers": [5]},
         {"adam_steps": 2.5},
     ],
+    "30_how_many_tasks": [
+        {"d": 0},
+        {"contexts": []},
+        {"contexts": [0, 1]},
+        {"taus": [1.0, 1.0]},
+        {"kappa": 0.001},  # no task at all
+        {"noise": -0.01},
+        {"ridge_constant": nan},
+        {"task_ratios": [0.01]},
+        {"seeds": []},
+    ],
 }
 EVERYWHERE = [{"n_layr": 4}]
 SETS = [
