@@ -16,6 +16,7 @@ CODE = [
     "Leiay/icl_newton",  # of 2403.03183
     "ngmq/onelayer-transformer-ICR-DA-NTP",  # of 2505.15009
     "Leiay/looped_transformer",  # of 2311.12424
+    "Pehlevan-Group/icl-asymptotic",  # of 2405.11751
     "yedizhang/linattn-icl",  # of 2501.16265
     "ALeksandr13254/looped-transformer",  # the report on 2311.12424
     "google-research/self-organising-systems",  # of 2212.07677, in transformers_learn_icl_by_gd/
@@ -33,6 +34,9 @@ ARXIV = [
     "2208.01066",  # Garg, Tsipras, Liang, Valiant: simple function classes
     "2501.16265",  # Zhang, Singh, Latham, Saxe: training dynamics
     "2306.09927",  # Zhang, Frei, Bartlett: trained transformers, and shifts
+    "2405.11751",  # Lu, Letey, Zavatone-Veth, Maiti, Pehlevan: asymptotics of pre-training
+    "2306.15063",  # Raventós, Paul, Chen, Ganguli: task diversity
+    "2402.14180",  # Vladymyrov, von Oswald, Sandler, Ge: noise levels
     "2212.07677",  # von Oswald and others: gradient descent
     "2312.06528",  # Cheng, Chen, Sra: functional gradient descent
     "2211.15661",  # Akyürek, Schuurmans, Andreas, Ma, Zhou: which learning algorithm
@@ -44,7 +48,7 @@ SOURCES = {
     "Pan and Schreiber 1991": "https://doi.org/10.1137/0912058",
 }
 PLACE = re.compile(
-    r"Figs?\. \d|Table|Sec\. \d|section|Theorem|Lemma|abstract|README|\.(ipynb|py|json|yaml)\b"
+    r"Figs?\. \d|Table|Sec\. \d|section|Theorem|Lemma|abstract|README|\.(ipynb|py|json|yaml|out)\b"
 )
 
 

@@ -193,4 +193,41 @@ class Sentences(Batch):
     output: Tensor
 
 
-REPRESENTATIONS = {"tokens": Prompts, "gram": Gram, "labels": Labelled, "sentences": Sentences}
+@dataclass(frozen=True, eq=False)
+class Levels(Batch):
+    """What a layer that reads labels, too, knows of a batch of prompts, each with label noise of a
+    level of its own.
+
+    G: (..., B, d+1, d+1), the sum of z z^T over the examples z = (x, y).
+    x: (..., B, d), the query.
+    w: (..., B, d), the weights that made the labels.
+    level: (..., B), the standard deviation of the label noise.
+    N: how many examples went into the sums.
+    """
+
+    axes: ClassVar[dict[str, str]] = {"G": "B d+1 d+1", "x": "B d", "w": "B d", "level": "B"}
+
+    G: Tensor
+    x: Tensor
+    w: Tensor
+    level: Tensor
+    N: int
+
+    @property
+    def d(self) -> int:
+        """The dimension of the covariates."""
+        return self.x.shape[-1]
+
+    @property
+    def y(self) -> Tensor:
+        """The query's label, without noise, (..., B)."""
+        return (self.x * self.w).sum(-1)
+
+
+REPRESENTATIONS = {
+    "tokens": Prompts,
+    "gram": Gram,
+    "labels": Labelled,
+    "sentences": Sentences,
+    "levels": Levels,
+}

@@ -15,6 +15,7 @@ from lintf.checks import Checked, check_choice, check_int, set_fields
 from lintf.models.base import Model
 from lintf.models.encoder import Encoder
 from lintf.models.heads import Heads
+from lintf.models.labels import LabelTransformer
 from lintf.models.linear import LinearTransformer
 from lintf.models.looped import Looped
 from lintf.models.mlp import MLPTransformer
@@ -22,6 +23,7 @@ from lintf.models.recall import RecallTransformer
 from lintf.tasks.base import Task
 from lintf.tasks.conditioned import ConditionedRegression
 from lintf.tasks.kernels import KernelRegression
+from lintf.tasks.levels import NoiseLevels
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
@@ -30,13 +32,22 @@ from lintf.tasks.uniform import UniformRegression
 from lintf.training import store
 from lintf.training.config import TrainConfig
 
-MODELS = (LinearTransformer, MLPTransformer, RecallTransformer, Encoder, Looped, Heads)
+MODELS = (
+    LinearTransformer,
+    MLPTransformer,
+    RecallTransformer,
+    Encoder,
+    Looped,
+    Heads,
+    LabelTransformer,
+)
 TASKS = (
     LinearRegression,
     NonlinearRegression,
     Recall,
     ConditionedRegression,
     LogisticRegression,
+    NoiseLevels,
     UniformRegression,
     KernelRegression,
 )

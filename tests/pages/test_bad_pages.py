@@ -375,6 +375,17 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"loop_steps": 0},
         {"scales": [1.0]},
     ],
+    "30_how_many_tasks": [
+        {"d": 0},
+        {"contexts": []},
+        {"contexts": [0, 1]},
+        {"taus": [1.0, 1.0]},
+        {"kappa": 0.001},  # no task at all
+        {"noise": -0.01},
+        {"ridge_constant": nan},
+        {"task_ratios": [0.01]},
+        {"seeds": []},
+    ],
     "33_kernels": [
         {"d": 1},
         {"N": 0},

@@ -1,8 +1,8 @@
-"""LabelTransformer: linear attention whose layers also read the squares of the labels."""
+"""LabelTransformer: linear attention whose layers also read the squares of the labels (arXiv
+2402.14180)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,17 +18,15 @@ WEIGHTS = ("gd", "diagonal", "full")
 
 @dataclass(frozen=True)
 class LabelTransformer(Model):
-    """Layers of one head on tokens z = (x, y), (..., B, d+1): with G the sum of z z^T over the
-    examples,
+    """Layers of one head on tokens z = (x, y). With G the sum of z z^T over the examples,
 
         z <- z + M z        M = P G Q / N        prediction = -y of the query, which starts at 0
 
-    so that after a layer G is (I + M) G (I + M)^T. Weights (arXiv 2402.14180):
+    so that after a layer G is (I + M) G (I + M)^T. The weights are
 
-    full      P and Q (..., L, d+1, d+1)
-    diagonal  P = diag(p_x, ..., p_x, p_y) and Q alike: p and q (..., L, 2). M has the blocks
-              omega_xx S, omega_xy s, omega_yx s^T and omega_yy y^T y over N, omega_ab = p_a q_b
-    gd        GD++: q_y = 0, so that q is (..., L, 1), and labels are read by nothing but omega_yx
+        full      P and Q (L, d+1, d+1)
+        diagonal  P = diag(p_x, ..., p_x, p_y) and Q alike: p and q (L, 2)
+        gd        q_y = 0, so that q is (L, 1): labels are read by nothing but p_y q_x (GD++)
 
     All entries start from N(0, init_std^2). Raises ValueError for a field out of its range.
     """
@@ -55,40 +53,41 @@ class LabelTransformer(Model):
 
     def init(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         """Draws the parameters of one member, on the CPU."""
+        how = {"generator": generator, "dtype": dtype, "device": "cpu"}
         return {
-            name: self.init_std * torch.randn(shape, generator=generator, dtype=dtype, device="cpu")
-            for name, shape in self.shapes.items()
+            name: self.init_std * torch.randn(shape, **how) for name, shape in self.shapes.items()
         }
+
+    def omega(self, params: Params) -> Tensor:
+        """Returns what multiplies the blocks of G in the layers, ((xx, xy), (yx, yy)), (..., L, 2,
+        2), for weights that are not full."""
+        p, q = params["p"], params["q"]
+        q = torch.cat((q, torch.zeros_like(q)), -1)[..., :2]
+        return p.unsqueeze(-1) * q.unsqueeze(-2)
 
     def estimate(self, params: Params, prompts: Levels) -> Tensor:
         """Returns the weights (..., B, d) with which the query is multiplied."""
         self.check(params, prompts)
-        G, layers = prompts.G / prompts.N, self._layers(params)
+        G = prompts.G / prompts.N
+        if self.weights == "full":
+            P, Q = (params[name].unsqueeze(-3) for name in "PQ")  # (..., L, 1, d+1, d+1)
+        else:
+            block = torch.tensor([0] * self.d + [1], device=G.device)
+            omega = self.omega(params)[..., block, :][..., block].unsqueeze(-3)
+        row = torch.eye(self.d + 1, dtype=G.dtype, device=G.device)[-1:]
         steps = []
-        for act in layers[:-1]:
-            M = act(G)
-            G = G + M @ G
-            G = G + G @ M.mT
+        for layer in range(self.n_layer):
+            if self.weights == "full":
+                M = P[..., layer, :, :, :] @ G @ Q[..., layer, :, :, :]
+            else:
+                M = omega[..., layer, :, :, :] * G
             steps.append(M)
-        # From the last row of the last M back through the layers: row <- row (I + M).
-        last = torch.eye(self.d + 1, dtype=G.dtype, device=G.device)[-1:]
-        row = last + layers[-1](G)[..., -1:, :]
-        for M in reversed(steps):
+            if layer + 1 < self.n_layer:
+                G = G + M @ G
+                G = G + G @ M.mT
+        for M in reversed(steps):  # the last row of (I + M_L) ... (I + M_1)
             row = row + row @ M
         return -row[..., 0, :-1]
-
-    def _layers(self, params: Params) -> list[Callable[[Tensor], Tensor]]:
-        """Returns for each layer the function from G / N to its M."""
-        if self.weights == "full":
-            pairs = zip(params["P"].unbind(-3), params["Q"].unbind(-3), strict=True)
-            return [lambda G, P=P, Q=Q: P.unsqueeze(-3) @ G @ Q.unsqueeze(-3) for P, Q in pairs]
-        p, q = params["p"], params["q"]
-        if self.weights == "gd":
-            q = torch.cat((q, torch.zeros_like(q)), -1)
-        sizes = torch.tensor([self.d, 1], device=p.device)
-        p, q = (v.repeat_interleave(sizes, -1).unsqueeze(-2) for v in (p, q))  # (..., L, 1, d+1)
-        omegas = (p.unsqueeze(-1) * q.unsqueeze(-2)).unbind(-4)
-        return [lambda G, omega=omega: omega * G for omega in omegas]
 
     def predict(self, params: Params, prompts: Levels) -> Tensor:
         """Returns the answer to each query, (..., B)."""

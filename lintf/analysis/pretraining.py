@@ -283,12 +283,12 @@ def bayes_errors(
     """
     k, d = w.shape
     S = stats.wishart(N, np.eye(d) / d).rvs(prompts, random_state=rng)
+    quadratic = np.stack([np.sum(w @ matrix * w, axis=1) for matrix in S])  # w^T S w
     truth = {"training": w[rng.integers(k, size=prompts)], "new": draw_tasks(prompts, d, True, rng)}
     found: dict[str, dict[str, Array]] = {"discrete": {}, "ridge": {}}
     for name, true in truth.items():
         z = np.sqrt(noise) * rng.standard_normal((prompts, d, 1))
         s = (S @ true[:, :, None] + np.linalg.cholesky(S) @ z)[..., 0]
-        quadratic = np.stack([np.sum(w @ matrix * w, axis=1) for matrix in S])  # w^T S w
         odds = special.softmax((s @ w.T - quadratic / 2) / noise, axis=1)
         shrunk = np.linalg.solve(S + noise * np.eye(d), s[..., None])[..., 0]
         for method, estimate in (("discrete", odds @ w), ("ridge", shrunk)):

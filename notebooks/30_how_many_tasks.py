@@ -16,19 +16,22 @@
 # %% [markdown]
 # # How many tasks, how many prompts?
 #
-# > **In short.** Pre-training one layer of linear attention is a ridge regression in $d(d+1)$ numbers. So its error on new
-# > tasks goes up before it goes down: it peaks where there are $d^2$ prompts. And with fewer than $d$ tasks the
-# > layer does not learn to learn: at half of $d$ its error on new tasks is 3.5 times that on the tasks of the training. All
-# > eighteen published points come back. *About 9 seconds; at the paper's scale.*
+# > **In short.** Pre-training one layer of linear attention is a ridge regression in $d(d+1)$ unknowns. So its error on new
+# > tasks peaks where prompts are as many as unknowns, and falls on both sides of the peak. With fewer than $d$ tasks the layer
+# > memorises: at half of $d$ its error on new tasks is 3.5 times that on the tasks of the training. All published points
+# > come back within their scatter. *About 15 seconds; at the paper's scale.*
 #
-# **Question.** Up to now every prompt of a training had a new task, and there was no end of prompts. How many of
-# each does one layer need before it learns in context, instead of learning the tasks by heart?
+# **Question.** On most pages of this book every prompt of a training had a new task, and there was no end of prompts. How
+# many tasks and prompts does one layer need before it learns in context, instead of learning the tasks by heart?
 #
-# **What the paper says.** Lu, Letey, Zavatone-Veth, Maiti and Pehlevan ([2025](https://arxiv.org/abs/2405.11751)) compute
+# **What the papers say.** Lu, Letey, Zavatone-Veth, Maiti and Pehlevan ([2025](https://arxiv.org/abs/2405.11751)) compute
 # the error for $d \to \infty$, where examples $N = \alpha d$, tasks $k = \kappa d$ and prompts $n = \tau d^2$ grow
-# together. It shows double descent in $\tau$, and a transition at $\kappa = 1$. Their code has saved what simulations
-# at $d = 100$ gave. Raventós et al. ([2023](https://arxiv.org/abs/2306.15063)) hold such a model against two Bayesian
-# ones: one that knows the tasks, and one that expects any.
+# together. They find double descent in $\tau$, and a transition at $\kappa = 1$. Their code has also saved what
+# simulations at $d = 100$ gave. Raventós et al. ([2023](https://arxiv.org/abs/2306.15063)) compare pre-trained models with
+# two Bayesian answers: one that knows the tasks of the training, and one that expects any task.
+#
+# The page covers the errors against the number of prompts and of tasks. What the first paper says of the length of
+# prompts and of non-linear transformers is left out.
 
 # %% tags=["remove-cell"]
 import os
@@ -39,7 +42,6 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 
 # %%
 import numpy as np
-import torch
 from lintf.analysis import pretraining
 from lintf.experiments import pretraining as published
 from lintf.pages import parameters, plots, tables, tolerances
@@ -49,7 +51,8 @@ from lintf.training.measured import measured
 # %% [markdown]
 # ## Parameters
 #
-# These are the paper's numbers. What is trained is stored; to train all of it again takes ten minutes on one core.
+# These are the paper's numbers. The pre-trained layers' errors are stored. To compute them all again takes about ten
+# minutes on one core.
 
 # %% tags=["parameters"]
 d = 100  # dimension of x, for the double descent
@@ -77,31 +80,34 @@ sizes = {
 # %% [markdown]
 # ## What a layer sees of a prompt
 #
-# Covariates are $\mathcal N(0, I / d)$ here, labels are $y = w^\top x + \varepsilon$ with noise of variance $\rho$, for the query, too.
-# Tasks $w$ have the length $\sqrt d$. The whole $P$ and $Q$ of one layer, label entries and all, can do no more than multiply
-# the query $x$ and
+# Covariates are $\mathcal N(0, I / d)$ on this page, and labels are $y = w^\top x + \varepsilon$ with noise of variance $\rho$,
+# the query's label too. Tasks $w$ have the length $\sqrt d$. Whatever the entries of $P$ and $Q$, those for the labels
+# included, the answer of one layer is a bilinear form in the query $x$ and a statistic $v$ of the examples:
 #
 # $$
 # v = \Bigl( \frac dN \sum_i y_i\, x_i ,\; \frac1N \sum_i y_i^2 \Bigr) \in \mathbb R^{d+1} , \qquad
 # \hat y = x^\top \Gamma\, v ,
 # $$ (eq-tasks-layer)
 #
-# with a matrix $\Gamma$ of $d (d+1)$ entries, which are the products of a row of $P$ with the columns of $Q$. The answer is *linear* in $\Gamma$. So
-# the best $\Gamma$ on $n$ prompts is a ridge regression,
+# The matrix $\Gamma$ has $d (d+1)$ entries, each a sum of products of an entry of $P$ and one of $Q$. The answer is *linear* in
+# $\Gamma$. So the best $\Gamma$ on $n$ prompts, with a penalty on its size, is a ridge regression:
 #
 # $$
 # \min_\Gamma \; \sum_{\mu=1}^n (y^\mu - x^{\mu\top} \Gamma\, v^\mu)^2 + \frac nd\, \lambda\, \|\Gamma\|^2 .
 # $$ (eq-tasks-ridge)
 #
-# No step size and no number of steps: here pre-training has an exact result. Up to 20,000 prompts with up to 10,000 examples
-# each would have to be drawn, a hundred times over. But $v$ has a law that needs no examples. For a given $w$ the labels
-# are normal with variance $|w|^2 / d + \rho$, so that $\sum y_i^2$ is that times $\chi^2_N$. Given the labels, covariates across $w$ know
-# nothing of them: there $\sum y_i x_i$ is normal with variance $\sum y_i^2 / d$. Along $w$ its mean is the regression of $x_i$ on
-# $y_i$, and its variance is smaller by the share of the noise in a label.
+# There is no step size and no number of steps: pre-training has an exact result here.
 #
-# We set this law beside explicit prompts, and both beside $\mathbb E\, v$ and $\mathbb E\, v v^\top$ in closed form, which we
-# need anyway to score a $\Gamma$ without test prompts. The dimension is 3, the task short, the noise large, so that every
-# term counts.
+# Drawing the prompts would be the expensive part: there are up to 20,000 with 10,000 examples each, and further down 250,000
+# with 5000 each, ten times over. But $v$ can be drawn without the examples, at a cost of $O(d)$ a prompt. For a given $w$ the labels are normal
+# with variance $|w|^2 / d + \rho$, so that $\sum y_i^2$ is this variance times a $\chi^2_N$ variate. Now fix the labels. In
+# the directions orthogonal to $w$ the covariates are independent of them, and $\sum y_i x_i$ is normal with variance $\sum y_i^2 / d$.
+# Along $w$ its mean is given by the regression of $x_i$ on $y_i$, and its variance is the same times the share of the noise in
+# the variance of a label.
+#
+# We compare this law with explicit prompts. The second moments $\mathbb E\, v v^\top$ also have a closed form, which we need
+# later to score a $\Gamma$ without test prompts, so both kinds of prompts are held against it. The dimension is 3, the task is short
+# and the noise large, so that every term counts.
 
 # %% tags=["show"]
 rng = np.random.default_rng(1)
@@ -114,7 +120,7 @@ explicit = np.column_stack(
 _, by_law, _ = pretraining.draw_prompts(w, 5, 1.0, rng)
 
 # %% [markdown]
-# The deviations of all second moments from the closed form, in standard errors, for both ways to draw.
+# How far is each second moment from the closed form, in standard errors, for both ways to draw?
 
 # %%
 exact = pretraining.of_tasks(w[:1], 5, 1.0).B
@@ -128,23 +134,25 @@ tables.table(
         {"prompts": n, "largest deviation [s.e.]": abs(z).max()}
         for n, z in scores.items()
     ],
-    caption="Second moments of v against the closed form: ten different entries",
+    caption="Second moments of v against the closed form: ten different entries.",
     digits=2,
 )
 
 # %% [markdown]
 # ## A regression that can be solved
 #
-# With fewer prompts than unknowns {eq}`eq-tasks-ridge` is solved in its dual form, one number for each prompt: the inner product of
-# two prompts factorises, $(x^\mu \cdot x^\nu)(v^\mu \cdot v^\nu)$. With more, conjugate gradients on $\Gamma$ itself cost
-# $O(n d^2)$ a step, and once $v$ is whitened they need a hundred steps or so. `pretrained` does both, and scores $\Gamma$ exactly: for tasks with
-# $A = \mathbb E\, w v^\top$ and $B = \mathbb E\, v v^\top$ the error is
+# With fewer prompts than unknowns, {eq}`eq-tasks-ridge` is solved in its dual form, with one unknown for each prompt. The
+# inner product of two prompts factorises there, into $(x^\mu \cdot x^\nu)(v^\mu \cdot v^\nu)$. With more prompts we use conjugate
+# gradients on $\Gamma$ itself. A step costs $O(n d^2)$, and whitening $v$ first makes the steps fewer.
+#
+# The function `pretrained` does both. It then scores $\Gamma$ exactly: for tasks with $A = \mathbb E\, w v^\top$ and $B = \mathbb E\, v v^\top$
+# the error is
 #
 # $$
 # \mathbb E\, y^2 + \frac1d \bigl( \operatorname{tr} \Gamma B\, \Gamma^\top - 2 \operatorname{tr} \Gamma A^\top \bigr) .
 # $$ (eq-tasks-error)
 #
-# There are two of these: on the $k$ tasks of the training, and on new ones, uniform on the sphere.
+# There are two such errors: on the $k$ tasks of the training, and on new tasks, uniform on the sphere.
 
 # %%
 found = {
@@ -163,25 +171,26 @@ found = {
 # %% [markdown]
 # ## What theory says
 #
-# The covariance of the products $x_a v_b$ is $I / d$ for $x$ times $B$ for $v$. Ridge regression with such features has
-# a *deterministic equivalent*: its errors are those of normal features with the same covariance. The few prompts act as an
-# additional penalty. It is $\xi$ in place of $\lambda$, with
+# The features of the regression are the products $x_a v_b$. Their second moments are those of $x$, which are $I / d$, times
+# those of $v$, which are $B$. Ridge regression with many features has a *deterministic equivalent*: its errors are those of
+# normal features with the same second moments, and they hardly depend on chance. Having few prompts acts as an additional
+# penalty: it is $\xi$ in place of $\lambda$, with
 #
 # $$
 # \tau \Bigl( 1 - \frac\lambda\xi \Bigr) = \frac1d \operatorname{tr} B\, (B + \xi)^{-1} .
 # $$ (eq-tasks-xi)
 #
-# On average $\Gamma$ is $\bar\Gamma = A (B + \xi)^{-1}$. Its own error is that of {eq}`eq-tasks-error`, and chance in the prompts adds to
-# it. On the tasks of the training
+# On average $\Gamma$ is $\bar\Gamma = A (B + \xi)^{-1}$. This mean has the error $e(\bar\Gamma)$ of {eq}`eq-tasks-error`, and the randomness
+# of the prompts adds to it. On the tasks of the training, and on new tasks, the errors are
 #
 # $$
 # e_{\text{train}} = \frac{e(\bar\Gamma)}{1 - \frac{1}{\tau d} \operatorname{tr} \bigl( B\, (B + \xi)^{-1} \bigr)^2} , \qquad
 # e_{\text{new}} = e'(\bar\Gamma) + \frac{e_{\text{train}}}{\tau d} \operatorname{tr} B' (B + \xi)^{-1} B\, (B + \xi)^{-1} ,
 # $$ (eq-tasks-equivalent)
 #
-# where $e'$ and $B'$ are those of new tasks. `equivalent` puts in the tasks' own $B$ at this $d$. `limit` lets $d \to \infty$:
-# then $B$ is the mean of $w w^\top$ plus $(1 + \rho) / \alpha$ times the identity, with Marchenko and Pastur's law for the former. For $\lambda \to 0$ this is
-# the paper's result.
+# where $e'$ and $B'$ are those of new tasks. The function `equivalent` takes the tasks' own $B$ at this $d$. The function
+# `limit` lets $d \to \infty$. Then $B$ is the mean of $w w^\top$ over the tasks, whose eigenvalues have Marchenko and Pastur's law,
+# plus $(1 + \rho) / \alpha$ times the identity. For $\lambda \to 0$ this is the paper's result.
 
 
 # %%
@@ -193,6 +202,7 @@ def at_this_d(alpha, tau):
     return [pretraining.equivalent(own, x, tau, ridge_constant) for x in (new, own)]
 
 
+# %%
 def in_the_limit(alpha, tau):
     """The same for d without end."""
     return pretraining.limit(tau, alpha, kappa, noise, ridge_constant)
@@ -201,7 +211,8 @@ def in_the_limit(alpha, tau):
 # %% [markdown]
 # ## Double descent
 #
-# The published points come from the files that the paper's code has saved: means and standard deviations of ten repetitions.
+# The published points come from the files that the paper's code has saved. They are means and standard deviations of ten
+# repetitions, as ours are.
 
 # %% mystnb={"figure": {"caption": "Error of a pre-trained layer, noise of the query included, against the number of prompts over d squared (d = 100, 50 tasks, noise variance 0.01), on new tasks and on those of the training. Lines: the limit for d without end. Filled markers: the mean of ten repetitions, each with tasks and prompts of its own (ten seeds). Rings: published.", "name": "fig-tasks-descent"}, "image": {"alt": "Two panels with logarithmic axes. New tasks: three curves between 0.7 and 1.3 at both ends, with a peak without bound at tau = 1; the one for alpha = 100 is lowest at 0.5 and highest at the peak. Training tasks: alpha = 1 goes from 0.8 through a peak to 0.6; alpha = 100 falls from 0.5 to 0.03 and hardly has a peak. Markers and rings lie on each other and close to the lines."}}
 RING = {"mfc": "none", "color": "0.2", "ms": 9, "ls": "none"}
@@ -224,17 +235,17 @@ right.set(ylim=(0.02, 20))
 plots.shared_legend(left)
 
 # %% [markdown]
-# With few prompts there are many $\Gamma$ without any error on them, and the regression takes the smallest. Where the
-# number of prompts comes near that of the unknowns there is just one, it fits all of the noise, and the error explodes. The
-# cure is more prompts, or a larger penalty. "Noise" is not just the labels' $\rho = 0.01$: what $\Gamma$ cannot know of a task from
-# $v$ is noise, too. With $N = d$ examples that is about half of the label.
+# With few prompts there are many $\Gamma$ without any error on them, and the regression takes the smallest. Where prompts are
+# as many as unknowns there is only one such $\Gamma$. It fits all of the noise, and the error explodes. With more prompts no
+# $\Gamma$ fits all of the noise any more, and the error comes down. "Noise" is not just the labels' $\rho = 0.01$: what cannot be
+# known of a task from $v$ is noise, too.
 #
-# On new tasks the longest prompts have the highest peak. They have nearly no noise in $v$, so that directions in
-# which no task of the training points hardly occur. $\Gamma$ is free there, and new tasks find out. After
-# the peak more prompts help, but the error on new tasks stays far above that on the old ones: with the longest prompts, 44
-# times at $\tau = 2$. It is the tasks that are too few.
+# On new tasks the longest prompts have the highest peak. There is hardly any noise in their $v$, so that in the training $v$
+# hardly ever leaves the directions of the 50 tasks. In the other directions the prompts say little about $\Gamma$, and new
+# tasks have components there. After the peak more prompts help, but the error on new tasks stays far above that on the
+# tasks of the training: with the longest prompts it is 44 times as large at $\tau = 2$. There the tasks are too few.
 #
-# Below, all points in numbers: published, measured, the limit, and the equivalent at this $d$.
+# The table has all points in numbers.
 
 # %%
 rows, gaps = [], {"equivalent": [], "limit": []}
@@ -244,38 +255,42 @@ for (alpha, tau), errors in found.items():
         "equivalent": at_this_d(alpha, tau)[0],
         "limit": in_the_limit(alpha, tau)[0],
     }
-    row = {"alpha": alpha, "tau": tau}
-    row["published"] = published.NEW_TASKS.get((alpha, tau), [np.nan])[0]
+    mean, deviation = published.NEW_TASKS.get((alpha, tau), (np.nan, np.nan))
+    row = {"alpha": alpha, "tau": tau, "published": mean, "its s.d.": deviation}
     row |= {"measured": ours, "s.d.": float(errors["new"].std(correction=0))}
     rows.append(row | theory)
     for name, value in theory.items():
         gaps[name].append(abs(value / ours - 1))
-tables.table(rows, caption="Error on new tasks", digits=4)
+digits = dict.fromkeys(("alpha", "tau", "its s.d.", "s.d."), 2)
+digits |= dict.fromkeys(("published", "measured", "equivalent", "limit"), 4)
+tables.table(rows, "Mean squared error on new tasks, of ten repetitions.", digits)
 
 # %% [markdown]
-# The limit is off by 4 percent on average, most near the peak. The equivalent at the page's own $d$ is off by 2
-# percent: it knows that there are $d + 1$ columns and not $d$, which moves the pole.
+# The limit is off by 4 percent on average, and by most near the peak. The equivalent at the page's own $d$ is off by 2
+# percent. It takes into account that $\Gamma$ has $d + 1$ columns and not $d$, which moves the peak.
 
 # %%
 off = {name: float(np.mean(values)) for name, values in gaps.items()}
 told("off by 4 percent on average", 0.04, off["limit"])
 told("off by 2 percent", 0.02, off["equivalent"])
 last = found[contexts[-1], taus[-1]]
-told("44 times", 44, float(last["new"].mean() / last["training"].mean()))
+told("44 times as large", 44, float(last["new"].mean() / last["training"].mean()))
 
 # %% [markdown]
 # ## From memorising to learning
 #
-# Now with plenty of everything but tasks: $\alpha = \tau = 100$ at $d = 50$, noise of variance 0.25, and from 5 to 25,000 tasks, which
-# have all lengths here, $w \sim \mathcal N(0, I)$. Beside the layer stand two Bayesian answers. The *discrete* posterior mean knows the $k$ tasks
-# and gives each the odds that the prompt leaves it,
+# Now there is plenty of everything but tasks: $\alpha = \tau = 100$ at $d = 50$, with noise of variance 0.25. The number of tasks goes
+# from 5 to 25,000, and as in the paper's code the tasks of this training have different lengths, $w \sim \mathcal N(0, I)$.
+#
+# We compare the layer with two Bayesian answers. The *discrete* posterior mean knows the $k$ tasks and weighs each by its
+# probability, given the prompt:
 #
 # $$
 # \hat w = \sum_j w_j\, p_j , \qquad p_j \propto \exp \Bigl( -\frac{1}{2 \rho} \sum_i (y_i - w_j^\top x_i)^2 \Bigr) .
 # $$ (eq-tasks-discrete)
 #
-# The other one is ridge regression on the prompt, $\hat w = (X^\top X + \rho I)^{-1} X^\top y$, which is optimal for tasks from $\mathcal N(0, I)$ and
-# knows none of them.
+# The other one is ridge regression on the prompt, $\hat w = (X^\top X + \rho I)^{-1} X^\top y$. It is the posterior mean for tasks
+# from $\mathcal N(0, I)$, and knows none of those in the training.
 
 # %%
 moved = {}
@@ -293,8 +308,8 @@ for ratio in task_ratios:
     )
 
 # %% [markdown]
-# The posterior means need the prompts' $X^\top X$, which a Wishart law gives. Two hundred prompts are enough: their answers are
-# scored on all queries at once.
+# The posterior means need $X^\top X$ of the prompts, which is drawn from Wishart's law. Two hundred prompts are enough, because each
+# answer is scored on all queries at once.
 
 # %%
 bayes = {}
@@ -322,20 +337,23 @@ ax.set(xscale="log", yscale="log", xlabel="tasks / d", ylabel="error above the n
 plots.shared_legend(ax)
 
 # %% [markdown]
-# The layer changes its mind at $k = d$. Below, the tasks span a subspace, and $\Gamma$ projects on it: what of a new task lies
-# outside is lost, $1 - \kappa$ of its square, and what $\Gamma$ has made of the noise there comes on top. Above, $\Gamma$ is near the $\Gamma$ for all tasks, and from five times $d$ on there is nothing left to
-# gain.
+# The transition is at $k = d$. Below it the tasks span a subspace only, and $\Gamma$ projects on it. The part of a new task outside of
+# this subspace is lost, which is a share of $1 - \kappa$ of its square on average, and the noise of $v$ there does further harm.
+# Above the transition $\Gamma$ soon is what it would be for all tasks: from five times $d$ on, more tasks gain nothing that
+# the figure could show.
 #
-# A model that knew the $k$ tasks would go on to memorise: even with 25,000 tasks the discrete posterior mean has
-# four times the error of the layer on new tasks. It takes exponentially many points to fill a sphere. So the layer is not
-# Bayesian on its tasks. It cannot be, with $d(d+1)$ numbers: all it can keep of them is their second moment. On the training tasks the price is small,
-# 0.264 against 0.250 for $k = d$.
+# The discrete posterior mean still memorises where the layer has long ceased to: even with 25,000 tasks its error on new
+# tasks is four times the error of the layer. A new task in 50 dimensions is far from each of 25,000 others. So the layer is
+# not Bayesian on its tasks. It cannot be, since all that its $d(d+1)$ numbers know of them are mean values such as the second
+# moment of $w$. On the tasks of the training this costs little: for $k = d$ its error is 0.264, where that of the posterior
+# mean is 0.250.
 
 # %%
 most, at_d = max(task_ratios), min(task_ratios, key=lambda ratio: abs(ratio - 1))
 ratio_new = bayes[most]["discrete"]["new"].mean() / float(moved[most]["new"].mean())
 told("four times the error of the layer", 4, ratio_new)
-told("0.264 against 0.250", 0.264, float(moved[at_d]["training"].mean()))
+told("its error is 0.264", 0.264, float(moved[at_d]["training"].mean()))
+told("mean is 0.250", 0.25, bayes[at_d]["discrete"]["training"].mean())
 half_d = min(task_ratios, key=lambda ratio: abs(ratio - 0.5))
 factor = float(moved[half_d]["new"].mean() / moved[half_d]["training"].mean())
 told("3.5 times that on the tasks of the training", 3.5, factor)
@@ -343,8 +361,8 @@ told("3.5 times that on the tasks of the training", 3.5, factor)
 # %% [markdown]
 # ## Claims
 #
-# First the ground on which the rest stands. The law of $v$ is exact: all entries of its second moment, from explicit prompts
-# and from the law, may be off by chance only.
+# The rest of the page stands on the law of $v$. All second moments, from explicit prompts and from the law, may be off by
+# chance only.
 
 # %%
 deviations = np.concatenate([z[np.triu_indices(4)] for z in scores.values()])
@@ -357,7 +375,7 @@ claim(
 )
 
 # %% [markdown]
-# Then the published theory. Our limit, which keeps the penalty, must give the digits of the paper's closed formula.
+# Next is the published theory. Our limit, which keeps the small penalty, must give the digits of the paper's formula.
 
 # %%
 FORMULA = {0.2: "1.038", 0.5: "1.261", 0.85: "3.179", 1.5: "1.664", 2.0: "1.234"}
@@ -376,14 +394,18 @@ claim(
 )
 
 # %% [markdown]
-# The simulations: a mean of ten beside a mean of ten. The standard error of their difference comes from both standard deviations.
-# With eighteen points the largest deviation may be a little more than three standard errors, as far as chance takes the largest of so many.
+# In the simulations a mean of ten stands beside a mean of ten. The standard error of their difference comes from both standard
+# deviations. The largest of eighteen deviations may be a little more than three standard errors, as far as chance takes
+# the largest of so many.
 
 
 # %%
-def agreement(theirs, ours):
+compared = {}
+
+
+def agreement(name, theirs, ours):
     """Whether our means agree with published ones by chance; both as a claim shows them."""
-    means, expected, errors = published.beside(theirs, ours)
+    means, expected, errors = compared[name] = published.set_beside(theirs, ours)
     shown = [
         ", ".join(f"{v:.5g}" for v in values.tolist()) for values in (expected, means)
     ]
@@ -391,11 +413,11 @@ def agreement(theirs, ours):
 
 
 # %% [markdown]
-# All three context lengths, on new tasks.
+# These are all three context lengths, on new tasks.
 
 # %%
 new = {key: errors["new"] for key, errors in found.items()}
-holds, theirs, ours = agreement(published.NEW_TASKS, new)
+holds, theirs, ours = agreement("new tasks, d = 100", published.NEW_TASKS, new)
 claim(
     "tasks-descent",
     "The error on new tasks peaks where prompts are as many as unknowns",
@@ -406,11 +428,12 @@ claim(
 )
 
 # %% [markdown]
-# The tasks of the training, for the middle one.
+# On the tasks of the training we compare the middle one.
 
 # %%
 old = {key: errors["training"] for key, errors in found.items()}
-holds, theirs, ours = agreement(published.TRAINING_TASKS, old)
+name = "tasks of the training, d = 100"
+holds, theirs, ours = agreement(name, published.TRAINING_TASKS, old)
 claim(
     "tasks-descent-training",
     "The error on the tasks of the training has a much smaller peak",
@@ -421,8 +444,8 @@ claim(
 )
 
 # %% [markdown]
-# The finite $d$. Near the pole the limit is far off. The equivalent with $d + 1$ columns is nearer, though not within the
-# standard errors: what is left falls with $d$, too.
+# At a finite $d$ the limit is off near the peak. The equivalent with $d + 1$ columns is nearer, though not within the standard
+# errors.
 
 # %%
 claim(
@@ -434,11 +457,11 @@ claim(
 )
 
 # %% [markdown]
-# The transition. New tasks first, all eight numbers of tasks.
+# For the transition, we begin with new tasks and all eight numbers of tasks.
 
 # %%
 new = {ratio: errors["new"] for ratio, errors in moved.items()}
-holds, theirs, ours = agreement(published.NEW_BY_TASKS, new)
+holds, theirs, ours = agreement("new tasks, d = 50", published.NEW_BY_TASKS, new)
 claim(
     "tasks-transition",
     "With as many tasks as dimensions a layer begins to learn in context",
@@ -449,14 +472,15 @@ claim(
 )
 
 # %% [markdown]
-# On the tasks of the training the published numbers scatter a thousand times as much as ours, and the one for five tasks is *below
-# the noise*, 0.2301 with a noise of 0.25. No error can be. The reason stands in the code: it scores $\Gamma$ with a formula for tasks of length
-# $\sqrt d$, and these tasks have other lengths. We score ours both ways. In the same way the same numbers come out, scatter
-# included; scored exactly, every repetition is above the noise.
+# On the tasks of the training the published numbers scatter widely, and the one for five tasks is *below the noise*: it is
+# 0.2301, with a noise of variance 0.25. No expected error can be. The reason is in the paper's code: it scores $\Gamma$ with a formula
+# for tasks of length $\sqrt d$, and these tasks have other lengths. We score ours both ways. Scored as in the code, ours agree
+# with the published numbers. Scored exactly, every repetition is above the noise.
 
 # %%
 scored = {ratio: errors["as_published"] for ratio, errors in moved.items()}
-holds, theirs, ours = agreement(published.TRAINING_BY_TASKS, scored)
+name = "tasks of the training, d = 50, scored as published"
+holds, theirs, ours = agreement(name, published.TRAINING_BY_TASKS, scored)
 claim(
     "tasks-scored",
     "Errors on training tasks, scored as if all tasks had one length",
@@ -467,7 +491,7 @@ claim(
 )
 
 # %% [markdown]
-# And the exact scores, ours.
+# The exact scores are ours.
 
 # %%
 lowest = min(float(errors["training"].min()) for errors in moved.values())
@@ -480,12 +504,12 @@ claim(
 )
 
 # %% [markdown]
-# Last, the posterior mean over the tasks. From five tasks a dimension on, the layer must be better on new tasks, in the scatter
-# over prompts, and worse on those of the training, in the scatter over repetitions.
+# The last claim is about the posterior mean over the tasks. For the five largest numbers of tasks the layer must be better on new
+# tasks, beyond the scatter over prompts, and worse on those of the training, beyond the scatter over repetitions.
 
 # %%
 margins = []
-for ratio in [ratio for ratio in task_ratios if ratio >= 5]:
+for ratio in sorted(task_ratios)[-5:]:
     discrete, layer = bayes[ratio]["discrete"], moved[ratio]
     gain = discrete["new"] - float(layer["new"].mean())
     cost = layer["training"].numpy() - discrete["training"].mean()
@@ -500,6 +524,20 @@ claim(
 )
 
 # %% [markdown]
+# The closing table has the largest published error of each comparison, and ours beside it. The standard error is that of their
+# difference.
+
+# %%
+rows = []
+for name, (means, expected, errors) in compared.items():
+    i = int(expected.argmax())
+    scale = {"scale": f"{len(seeds)} repetitions, as published", "points": len(means)}
+    numbers = {"published": float(expected[i]), "ours": float(means[i])}
+    rows.append({"error on": name} | scale | numbers | {"s.e.": float(errors[i])})
+caption = "Mean squared error where the published one is largest."
+tables.table(rows, caption, {"published": 4, "ours": 4, "s.e.": 2})
+
+# %% [markdown]
 # ## References
 #
 # - Y. M. Lu, M. Letey, J. A. Zavatone-Veth, A. Maiti, C. Pehlevan. *Asymptotic theory of in-context learning by linear
@@ -509,8 +547,8 @@ claim(
 #
 # ## Exercises
 #
-# **Exercise 1.** What is the error on new tasks for many tasks and prompts, $\kappa, \tau \to \infty$? Compute it from {eq}`eq-tasks-error` with
-# the best $\Gamma$ for $d \to \infty$, and compare with `limit`.
+# **Exercise 1.** What is the error on new tasks for many tasks and prompts, $\kappa, \tau \to \infty$? Compute it from
+# {eq}`eq-tasks-error` with the best $\Gamma$ for $d \to \infty$, and compare with `limit`.
 
 # %% tags=["hide-cell"]
 # Gamma = A B^-1 = 1 / (1 + q) with q = (1 + rho) / alpha: the error is rho + q / (1 + q)
@@ -521,12 +559,13 @@ print(f"by hand {by_hand:.5f}, limit {far:.5f}")
 expect(np.isclose(by_hand, far, rtol=1e-4))
 
 # %% [markdown]
-# **Exercise 2.** Does a larger penalty remove the peak? Find the best $\lambda$ at $\tau = 1$ for the shortest prompts in the limit, and compare its error with
-# those without a penalty at $\tau = 0.2$ and $2$.
+# **Exercise 2.** Does a larger penalty remove the peak? Find the best $\lambda$ at $\tau = 1$ for the shortest prompts in the
+# limit, and compare its error with those of the small penalty at $\tau = 0.2$ and $2$.
 
 # %% tags=["hide-cell"]
 grid = np.geomspace(1e-4, 10, 60)
 tuned = [pretraining.limit(1.0, contexts[0], kappa, noise, x)[0] for x in grid]
 ends = [in_the_limit(contexts[0], tau)[0] for tau in (0.2, 2.0)]
-print(f"lambda {grid[np.argmin(tuned)]:.2g}: {min(tuned):.3f}; at the ends {ends}")
+best = grid[np.argmin(tuned)]
+print(f"lambda {best:.2g}: {min(tuned):.3f}; at the ends {ends[0]:.3f}, {ends[1]:.3f}")
 expect(min(tuned) < min(ends))
