@@ -279,8 +279,8 @@ for i, ax in enumerate(axes.values()):
     ax.set(xlim=(-3, 3), ylim=(-top, top))
 
 # %% [markdown]
-# In three of the panels the points follow one of the lines, and the probability is near 0 or 1. In the fourth they fit both lines
-# nearly as well, and the coin remains uncertain.
+# In the first three prompts the examples settle the coin: the probability of the rising line is near 0 or 1. In the fourth the coin
+# remains uncertain.
 #
 # ## What is out of reach
 #
