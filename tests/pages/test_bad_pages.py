@@ -386,6 +386,18 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"task_ratios": [0.01]},
         {"seeds": []},
     ],
+    "32_trained_or_descent": [
+        {"loops": 1},
+        {"loops": 9},
+        {"n_layer": 1},
+        {"points": 3000},  # more than there are
+        {"damping": 0},
+        {"damping": 1.5},
+        {"steps": 0},
+        {"seeds": [0, 0]},
+        {"lr": nan},
+        {"n_layers": 5},
+    ],
     "33_kernels": [
         {"d": 1},
         {"N": 0},
