@@ -54,7 +54,7 @@ from lintf import (
 )
 from lintf.analysis import isotropic, landscape, theory
 from lintf.analysis.solvers import GradientDescent
-from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from lintf.tasks.base import sample_ensemble
 from lintf.tasks.integrate import integrate
@@ -204,33 +204,41 @@ plots.legend(ax)
 # $1 / \kappa$ in equal ratios, and losses are divided by $\tau$, the loss of answering 0.
 
 # %%
-counts = np.arange(1, 201)[:, None]
+counts = np.arange(1, 201)
 
 
 def one_step(n, kappa, w):
     """The loss of the best step of three kinds against N, and at N = n."""
-    lam = np.geomspace(1, 1 / kappa, d)
+    lam, N = np.geomspace(1, 1 / kappa, d), counts[:, None]
     om = lam ** {"I": 0, "inverse of Σ": -1}[w]
     tau = (lam * om).sum()
-    _, ((ax,),) = plots.panels(height=3.6)
-    kinds = {"gradient descent": np.ones(d), "preconditioned": 1 / lam}
-    kinds |= {"one layer": om / ((counts + 1) * lam * om + tau)}
-    for name, A in kinds.items():
+    found = {"n": n}
+    for i, A in enumerate((np.ones(d), 1 / lam, om / ((N + 1) * lam * om + tau))):
         gain = (lam**2 * om * A).sum(-1) ** 2
-        second_moment = (counts + 1) * lam**2 * om + tau * lam
+        second_moment = (N + 1) * lam**2 * om + tau * lam
         size = (lam * A**2 * second_moment).sum(-1)
-        loss = 1 - counts[:, 0] * gain / size / tau
-        look = plots.look("best" if name == "one layer" else name)
-        ax.plot(counts, loss, label=f"{name}: {loss[n - 1]:.3f}", **look)
-    ax.axvline(n, **plots.look("guide", linewidth=1))
-    ax.set(xscale="log", ylim=(0, 1))
-    ax.set(xlabel="examples $N$", ylabel="loss, relative")
-    plots.shared_legend(ax, title=f"loss at N = {n}, κ = {kappa}, covariance of w: {w}")
+        loss = 1 - counts * gain / size / tau
+        found |= {f"loss {i}": loss, f"at n {i}": loss[n - 1]}
+    return found
 
 
-# %% mystnb={"figure": {"caption": "Loss of one step of gradient descent and of preconditioned gradient descent, each with its best size, and of the closed form {eq}`eq-one-layer` for one layer, divided by the loss of answering 0 (d = 5, condition number 10, weights of identity covariance; computed exactly). Dotted: N = 20. With a running kernel, controls set N, the condition number and the law of the weights.", "name": "fig-theory-play"}, "image": {"alt": "Three falling curves over 1 to 200 examples on a logarithmic axis. Gradient descent goes from 0.82 to 0.20 and levels off. Preconditioned gradient descent starts higher, at 0.86, crosses it near 7 examples and ends at 0.03. The closed form is dotted and lies below both everywhere, close to the first for few examples and to the second for many."}}
-widgets.Controls(
+# %% [markdown]
+# The three matrices in the loop are those of gradient descent, of preconditioned gradient descent and of one layer.
+
+# %%
+panel = {"xlabel": "examples $N$", "xscale": "log", "xlim": (1, 200)}
+panel |= {"ylabel": "loss, relative", "ylim": (0, 1), "marks": [{"at": "n"}]}
+kinds = {"gradient descent": "gradient descent", "preconditioned": "preconditioned"}
+kinds |= {"one layer": "best"}
+panel["curves"] = play.several(kinds, x="counts", y="loss {}", value="at n {}")
+
+# %% mystnb={"figure": {"caption": "Loss of one step of gradient descent and of preconditioned gradient descent, each with its best size, and of the closed form {eq}`eq-one-layer` for one layer, divided by the loss of answering 0 (d = 5, condition number 10, weights of identity covariance; computed exactly). Dotted: N = 20. Controls set N, the condition number and the law of the weights.", "name": "fig-theory-play"}, "image": {"alt": "Three falling curves over 1 to 200 examples on a logarithmic axis. Gradient descent goes from 0.82 to 0.20 and levels off. Preconditioned gradient descent starts higher, at 0.86, crosses it near 7 examples and ends at 0.03. The closed form is dotted and lies below both everywhere, close to the first for few examples and to the second for many."}}
+play.Figure(
+    "oneStep",
     one_step,
+    {"counts": counts, "d": d},
+    [panel],
+    title=[("loss at N =", "n")],
     n=widgets.slider("examples N", [1, 2, 5, 10, 20, 50, 100, 200], 20),
     kappa=widgets.slider("condition number κ", [1, 2, 5, 10, 20, 50, 100], 10),
     w=widgets.choice("covariance of w", ["I", "inverse of Σ"], "I"),
@@ -570,53 +578,82 @@ told("3 \\cdot 10^{10}", 3, 1e-10 / farther)
 # comparison there are Chebyshev's polynomials, which the classical theory of iterative methods would choose. Their
 # value at 0 is 1, and in an interval around the eigenvalues their largest deviation from 0 is as small as it can be.
 # Gradient descent and Adam have the colours and dashes that they have on all pages.
+#
+#
+# The slider leaves out what is rarer than one eigenvalue in so many prompts, and the numbers are the losses that remain. Move
+# it from what a test set of 20,000 prompts can show to the whole expectation, and watch which of optimum and training has the
+# smaller loss. Names below the curves hide them and show them again.
 
 # %%
-t, w = isotropic.spectrum(20, 5)
-cumulated = np.cumsum(w)
-low, high = np.interp([0.005, 0.995], cumulated, t)
-t, rho = isotropic.density(20, 5)
-t, rho = t[:320], rho[:320]  # up to t = 7
+shares = play.spectrum_data(20, 5)
+cumulated = np.cumsum(shares["w"])
+low, high = np.interp([0.005, 0.995], cumulated, shares["t"])
 
 # %% [markdown]
 # The interval for Chebyshev's polynomials holds 99 percent of the eigenvalues, from the half percent at its lower end to that at
-# its upper end. It has to be chosen by hand, and a network chooses for itself. The curves of the picture, all at the same $t$:
+# its upper end. It has to be chosen by hand, and a network chooses for itself.
 
 # %%
 steps = isotropic.best_gradient_descent(3, 20, 5)
 optimum = exact["rotated"]
-curves = {
-    "gradient descent": isotropic.residual(steps.a, steps.b, t),
-    "Chebyshev, degree 3": isotropic.chebyshev(3, low, high, t),
-    "Chebyshev, degree 13": isotropic.chebyshev(13, low, high, t),
-    "optimum, all prompts": isotropic.residual(optimum.a, optimum.b, t),
-    "learned by Adam": isotropic.residual(*found["rotated"], t),
-}
+layers = [(steps.a, steps.b), (optimum.a, optimum.b), found["rotated"]]
+residuals = [
+    lambda t: isotropic.chebyshev(3, low, high, t),
+    lambda t: isotropic.chebyshev(13, low, high, t),
+    *(partial(isotropic.residual, a, b[:2]) for a, b in layers),
+]
 
-# %% mystnb={"figure": {"caption": "Top: the error that three layers or steps leave in a direction with eigenvalue t of S / N (d = 5, N = 20): gradient descent with the best step, Chebyshev's polynomials for the interval that holds 99 percent of the eigenvalues (dotted lines), the exact optimum of the family, and what Adam learned in 100,000 steps on rotated prompts, for the first of three seeds. Bottom: what each t contributes to the expected loss; the dashed line is the largest t that is expected once in the training.", "name": "fig-theory-polynomials"}, "image": {"alt": "Two panels over eigenvalues from 0 to 7. Above, all curves start at 1 and come down; gradient descent is a smooth cubic, the others oscillate near zero. Below on a logarithmic axis, the learned curve is lowest up to the dashed line near 4.5 and then rises beyond all others, while the optimum stays level."}}
-_, ((top,), (bottom,)) = plots.panels(2, height=3.3, sharex=True)
-methods = ("GD", "Newton", "least squares", "best", "Adam")
-for (name, r), method in zip(curves.items(), methods, strict=True):
-    top.plot(t, r, label=name, **plots.look(method))
-    bottom.plot(t, 5 * rho * r**2, **plots.look(method))
-for edge in (low, high):
-    top.axvline(edge, **plots.look("guide", linewidth=1))
-to_be_met, _ = isotropic.spectrum(20, 5, rare=1 / seen)
-rarest = to_be_met.max()
-bottom.axvline(rarest, color=plots.QUIET, linestyle="--", linewidth=1)
-top.text(high, 0.75, " 99 percent of $t$\n lie between", size=7)
-bottom.text(rarest, 1e-8, " once in the\n training", size=7)
-top.set(ylim=(-0.5, 1.05), ylabel="error left, $r(t)$")
-bottom.set(yscale="log", ylim=(1e-9, 3), ylabel="contribution to the loss")
-bottom.set(xlabel="eigenvalue $t$ of $S / N$")
-plots.legend(top, fontsize=8)
+# %% [markdown]
+# A function returns what the picture shows for one place of the slider.
+
+
+# %%
+def up_to_the_cut(prompts):
+    """The errors left, what each t contributes, and the losses without what is rarer."""
+    t, w = isotropic.spectrum(20, 5, rare=1 / prompts)
+    made = {"edge": t.max()}
+    for i, r in enumerate(residuals):
+        left = r(shares["t"])
+        made |= {f"left {i}": left, f"loss {i}": 5 * w @ r(t) ** 2}
+        made[f"share {i}"] = 5 * shares["rho"] * shares["peak"] * left**2
+    return made
+
+
+data = shares | {"low": low, "high": high, "degrees": [3, 13]}
+data["a"] = [a for a, _ in layers]
+data["b"] = [b[:2] for _, b in layers]
+
+# %% [markdown]
+# Both panels have the same curves, and the same line at the largest eigenvalue that is kept.
+
+# %%
+top = {"xlabel": "eigenvalue $t$ of $S / N$", "xlim": (0, 7), "height": 0.85}
+top |= {"marks": [{"name": "largest $t$ that is kept", "at": "edge"}]}
+bottom = top | {"ylabel": "share of the loss", "yscale": "log", "ylim": (1e-9, 3)}
+top |= {"ylabel": "error left, $r(t)$", "ylim": (-0.5, 1.05)}
+curves = {"Chebyshev, degree 3": "Newton", "Chebyshev, degree 13": "least squares"}
+curves |= {"gradient descent": "GD", "optimum, all prompts": "best"}
+curves |= {"learned by Adam": "Adam"}
+top["curves"] = play.several(curves, x="t", y="left {}", value="loss {}")
+bottom["curves"] = play.several(curves, x="t", y="share {}", value="loss {}")
+powers = [10**k for k in range(2, 13)]
+
+# %% mystnb={"figure": {"caption": "Top: the error that three layers or steps leave in a direction with eigenvalue t of S / N (d = 5, N = 20): gradient descent with the best step, Chebyshev's polynomials for the interval that holds 99 percent of the eigenvalues, the exact optimum of the family, and what Adam learned in 100,000 steps on rotated prompts, for the first of three seeds. Bottom: what each t contributes to the expected loss. Dotted: the largest t that is expected once in ten million prompts; a slider moves it. The numbers are the losses without larger ones.", "name": "fig-theory-polynomials"}, "image": {"alt": "Two panels over eigenvalues from 0 to 7. Above, all curves start at 1 and come down; gradient descent is a smooth cubic, the others oscillate near zero. Below on a logarithmic axis, the learned curve is lowest up to the dotted vertical line near 4.5 and then rises beyond all others, while the optimum stays level."}}
+play.Figure(
+    "cut",
+    up_to_the_cut,
+    data,
+    [top, bottom],
+    title=[("losses without t above", "edge")],
+    prompts=widgets.slider("one in so many prompts", powers, 10**7),
+)
 
 # %% [markdown]
 # Gradient descent has a single root, three times. Chebyshev's cubic spreads the roots and keeps the
 # error level over the interval. The transformer beats it by far, because its own degree is 13. It cannot choose its 13 roots
 # freely, since they come from 5 numbers, and a Chebyshev polynomial of degree 13 is more exact where the density is
 # largest. But it also weighs differently: it is most exact where the eigenvalues are dense, less so where
-# they are rare, and beyond the dashed line, where it has hardly ever seen one, it does not care at all. The optimum for
+# they are rare, and beyond the vertical line, where it has hardly ever seen one, it does not care at all. The optimum for
 # all prompts has to care: it has a small tail, and in exchange slightly larger errors in the middle.
 #
 # ## Claims
