@@ -19,7 +19,7 @@
 # > **In short.** Plain linear attention stops improving after a few layers, as published. The cause is one token: the query
 # > is among its own keys. With the query masked, each layer is worth three Newton steps, and three layers reach the optimum
 # > of linear attention, with an error 230 times below that of four layers without the mask. With LayerNorm a layer is worth 1.6
-# > to 2.2 Newton steps. *About 15 seconds; d = 5 in place of 10, fewer and shorter trainings.*
+# > to 2.2 Newton steps. *About 20 seconds; d = 5 in place of 10, fewer and shorter trainings.*
 #
 # **Question.** Newton's iteration inverts a matrix with an error that is squared in every step. Linear attention could do
 # it, layer by layer. Do trained layers converge like that?

@@ -19,7 +19,7 @@
 # > **In short.** What a model answers far outside its training range is decided by its architecture. Linear attention is affine in
 # > a query that is not a key, a polynomial of degree $3^L$ in one that is, and bounded where a LayerNorm comes last. At ten
 # > times the training range three layers with the query masked are wrong by 0.3 percent, until the clipping stops them.
-# > There the published kinds are wrong by 53 percent or more. *About 15 seconds; d = 5 in place of 10.*
+# > There the published kinds are wrong by 53 percent or more. *About 20 seconds; d = 5 in place of 10.*
 #
 # **Question.** A trained model answers queries like those of its training. What does it answer to a query that is thirty
 # times as long?
@@ -266,7 +266,9 @@ def difference(key, order):
 
 
 affine = max(difference((masked, first, L), 2) for L in depths)
-third, fourth = (difference((plain, first, depths[0]), k) for k in (3, 4))
+single = plain, first, depths[0]
+third = difference(single, 3)
+fourth = difference(single, 4)
 print(f"masked, second: {affine:.0e}; LSA, third {third:.0e}, fourth {fourth:.0e}")
 
 # %% [markdown]
