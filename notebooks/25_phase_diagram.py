@@ -49,7 +49,7 @@ import torch
 from lintf import FittedModel, LinearRegression
 from lintf.analysis import solvers, theory
 from lintf.experiments import phase
-from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from lintf.tasks.rotated import rotated_task
 from lintf.training.several import fit_each_seed
@@ -405,6 +405,85 @@ told("by factors of 13 to", 13, gains[1 % len(gains)])
 told("200, and not yet to it", 200, gains[-1])
 four = final[n_layers[-1], max(Ns), middle_d, 1.0]
 told("$2 \\cdot 10^{-7}$ of a label", 2, 1e7 * (four / middle_d) ** 0.5)
+
+# %% [markdown]
+# ## Try it
+#
+# All of these maps are slices of one. Here you choose the slice, and for every square what is known of it: the better network's
+# loss, the limit of its form, and the better of the two descents. Point at a square, or go there with the arrow keys.
+
+
+# %%
+def as_table(values):
+    """Values by (L, N, d, kappa) as an array of (layers, kappas, ds, Ns)."""
+    rows = [values[L, N, d, k] for L, k, d, N in product(n_layers, kappas, ds, Ns)]
+    shape = (len(n_layers), len(kappas), len(ds), len(Ns))
+    return torch.tensor(rows, dtype=torch.float64).view(shape)
+
+
+# %% [markdown]
+# Three such tables hold all that is known of a setting. The limit does not depend on the condition number, since it is
+# computed behind the lens; the descents do, and the better of them counts.
+
+# %%
+whole = {"best": as_table(best), "rival": as_table(rival)}
+whole["limit"] = as_table({key: float(limit[key[:3]][0]) for key in settings})
+scale = torch.tensor(ds)[:, None]
+strongest = {"loss": -12, "lead over descent": 8, "distance to the limit": 6}
+
+# %% [markdown]
+# The strongest colours stand for a loss of $10^{-12}$, a lead of $10^{8}$ and a distance of $10^{6}$.
+
+
+# %%
+def phase_square(quantity, L, kappa):
+    """One map, for every dimension and number of examples, and what belongs to it."""
+    at = n_layers.index(L), kappas.index(kappa)
+    found, limits, rivals = (whole[name][at] for name in ("best", "limit", "rival"))
+    ratios = {"loss": found / scale, "lead over descent": rivals / found}
+    value = ratios.get(quantity, found / limits).log10()
+    value = torch.where(found < torch.inf, value, torch.nan)
+    made = {"value": value, "shade": value / strongest[quantity]}
+    made |= {"loss": found / scale, "limit": limits / scale, "rival": rivals / scale}
+    return made
+
+
+# %% [markdown]
+# The tables of all settings go along with the picture. With them it can show any of the 36 maps, and for the square that is
+# chosen all three numbers.
+
+# %%
+data = whole | {"depths": n_layers, "kappas": kappas, "ds": ds}
+data |= {"quantities": [*strongest], "reach": [*strongest.values()]}
+square = {"cells": "value", "shade": "shade", "title": "decimal logarithm", "limit": 1}
+square |= {"rows": ds, "columns": Ns, "xlabel": "$N$", "ylabel": "$d$", "up": True}
+square |= {"digits": 1, "flat": 0.6}
+square["tips"] = [(f"{name} / $d$", name) for name in ("loss", "limit", "rival")]
+
+# %% mystnb={"figure": {"caption": "The decimal logarithm of the loss of trained networks of four layers over d, at condition number 10, against examples and dimensions (d = 2, 5 and 10; the better of two seeds, 20,000 test prompts). Controls choose another number of layers and condition number, and in place of the loss the lead over the better of both descents or the distance to the limit. Crosses: both seeds diverged.", "name": "fig-phase-play"}, "image": {"alt": "A map of three rows of six squares with numbers, from about minus 2 at the left to minus 11 at the right; two of the squares at five examples have crosses."}}
+play.Figure(
+    "phase",
+    phase_square,
+    data,
+    [square],
+    chosen=[1, 2],
+    quantity=widgets.choice("quantity", [*strongest], "loss"),
+    L=widgets.slider("layers L", n_layers, n_layers[-1]),
+    kappa=widgets.slider("condition number κ", kappas, kappas[len(kappas) // 2]),
+)
+
+# %% [markdown]
+# Set the distance to the limit and go from one layer to four: what was reached everywhere is no longer reached at the right,
+# where the limit is best. Set the lead over descent: it grows with layers and examples, in every dimension. Then show
+# the loss and move the condition number only. One layer has the same loss at every condition number, and two layers nearly so, as far as the colours show. Depth is what makes the covariance matter.
+# The loss of three layers in five dimensions stays within a factor of 1.4 with five examples, and grows ten thousandfold with 160.
+
+# %%
+three = n_layers[min(2, len(n_layers) - 1)]
+hardest, easiest = (whole["best"][n_layers.index(three), k] for k in (-1, 0))
+worse = (hardest / easiest)[ds.index(middle_d)]
+told("a factor of 1.4 with five", 1.4, worse[0])
+told("ten thousandfold with", 1e4, worse[-1])
 
 # %% [markdown]
 # ## Claims
