@@ -99,7 +99,8 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("B n batches other_batches reference tune_prompts", whole(1, 10**6)),
     **_each("test_prompts", whole(2, 10**6)),
     **_each("H", whole(6, 10**5)),  # room for a sentence with noise
-    **_each("max_iters demo_steps rotated_steps loop_steps live_steps adam_steps", whole(1, 10**8)),
+    **_each("max_iters demo_steps rotated_steps loop_steps live_steps", whole(1, 10**8)),
+    **_each("adam_steps clean_steps", whole(1, 10**8)),
     **_each("halve_every redraw_every stride", whole(1, 10**8)),
     "warmup": whole(0, 10**8),
     **_each("seed random_seed", SEED),
