@@ -131,7 +131,7 @@ panel = {"xlabel": "eigenvalue $t$ of $S / N$", "ylabel": "size of the error lef
 panel |= {"xlim": (0, 6), "ylim": (1e-5, 100), "yscale": "log", "marks": [{"at": "t"}]}
 methods = {"equal steps": "preconditioned", "different steps": "gradient descent"}
 methods |= {"layers with P": "best"}
-panel["curves"] = play.several(methods, x="axis", y="left", value="here", dot="t")
+panel["curves"] = play.several(methods, x="axis", y="left {}", value="here {}", dot="t")
 
 # %% mystnb={"figure": {"caption": "Size of the error that two layers or steps leave in a direction with eigenvalue t (d = 5, N = 20; computed exactly): the best equal steps, the best steps of different sizes, the best layers with P. Dots: t = 1. Sliders set the number of layers and t.", "name": "fig-variable-L-play"}, "image": {"alt": "Three curves on a logarithmic axis over eigenvalues from 0 to 6, all from 1 at 0. Equal steps have one spike down to zero at 1.3, different steps two at 0.8 and 1.9, layers with P four at 0.5, 1.1, 1.9 and 2.9, with errors of about 0.1 between them. Beyond 3.5 layers with P have the largest error. At t = 1 the errors left are 0.07, 0.1 and 0.03."}}
 play.Figure(

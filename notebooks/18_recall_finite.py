@@ -16,13 +16,14 @@
 # %% [markdown]
 # # Recall from a finite sample
 #
-# > **In short.** From 2048 sentences, a model with one trained number ends above the Bayes risk by the relative
-# > entropy of the true and the sampled noise, to the last digit. With more to train the same sentences are
-# > overfitted, a tenth of a nat too high on fresh ones; with values and feed-forward weights to be trained too,
-# > recall of unseen outputs is lost. *About 10 seconds; at the paper's scale.*
+# > **In short.** From 2048 sentences, a model with one trained number learns recall up to 0.0006 nats above the Bayes risk.
+# > This rest is the relative entropy of the true and the sampled share of noise. Models that train $W$, or all weights,
+# > overfit the same sample: on fresh sentences they are 0.09 to 0.22 nats above the Bayes risk, and below it on their own
+# > batches. On unseen outputs those that train all weights are worst, 1.7 to 7 nats above it. *About 15 seconds; at the
+# > paper's scale.*
 #
-# **Question.** On [the last page](17_recall_population.ipynb) every step had new sentences. If there are only 2048, do the models still learn to recall,
-# or do they learn the sample?
+# **Question.** On page 17, [in-context recall](17_recall_population.ipynb), every step had new sentences. If there are only
+# 2048, do the models still learn to recall, or do they learn the sample?
 #
 # **What the paper says.** The loss of the reparametrised models
 # ([Nguyen and Nguyen-Tang, 2025](https://arxiv.org/abs/2505.15009)) converges to the Bayes risk on a finite
@@ -37,11 +38,13 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
     exec(open("/content/lintf-book/book/colab.py").read(), {"__file__": "/content/lintf-book/book/colab.py"})  # fmt: skip
 
 # %%
+from itertools import product
+
 import torch
-from lintf import claim, expect
 from lintf.experiments import recall
 from lintf.experiments.recall import above_bayes
-from lintf.pages import parameters, plots, tolerances
+from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages.claims import claim, expect, told
 from lintf.tasks.recall import Recall, cross_entropy
 
 # %% [markdown]
@@ -71,8 +74,8 @@ sizes = {"B": B, "H": H, "device": device}
 # %% [markdown]
 # ## The models
 #
-# They are those of the last page, in three degrees of freedom, for linear and for ReLU attention, all of them with the
-# attention's sum in the feed-forward layer ("FA"). The first trains one number, the length $\lambda$ of a given $W$. The
+# They are those of page 17 in which the feed-forward layer gets the attention's sum ("FA"), with linear and with ReLU
+# attention. They differ in how much is trained. The first trains one number, the length $\lambda$ of a given $W$. The
 # second trains all $120 \times 120$ entries of $W$, with the values $V$ and the feed-forward matrix $F$ given. The third
 # trains $W$, $V$ and $F$ from zero.
 #
@@ -86,18 +89,20 @@ runs = recall.trained_on_samples(names, alphas, lr, epochs, **setting)
 # %% [markdown]
 # ## Population loss
 #
-# After each epoch we measure the loss on 512 fresh sentences, in expectation over the noise. The Bayes risk {eq}`eq-bayes-risk` is the
-# entropy of the noise, and nobody can be below it.
+# After each epoch we measure the loss on 512 fresh sentences, in expectation over the noise. No model can have an expected loss
+# below the Bayes risk {eq}`eq-bayes-risk`, the entropy of the noise.
 
 
 # %%
 def by_noise(measure):
     """For a panel at each level of noise: the curves of the first three models."""
-    some = {a: {recall.words(k): runs[k, a] for k in names[:3]} for a in alphas}
-    return {
-        f"α = {a}": {k: (r.steps * B / n, r.metrics[measure]) for k, r in of.items()}
-        for a, of in some.items()
-    }
+    panels = {}
+    for alpha in alphas:
+        curves = panels[f"α = {alpha}"] = {}
+        for name in names[:3]:
+            run = runs[name, alpha]
+            curves[recall.words(name)] = run.steps * B / n, run.metrics[measure]
+    return panels
 
 
 risks = [task.bayes_risk for task in tasks.values()]
@@ -107,35 +112,37 @@ axes = {"xlabel": "epoch", "ylabel": "loss in nats", "limit": "Bayes risk"}
 plots.curves(by_noise("population_loss"), len(seeds), risks, **axes)
 
 # %% [markdown]
-# The model with a single trained number reaches the Bayes risk within twenty epochs. The two others stop a tenth of a nat
-# or more above it, and the one that trains everything even turns up again. On the way it pauses near $R^* + (1 - \alpha) \ln 4$: it then knows
-# the noise and the four outputs, but not yet which of them the sentence asks for.
+# The model with a single trained number reaches the Bayes risk within twenty epochs. The two others stop about a tenth of a nat
+# or more above it, and the loss of the one that trains all weights even rises at the end. On its way down it pauses near
+# $R^* + (1 - \alpha) \ln 4$: the model then knows the noise and the four outputs, but not yet which of them the sentence asks for.
 #
-# That the others stop is overfitting, as the loss on their own batches shows.
+# The others stop because they overfit, as the loss on their own batches shows.
 
 # %% mystnb={"figure": {"caption": "Loss on the training batches (dashed) and on fresh sentences (solid) with half of the sentences noisy, in the trainings of {numref}`fig-finite-population`. Lines: mean over three seeds; band: smallest to largest. Horizontal line: the Bayes risk.", "name": "fig-finite-gap"}, "image": {"alt": "Loss over 100 epochs. Solid and dashed curve of the reparametrised model lie on the thin line at 0.69. For the two other models the solid curves level off at 0.8 and 0.87, while the dashed ones cross it at epochs 50 to 60 and end at 0.6."}}
 _, ((ax,),) = plots.panels()
 middle = sorted(alphas)[len(alphas) // 2]
 for i, name in enumerate(names[:3]):
     run = runs[name, middle]
-    way = {"color": f"C{i}", "marker": plots.MARKERS[i], "markevery": 0.15, "ms": 4}
+    epoch = run.steps * B / n
     fresh = run.metrics["population_loss"]
-    plots.band(ax, run.steps * B / n, fresh, recall.words(name), ls="-", **way)
-    plots.band(ax, run.steps * B / n, run.loss, None, ls="--", **way)
+    way = plots.nth(i, markevery=0.15)
+    plots.band(ax, epoch, fresh, recall.words(name), ls="-", **way)
+    plots.band(ax, epoch, run.loss, None, ls="--", **way)
 risk = tasks[middle].bayes_risk
 ax.axhline(risk, label="Bayes risk", **plots.look("bound", lw=1))
-ax.set(xlabel="epoch", ylabel="loss in nats", ylim=(0.8 * risk, 1.4))
+ax.set(xlabel="epoch", ylabel="loss in nats")
+ax.set(ylim=(0.8 * risk, 1.4))
 plots.shared_legend(ax, len(seeds))
 
 # %% [markdown]
-# Below the horizontal line nobody can get by recalling: a model whose loss on its batches is lower has learned which of *these*
-# sentences were noisy. It can do so from the 250 random tokens in each of them, which mean nothing, but tell the sentences
-# apart. A matrix $W$ with fourteen thousand entries has room for 2048 coin tosses, and one number has not.
+# Recall alone cannot bring the loss below the horizontal line. A model whose loss on its batches is lower has learned which of
+# *these* sentences were noisy. It can do so from the 250 random tokens in each of them, which mean nothing, but tell the sentences
+# apart. A matrix $W$ with 14,400 entries can store 2048 coin tosses. A single number cannot.
 #
 # ## What a wrong share of noise costs
 #
 # Among 2048 sentences the share $\hat\alpha$ with noise is not $\alpha$, but off by about
-# $\sqrt{\alpha (1 - \alpha) / 2048} \approx 0.01$. The reparametrised models can count, and get this $\hat\alpha$ in their $F$:
+# $\sqrt{\alpha (1 - \alpha) / 2048} \approx 0.01$. The matrix $F$ of the reparametrised models is made with this $\hat\alpha$:
 # the logit of $\tau$ is above that of the output by $\ln \frac{\hat\alpha}{1 - \hat\alpha}$. So once $\lambda$ is large they
 # predict noise with probability $\hat\alpha$, and what is left above the Bayes risk is a relative entropy,
 #
@@ -144,31 +151,36 @@ plots.shared_legend(ax, len(seeds))
 # \approx \frac{(\hat\alpha - \alpha)^2}{2 \alpha (1 - \alpha)} .
 # $$ (eq-relative-entropy)
 #
-# In the mean over samples {eq}`eq-relative-entropy` is about $1 / (2n)$, or 0.00024. Here it is for each of the samples, measured and in theory.
+# In the mean over samples {eq}`eq-relative-entropy` is about $1 / (2n)$, or 0.00024. We compute it for each of the samples.
 
 
 # %%
 def relative_entropy(alpha, task):
+    """What is left in theory, by seed."""
     shares = [recall.noise_share(task, n, seed) for seed in seeds]
-    left = [cross_entropy(alpha, s) - task.bayes_risk for s in shares]
+    left = [cross_entropy(alpha, share) - task.bayes_risk for share in shares]
     return torch.tensor(left, dtype=torch.float64)
 
 
 # %% [markdown]
-# Each row is a model and a level of noise; in brackets what theory says.
+# For each model with one trained number, each level of noise and each sample, measured and in theory:
 
 # %%
-pairs = {
-    key: (above_bayes(run, tasks[key[1]]), relative_entropy(key[1], tasks[key[1]]))
-    for key, run in runs.items()
-    if "reparam-" in key[0]
-}
-for key, columns in pairs.items():
-    print(*key, *(f"{x:.2e} ({y:.2e})" for x, y in zip(*columns, strict=True)))
+pairs, rows = {}, []
+for attention, alpha in product(attentions, alphas):
+    task = tasks[alpha]
+    left = above_bayes(runs[f"reparam-{attention}-FA", alpha], task)
+    due = relative_entropy(alpha, task)
+    pairs[attention, alpha] = left, due
+    for i, seed in enumerate(seeds):
+        row = {"attention": attention, "α": alpha, "seed": seed}
+        rows.append(row | {"measured": left[i], "in theory": due[i]})
+tables.table(rows, "Loss above the Bayes risk (nats).", digits={"α": 1})
 
 # %% [markdown]
-# Nothing else is left. What this model has not learned is the noise level, to the precision that 2048 tosses of a coin
-# allow.
+# Both agree in all digits shown, so nothing else is left. The numbers are the same for linear and for ReLU attention, since they
+# depend on the sample only. What this model does not know is the level of noise, beyond the
+# precision that 2048 tosses of a coin allow.
 #
 # ## Unseen outputs
 #
@@ -178,39 +190,56 @@ for key, columns in pairs.items():
 plots.curves(by_noise("unseen_loss"), len(seeds), risks, **axes)
 
 # %% [markdown]
-# The single number serves unseen outputs as well as seen ones. The model that trains everything is lost on them from the
-# first epochs on, the more so the rarer the noise is, and it does not come back. Between the two, the model that trains
+# The model with a single number is as good on unseen outputs as on seen ones. The model that trains all weights fails on them
+# from the first epochs on, the more so the rarer the noise is, and it does not recover. Between the two, the model that trains
 # $W$ alone still improves after a hundred epochs.
 
 
 # %%
 def extremes(variant, measure="population_loss"):
     """Of one variant, per attention, level of noise and seed: the mean over ten epochs."""
-    chosen = [(f"{variant}-{a}-FA", alpha) for a in attentions for alpha in alphas]
-    return torch.stack([above_bayes(runs[k], tasks[k[1]], measure, 10) for k in chosen])
+    found = []
+    for attention, alpha in product(attentions, alphas):
+        run = runs[f"{variant}-{attention}-FA", alpha]
+        found.append(above_bayes(run, tasks[alpha], measure, 10))
+    return torch.stack(found)
 
 
 # %% [markdown]
-# How far it gets depends on the attention, as the means over the levels of noise and the seeds show for all six models: with a
-# ReLU much farther than without.
+# On fresh sentences for the three degrees of freedom, and on sentences with unseen outputs:
 
 # %%
-for variant in variants:
-    measures = ("population_loss", "unseen_loss")
-    both = [extremes(variant, m).view(len(attentions), -1).mean(1) for m in measures]
-    rows = zip(attentions, *both, strict=True)
-    print(f"{variant:9}", *(f"{a}: {x:.4f}, unseen {y:.4f};" for a, x, y in rows))
+fixed, free, full = map(extremes, variants)
+unseen = {variant: extremes(variant, "unseen_loss") for variant in variants}
+
+# %% [markdown]
+# How near the model that trains $W$ comes to the Bayes risk on unseen outputs depends on its attention. With a ReLU it comes much
+# nearer than with linear attention. For the two other models the attention matters little.
+
+# %%
+rows = []
+for variant, fresh in zip(variants, (fixed, free, full), strict=True):
+    by_attention = fresh.view(len(attentions), -1).mean(1)
+    on_unseen = unseen[variant].view(len(attentions), -1).mean(1)
+    for i, attention in enumerate(attentions):
+        row = {"model": variant, "attention": attention}
+        rows.append(row | {"fresh": by_attention[i], "unseen": on_unseen[i]})
+caption = (
+    "Loss above the Bayes risk (nats), mean over the levels of noise and the seeds."
+)
+tables.table(rows, caption)
 
 # %% [markdown]
 # ## Claims
 #
-# The first is the theorem's, that there is a parametrisation which reaches the Bayes risk from a sample; what is left above it
+# The first is the theorem's: there is a parametrisation which reaches the Bayes risk from a sample. What is left above it
 # should be what the sample's wrong share of noise leaves in theory, up to the scatter of a training.
 
 # %%
 source = "2505.15009, Fig. 2"
-fixed, free, full = map(extremes, variants)
-gap = max(float((x - y).abs().max()) for x, y in pairs.values()) / float(fixed.max())
+furthest = max((left - due).abs().max() for left, due in pairs.values())
+gap = float(furthest / fixed.max())
+told("up to 0.0006 nats", 0.0006, fixed.max())
 claim(
     "recall-finite-bayes",
     "Trained on 2048 sentences, the reparametrised models reach the Bayes risk",
@@ -221,15 +250,20 @@ claim(
 )
 
 # %% [markdown]
-# The freer ones do not, at any level of noise, and the loss on their own batches says that they do better than they can.
+# The models that train more do not reach it, at any level of noise. The loss on their own batches is below the Bayes risk, which
+# no model can be on fresh sentences.
 
 # %%
 above = torch.cat((free, full))
-trained = [
-    runs[k].loss[:, -10:].mean() - tasks[k[1]].bayes_risk
-    for k in runs
-    if "reparam-" not in k[0]
-]
+told("0.09 to 0.22 nats", 0.09, above.min())
+told("0.09 to 0.22 nats", 0.22, above.max())
+trained = []
+for (name, alpha), run in runs.items():
+    if "reparam-" not in name:
+        end = run.loss[:, -10:].mean()
+        trained.append(end - tasks[alpha].bayes_risk)
+
+# %%
 claim(
     "recall-finite-overfit",
     "With W, or W, V and F, to be trained, the same sample is overfitted",
@@ -241,10 +275,11 @@ claim(
 )
 
 # %% [markdown]
-# On unseen outputs only the model with a single number is as good as on seen ones; the others are worse there, every one.
+# On unseen outputs only the model with a single number is as good as on seen ones. The others are worse there in every case.
 
 # %%
-unseen = {v: extremes(v, "unseen_loss") for v in variants}
+told("1.7 to 7 nats", 1.7, unseen["origin"].min())
+told("1.7 to 7 nats", 7, unseen["origin"].max())
 ranges = [f"{v} {u.min():.2g} to {u.max():.2g}" for v, u in unseen.items()]
 claim(
     "recall-finite-unseen",
@@ -289,8 +324,8 @@ some = recall.trained_on_samples(
     names[2:3], alphas[:1], lr, max(1, epochs // 4), **more
 )
 ((key, run),) = some.items()
-before, after = (above_bayes(r[key], tasks[key[1]])[0] for r in (runs, some))
-print(
-    f"above the Bayes risk: {before:.3f} with {n} sentences, {after:.3f} with {4 * n}"
-)
+task = tasks[alphas[0]]
+before, after = above_bayes(runs[key], task)[0], above_bayes(run, task)[0]
 expect(after < before)
+rows = [{"sentences": n, "above": before}, {"sentences": 4 * n, "above": after}]
+tables.table(rows, "Loss above the Bayes risk (nats), for the first seed.")

@@ -238,7 +238,7 @@ shares = {"xlabel": "eigenvalue $t$ of $S / N$", "ylabel": "share left, $r(t)$"}
 shares |= {"xlim": (0, 4), "ylim": (-1, 1.05)}
 methods = {"one layer": "best", f"best {n_layer} layers": "trained"}
 methods |= {"ridge, Bayes optimum": "ridge"}
-shares["curves"] = play.several(methods, x="t", y="left", value="error")
+shares["curves"] = play.several(methods, x="t", y="left {}", value="error {}")
 
 # %% mystnb={"figure": {"caption": "The share of a clean coefficient that is left in a direction with eigenvalue t, by the best one layer, the best three layers of multiples of the identity, and ridge regression with the best penalty, at noise 1 and N = 20 (d = 5; computed exactly). The numbers are their errors above the noise. Sliders set the noise and N.", "name": "fig-noise-play"}, "image": {"alt": "A straight line falls from 1, and two curves fall steeply from 1 and stay near 0.05: ridge regression smoothly, three layers in waves around it. Their errors are 1.30, 0.325 and 0.324."}}
 play.Figure(

@@ -210,7 +210,12 @@ draw_flows(curves, heights, xlim=(0, 0.25 * stop_merged))
 # others. This is far slower, and it is a competition: which head is ahead gets ahead faster.
 
 # %%
-law = {"model": heads, "task": task, "first": stop / 1000, "last": float(stop)}
+law = {
+    "model": heads,
+    "task": task,
+    "first": stop / 1000,
+    "last": float(stop),
+}
 stairs = [measured(flow, seed=s, **law) for s in seeds]
 
 # %% mystnb={"figure": {"caption": "Population loss along gradient flow from weights of size 0.01, five heads of separate keys and queries of rank one (d = 4, N = 31; three seeds, time on a logarithmic axis). Thin dashed lines: the exact heights {eq}`eq-dynamics-heights`.", "name": "fig-dynamics-stairs"}, "image": {"alt": "Three staircases over time from 100 to 20,000 on a logarithmic axis. All go from 1 down to 0.136 in four abrupt drops and rest in between on the dashed levels 0.641, 0.377 and 0.210, for times that differ from seed to seed."}}

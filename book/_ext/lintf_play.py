@@ -1,5 +1,5 @@
 """Figures to play with in the built book: what ``lintf.pages.play`` adds to a cell's output becomes
-a script beside the still picture, and ``play.js`` draws from it.
+a script beside the still picture, and ``lintf_play.js`` draws from it.
 
 Where no script runs, and in print, the picture stays.
 """
@@ -18,7 +18,6 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from lintf.pages.play import MIME
 
 SCRIPT = '<script type="application/json" class="lintf-play-data">{}</script>'
-START = "<script>lintfPlay.mount(document.currentScript.previousElementSibling)</script>"
 STATIC = Path(__file__).parents[1] / "_static"
 
 
@@ -31,20 +30,19 @@ class PlayRenderer:
     def handle_mime(
         renderer: NbElementRenderer, data: MimeData, inline: bool
     ) -> list[nodes.Element] | None:
-        """The scripts of one figure; None for other types, which others render."""
+        """The data of one figure; None for other types, which others render."""
         return [script_of(data.content)] if data.mime_type == MIME and not inline else None
 
 
 def script_of(figure: dict) -> nodes.raw:
-    """The script with a figure's data, and the call that draws it while the page is being read:
-    what is below is not there yet, and cannot jump."""
-    if f"    {figure['formula']}(" not in (STATIC / "play.js").read_text(encoding="utf-8"):
-        raise ExtensionError(f"play.js has no formula {figure['formula']!r}")
+    """The script with a figure's data."""
+    if f"    {figure['formula']}(" not in (STATIC / "lintf_play.js").read_text(encoding="utf-8"):
+        raise ExtensionError(f"lintf_play.js has no formula {figure['formula']!r}")
     text = json.dumps(figure, separators=(",", ":"), ensure_ascii=False)
     # Neither the end of the script nor what MathJax looks for may stand in it.
     for letter in "<>$&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return nodes.raw("", SCRIPT.format(text) + START, format="html", classes=["lintf-play-data"])
+    return nodes.raw("", SCRIPT.format(text), format="html", classes=["lintf-play-data"])
 
 
 class BesideThePicture(SphinxPostTransform):
@@ -65,21 +63,11 @@ class BesideThePicture(SphinxPostTransform):
                 bundle.parent.insert(place, node.children)
 
 
-def add_files(
-    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
-) -> None:
-    """Give the script and its style to pages that have a figure to play with, and to no other."""
-    if doctree is not None and any(
-        "lintf-play-data" in node["classes"] for node in doctree.findall(nodes.raw)
-    ):
-        app.add_css_file("play.css")
-        app.add_js_file("play.js")
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     if PlayRenderer not in load_mime_renders():  # a cached list; entry points need an installation
         load_mime_renders().append(PlayRenderer)
     app.add_post_transform(BesideThePicture)
-    app.connect("html-page-context", add_files)
+    app.add_css_file("lintf_play.css")
+    app.add_js_file("lintf_play.js")  # where a page needs it: lintf_slim.py
     return {"parallel_read_safe": True, "parallel_write_safe": True}

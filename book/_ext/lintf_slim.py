@@ -25,7 +25,12 @@ ICONS = re.compile(r"(fa|fas|fab|far|fa-.*|svg-inline--fa)")
 NAMES = re.compile(r"[.#](-?[_a-zA-Z](?:[\w-]|\\.)*)")
 WITHOUT = re.compile(r":(?:not|is|where|has)\((?:[^()]|\([^()]*\))*\)")
 # Scripts and what a page must have for them.
-NEEDS = {"design-tabs.js": "sd-tab", "copybutton.js": "highlight", "clipboard.min.js": "highlight"}
+NEEDS = {
+    "clipboard.min.js": "highlight",
+    "copybutton.js": "highlight",
+    "design-tabs.js": "sd-tab",
+    "lintf_play.js": "lintf-play-data",
+}
 
 
 # --- style sheets --------------------------------------------------------------------------------

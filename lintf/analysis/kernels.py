@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
+from lintf.analysis.solvers import squared_error
 from lintf.models.linear import weights
 from lintf.tasks.batches import Prompts
 from lintf.tasks.kernels import covariance
@@ -61,3 +64,23 @@ class FunctionalDescent:
             rest = (y - f[..., :-1]).unsqueeze(-1)
             f = f + step * (a @ rest)[..., 0]
         return f[..., -1]
+
+
+def best_descent(
+    attention: str,
+    prompts: Prompts,
+    n_step: int,
+) -> FunctionalDescent:
+    """Returns functional descent with the sizes of its steps that have the smallest mean squared
+    error on the given prompts, found from sizes of 1 by Powell's method.
+
+    attention, n_step: whose steps, and how many.
+    prompts: those on which they are found.
+    """
+
+    def mean_error(sizes: np.ndarray) -> float:
+        method = FunctionalDescent(attention, sizes.tolist())
+        return float(squared_error(method, prompts).mean())
+
+    found = minimize(mean_error, np.ones(n_step), method="Powell", options={"ftol": 1e-4})
+    return FunctionalDescent(attention, found.x.tolist())

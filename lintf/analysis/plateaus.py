@@ -25,40 +25,64 @@ HALF = (
 )  # of an entry of M, where half of its drop is done: the loss is a parabola in it
 
 
-def _squares(eigenvalues: Sequence[float], N: int) -> tuple[np.ndarray, np.ndarray]:
+def _squares(
+    eigenvalues: Sequence[float],
+    N: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the eigenvalues of Sigma and of K = E (S / N)^2, (d,) each."""
     lam = np.asarray(eigenvalues, dtype=float)
-    return lam, (1 + 1 / N) * lam**2 + lam.sum() / N * lam
+    K = (1 + 1 / N) * lam**2
+    K += lam.sum() / N * lam
+    return lam, K
 
 
 def heights(eigenvalues: Sequence[float], N: int) -> np.ndarray:
     """Returns the population loss (d + 1,) of one layer that has learned none, the first, the first
     two, ..., all of the eigenvalues of Sigma, with prompts of N examples."""
     lam, K = _squares(eigenvalues, N)
-    return lam.sum() - np.append(0.0, (lam**3 / K).cumsum())
+    gains = lam**3 / K
+    learned = np.append(0.0, gains.cumsum())
+    return lam.sum() - learned
 
 
-def fixed_point(task: LinearRegression, learned: Sequence[int]) -> dict[str, Tensor]:
+def fixed_point(
+    task: LinearRegression,
+    learned: Sequence[int],
+) -> dict[str, Tensor]:
     """Returns weights of d heads of rank one, by name, at which gradient flow rests, for a diagonal
     Sigma: head m holds eigenvalue m where learned[m] is 1, and is zero where it is 0."""
     Sigma, K = moments(task)
     chosen = torch.as_tensor(learned, dtype=Sigma.dtype, device=Sigma.device)
-    a = (chosen * Sigma.diagonal() / K.diagonal()) ** (1 / 3)
-    rows = torch.diag(a)[:, None]
-    return {"v": a, "k": rows, "q": rows.clone()}
+    entries = Sigma.diagonal() / K.diagonal()
+    a = (chosen * entries) ** (1 / 3)
+    rows = torch.diag(a).unsqueeze(1)
+    return {
+        "v": a,
+        "k": rows,
+        "q": rows.clone(),
+    }
 
 
-def loss_and_slope(task: LinearRegression, learned: Sequence[int]) -> tuple[float, float]:
+def loss_and_slope(
+    task: LinearRegression,
+    learned: Sequence[int],
+) -> tuple[float, float]:
     """Returns the population loss of these weights and its largest slope, by automatic
     differentiation. Arguments as in `fixed_point`."""
-    weights = {name: p.requires_grad_() for name, p in fixed_point(task, learned).items()}
-    loss = population_loss(Heads(d=task.d, n_head=task.d).matrix(weights), task)
+    weights = fixed_point(task, learned)
+    for p in weights.values():
+        p.requires_grad_()
+    heads = Heads(d=task.d, n_head=task.d)
+    loss = population_loss(heads.matrix(weights), task)
     slopes = torch.autograd.grad(loss, list(weights.values()))
-    return loss.item(), max(float(slope.abs().max()) for slope in slopes)
+    steepest = max(slope.abs().max().item() for slope in slopes)
+    return loss.item(), steepest
 
 
 def logistic(
-    found: Mapping[str, Tensor], task: LinearRegression, share: float = 1e-6
+    found: Mapping[str, Tensor],
+    task: LinearRegression,
+    share: float = 1e-6,
 ) -> dict[str, Tensor]:
     """Returns the course of merged heads on round covariates, Sigma = lam I, by the logistic
     equation: M = sigma I / sqrt(d) with d(sigma)/dt = 4 sigma (lam^2 sqrt(d) - K lam sigma). It
@@ -69,39 +93,65 @@ def logistic(
     task: its law.
     share: where the curve begins.
     """
-    Sigma, K = (float(matrix[0, 0]) for matrix in moments(task))
-    end = Sigma * task.d**0.5 / K
-    ours = found["M"].diagonal(dim1=1, dim2=2).sum(1) / task.d**0.5
+    lam, K = _corner(task, 0)
+    root = task.d**0.5
+    end = lam * root / K
+    trace = found["M"].diagonal(dim1=1, dim2=2).sum(1)
+    ours = trace / root
     begin = int((ours < share * end).sum())
-    times, ours = found["times"][begin:], ours[begin:]
-    decay = torch.exp(-4 * Sigma**2 * task.d**0.5 * (times - times[0]))
-    sigma = end / (1 + (end / ours[0] - 1) * decay)
-    M = torch.eye(task.d, dtype=sigma.dtype, device=sigma.device) / task.d**0.5
-    loss = population_loss(sigma[:, None, None] * M, task)
-    return {"times": times, "sigma": sigma, "loss": loss, "off": (ours - sigma) / end}
+    times = found["times"][begin:]
+    ours = ours[begin:]
+    rate = 4 * lam**2 * root
+    decay = torch.exp(-rate * (times - times[0]))
+    ahead = (end / ours[0] - 1) * decay
+    sigma = end / (1 + ahead)
+    unit = torch.eye(task.d, dtype=sigma.dtype, device=sigma.device) / root
+    M = sigma[:, None, None] * unit
+    return {
+        "times": times,
+        "sigma": sigma,
+        "loss": population_loss(M, task),
+        "off": (ours - sigma) / end,
+    }
 
 
-def half_times(found: Mapping[str, Tensor], levels: np.ndarray) -> np.ndarray:
+def _corner(task: LinearRegression, m: int) -> tuple[float, float]:
+    """Returns the m-th entries on the diagonals of Sigma and K."""
+    Sigma, K = moments(task)
+    return float(Sigma[m, m]), float(K[m, m])
+
+
+def half_times(
+    found: Mapping[str, Tensor],
+    levels: np.ndarray,
+) -> np.ndarray:
     """Returns when the loss has done half of each drop, (len(levels) - 1,); nan if never.
 
     found: the "times" (T,) and the "loss" (T,) of a flow.
     levels: the heights from which and to which it drops, falling.
     """
-    times, loss = found["times"].numpy(), found["loss"].numpy()
+    times = found["times"].numpy()
+    loss = found["loss"].numpy()
     halves = (levels[:-1] + levels[1:]) / 2
     reached = np.interp(-halves, -loss, times)
     return np.where(halves > loss[-1], reached, np.nan)
 
 
-def rests(found: Mapping[str, Tensor], levels: np.ndarray) -> list[int]:
+def rests(
+    found: Mapping[str, Tensor],
+    levels: np.ndarray,
+) -> list[int]:
     """Returns the places in time, (len(levels)), where the loss moves least: before, between and
     after the drops. Arguments as in `half_times`."""
     times = found["times"].numpy()
-    slope = np.abs(np.gradient(found["loss"].numpy()))
+    loss = found["loss"].numpy()
+    slope = np.abs(np.gradient(loss))
+    edges = [-1.0, *half_times(found, levels), np.inf]
     places = []
-    for begin, end in pairwise([-1.0, *half_times(found, levels), np.inf]):
+    for begin, end in pairwise(edges):
         inside = (begin < times) & (times < end)
-        places.append(int(np.where(inside, slope, np.inf).argmin()))
+        there = np.where(inside, slope, np.inf)
+        places.append(int(there.argmin()))
     return places
 
 
@@ -121,13 +171,15 @@ def climbing_time(to: np.ndarray | float, start: float, lam: float, K: float) ->
     lam, K: the eigenvalues of Sigma and of K = E (S / N)^2.
     """
     end = (lam / K) ** (1 / 3)
-    return (_clock(to / end) - _clock(start / end)) / (2 * lam**2 * end)
+    passed = _clock(to / end) - _clock(start / end)
+    return passed / (2 * lam**2 * end)
 
 
 def _clock(z: np.ndarray | float) -> np.ndarray | float:
     """An integral of 1 / (z^2 (1 - z^3))."""
     angle = np.arctan((2 * z + 1) / 3**0.5) / 3**0.5
-    return -1 / z - np.log1p(-z) / 3 + np.log1p(z + z**2) / 6 - angle
+    logarithms = np.log1p(z + z**2) / 6 - np.log1p(-z) / 3
+    return logarithms - 1 / z - angle
 
 
 def staircase(eigenvalues: Sequence[float], N: int, start: float, times: np.ndarray) -> np.ndarray:
@@ -144,13 +196,18 @@ def staircase(eigenvalues: Sequence[float], N: int, start: float, times: np.ndar
     for one, k in zip(lam, K, strict=True):
         end = (one / k) ** (1 / 3)
         sizes = np.geomspace(start, (1 - 1e-9) * end, 2000)
-        size = np.interp(times, climbing_time(sizes, start, one, k), sizes)
+        reached = climbing_time(sizes, start, one, k)
+        size = np.interp(times, reached, sizes)
         done = (size / end) ** 3
-        loss -= one**3 / k * (2 * done - done**2)
+        gain = one**3 / k
+        loss -= gain * (2 * done - done**2)
     return loss
 
 
-def foretold(found: Mapping[str, Tensor], task: LinearRegression) -> np.ndarray:
+def foretold(
+    found: Mapping[str, Tensor],
+    task: LinearRegression,
+) -> np.ndarray:
     """Returns when each drop should be half done (d,), told from the weights at the time when the
     one before it is; the first drop from the weights at the start. Each head that has not done a
     drop is followed as if it were alone and lay along its eigenvector already, and the fastest
@@ -163,30 +220,44 @@ def foretold(found: Mapping[str, Tensor], task: LinearRegression) -> np.ndarray:
     levels = heights(Sigma.diagonal().numpy(), task.N)
     free = set(range(found["v"].shape[1]))
     instants = found["times"].numpy()
-    now, times = 0, []
+    now = 0
+    times = []
     for m, half in enumerate(half_times(found, levels)):
-        waits = {h: _alone(found, task, m, now, h) for h in free}
-        first = min(waits, key=waits.get, default=None)
-        times.append(np.inf if first is None else instants[now] + waits[first])
+        waits = {None: np.inf}
+        for head in free:
+            waits[head] = _alone(found, task, m, now, head)
+        first = min(waits, key=waits.get)
+        times.append(instants[now] + waits[first])
         free.discard(first)
-        now = min(int(np.searchsorted(instants, half)), len(instants) - 1)
+        after = int(np.searchsorted(instants, half))
+        now = min(after, len(instants) - 1)
     return np.array(times)
 
 
 def _alone(
-    found: Mapping[str, Tensor], task: LinearRegression, m: int, now: int, head: int
+    found: Mapping[str, Tensor],
+    task: LinearRegression,
+    m: int,
+    now: int,
+    head: int,
 ) -> float:
     """Returns how long a head needs from its weights at a time until half of drop m is done."""
-    Sigma, K = (float(matrix[m, m]) for matrix in moments(task))
-    parts = (found["v"][now, head], found["k"][now, head, 0, m], found["q"][now, head, 0, m])
-    begin = np.array([float(part) for part in parts])
+    lam, K = _corner(task, m)
+    parts = [
+        found["v"][now, head],
+        found["k"][now, head, 0, m],
+        found["q"][now, head, 0, m],
+    ]
+    begin = torch.stack(parts).numpy()
 
     def speed(_: float, z: np.ndarray) -> np.ndarray:
-        others = np.array([z[1] * z[2], z[0] * z[2], z[0] * z[1]])
-        return 2 * Sigma * (Sigma - K * z.prod()) * others
+        v, k, q = z
+        others = np.array([k * q, v * q, v * k])
+        left = lam - K * z.prod()
+        return 2 * lam * left * others
 
     def arrived(_: float, z: np.ndarray) -> float:
-        return z.prod() - HALF * Sigma / K
+        return z.prod() - HALF * lam / K
 
     arrived.terminal = True
     span = (0.0, 3 * float(found["times"][-1]))

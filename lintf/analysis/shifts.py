@@ -3,9 +3,14 @@ prompts are shifted. arXiv 2306.09927."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from lintf.analysis.solvers import GradientDescent, squared_error
+from lintf.analysis.theory import mapped
+from lintf.models.base import FittedModel
 from lintf.tasks.batches import Gram
 from lintf.tasks.linear import LinearRegression
 
@@ -34,6 +39,54 @@ def one_layer_error(
     return tuple(float((query @ part).trace()) for part in parts)
 
 
+def simulated_error(
+    Q: Tensor,
+    task: LinearRegression,
+    prompts: int,
+    seed: int = 1,
+) -> tuple[float, float]:
+    """Returns the squared error of one layer on drawn prompts, and its standard error.
+
+    Q, task: as for `one_layer_error`.
+    prompts: how many are drawn.
+    seed: of their generator.
+    """
+    gram = task.sample(prompts, torch.Generator().manual_seed(seed))
+    layer = GradientDescent(1, 1 / task.N, preconditioner=-Q)
+    return _estimated(squared_error(layer, gram))
+
+
+def random_covariances_error(
+    size: float,
+    d: int,
+    prompts: int,
+    N: int = 100_000,
+    seed: int = 3,
+) -> tuple[float, float]:
+    """Returns the error of one layer with Q = -size I, and its standard error, in parts of the
+    labels' variance, on prompts that each have a covariance of their own: it is diagonal, with
+    eigenvalues that are exponential of mean 1.
+
+    size: of the step.
+    d: dimension of x.
+    prompts: how many are drawn.
+    N: examples in a prompt.
+    seed: of the generator.
+    """
+    g = torch.Generator().manual_seed(seed)
+    lam = torch.empty(d, prompts, dtype=torch.float64, device="cpu").exponential_(generator=g)
+    round_prompts = LinearRegression(N=N, d=d).sample(prompts, g, dtype=torch.float64)
+    gram = shifted(round_prompts, lam.sqrt(), lam.sqrt())
+    errors = squared_error(GradientDescent(1, size / N), gram)
+    return _estimated(errors / d)
+
+
+def _estimated(errors: Tensor) -> tuple[float, float]:
+    """Returns the mean of errors (B,) and its standard error."""
+    errors = errors.double()
+    return float(errors.mean()), float(errors.std()) / len(errors) ** 0.5
+
+
 def shifted(gram: Gram, examples: Tensor | float = 1.0, query: Tensor | float = 1.0) -> Gram:
     """Returns prompts with the same weights w on other covariates: each entry of the examples, and
     of the query, times a factor. Labels follow.
@@ -46,3 +99,25 @@ def shifted(gram: Gram, examples: Tensor | float = 1.0, query: Tensor | float = 
     S = factor[:, None] * gram.S * factor
     x = query * gram.x
     return Gram(S, (S * w).sum(-2), x, (w * x).sum(-2), gram.N)
+
+
+@dataclass(frozen=True, eq=False)
+class InCoordinates:
+    """Networks side by side, each of which sees the covariates of a prompt in coordinates of its
+    own, A x; a predictor.
+
+    network: of E members.
+    A: (E, d, d).
+    """
+
+    network: FittedModel
+    A: Tensor
+
+    def predict(self, gram: Gram) -> Tensor:
+        """Returns the predictions (E, B) for prompts (B)."""
+        answers = []
+        for member, A in enumerate(self.A):
+            params = {name: p[member] for name, p in self.network.params.items()}
+            one = FittedModel(self.network.model, params)
+            answers.append(one.predict(mapped(gram, A)))
+        return torch.stack(answers)

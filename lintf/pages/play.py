@@ -1,7 +1,7 @@
 """A figure to play with in the built book, too, where no kernel runs.
 
 Its numbers come from a formula that exists twice: as a function of the page, and in
-book/_static/play.js. What both draw of them is said once, as panels of curves or of squares.
+book/_static/lintf_play.js. What both draw of them is said once, as panels of curves or of squares.
 """
 
 from __future__ import annotations
@@ -74,12 +74,13 @@ def several(curves: Mapping[str, str | int], **keys: str) -> list[dict[str, obje
     """Returns the curves of a panel that differ by a number only.
 
     curves: the name of each curve, and its look.
-    keys: what a curve has besides; y and value get the number of the curve, from 0, behind them.
+    keys: what a curve has besides, such as y="error {}", with the curve's number, from 0, in place
+        of the braces.
     """
     found = []
     for i, (name, look) in enumerate(curves.items()):
-        own = {key: f"{keys[key]} {i}" for key in ("y", "value") if key in keys}
-        found.append({"name": name, "look": look} | keys | own)
+        own = {key: text.format(i) for key, text in keys.items()}
+        found.append({"name": name, "look": look} | own)
     return found
 
 
@@ -103,8 +104,8 @@ def plain(name: str, value: object) -> object:
 class Figure(widgets.Controls):
     """Widgets, and the figure that a formula and its panels make of their values.
 
-    Besides what `widgets.Controls` shows, it carries all that play.js needs to draw it without a
-    kernel.
+    Besides what `widgets.Controls` shows, it carries all that lintf_play.js needs to draw it
+    without a kernel.
     """
 
     def __init__(
@@ -121,10 +122,10 @@ class Figure(widgets.Controls):
     ) -> None:
         """Arguments:
 
-        formula: its name in play.js.
+        formula: its name in lintf_play.js.
         function: the same formula: it gets the values of the controls by name, and returns numbers
             and arrays by name.
-        data: numbers, arrays and texts by name that do not change; play.js gets these.
+        data: numbers, arrays and texts by name that do not change; lintf_play.js gets these.
         panels: each with "curves" or with "cells", as the functions below draw them. What a curve
             draws is named by a key of the data or of what the formula returns; its look is that of
             a method, as for `looks.look`, or the number of a curve that stands for none.

@@ -18,7 +18,7 @@ def style(look: str | int) -> dict[str, object]:
 
 
 def three_digits(value: float) -> str:
-    """Returns a number with three digits, as play.js writes it."""
+    """Returns a number with three digits, as lintf_play.js writes it."""
     if not np.isfinite(value):
         return "none"
     digits, _, power = f"{value:.2e}".partition("e")

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from lintf.analysis.kernels import FunctionalDescent, PosteriorMean
-from lintf.analysis.solvers import LeastSquares
+from lintf.analysis.kernels import FunctionalDescent, PosteriorMean, best_descent
+from lintf.analysis.solvers import LeastSquares, squared_error
 from lintf.models.linear import ATTENTION, LinearTransformer
 from lintf.tasks.kernels import KERNELS, KernelRegression, covariance
 
@@ -85,3 +85,24 @@ def test_layers_do_gradient_descent_in_a_space_of_functions(attention):
     params |= {} if linear else {"v": minus}
     model = LinearTransformer(D, 3, attention=attention, free_P=False, free_v=not linear)
     torch.testing.assert_close(model.predict(params, given), expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_the_best_step_is_that_of_a_parabola(attention):
+    """The error of one step is quadratic in its size."""
+    given = prompts(B=500)
+    unit = FunctionalDescent(attention, [1.0]).predict(given)
+    expected = float((unit * given.y).mean() / unit.square().mean())
+    (size,) = best_descent(attention, given, 1).steps
+    assert size == pytest.approx(expected, rel=1e-3)
+
+
+def test_three_best_steps_are_better_than_their_neighbours():
+    given = prompts("relu", B=500)
+    best = best_descent("relu", given, 3)
+    least = float(squared_error(best, given).mean())
+    for i in range(3):
+        for factor in (0.8, 1.25):
+            sizes = [size * (factor if j == i else 1) for j, size in enumerate(best.steps)]
+            other = FunctionalDescent("relu", sizes)
+            assert least < float(squared_error(other, given).mean())

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lintf.analysis.shifts import one_layer_error, shifted
+from lintf.analysis.shifts import (
+    InCoordinates,
+    one_layer_error,
+    random_covariances_error,
+    shifted,
+    simulated_error,
+)
+from lintf.models.base import FittedModel
+from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 
 SIGMA = ((1.3, 0.4, 0.1), (0.4, 0.9, -0.2), (0.1, -0.2, 0.5))
@@ -66,3 +74,36 @@ def test_shifted_prompts_are_those_of_shifted_tokens():
 def test_other_covariates_are_refused():
     with pytest.raises(ValueError, match="mode must be 'normal'"):
         one_layer_error(torch.eye(3).double(), LinearRegression(N=7, d=3, mode="sphere"))
+
+
+def test_networks_see_prompts_in_their_own_coordinates():
+    """Against the tokens themselves, turned one by one."""
+    g = torch.Generator().manual_seed(3)
+    prompts = LinearRegression(N=6, d=3).sample(5, g, "tokens", torch.float64)
+    model = LinearTransformer(d=3, n_layer=2, init_std=0.3)
+    members = [model.init(g, torch.float64) for _ in range(2)]
+    params = {name: torch.stack([m[name] for m in members]) for name in members[0]}
+    A = torch.randn(2, 3, 3, generator=g, dtype=torch.float64)
+    found = InCoordinates(FittedModel(model, params), A).predict(prompts.gram())
+    for i, member in enumerate(members):
+        Z = prompts.Z.clone()
+        for b in range(5):
+            for token in range(7):
+                Z[b, token, :3] = A[i] @ prompts.Z[b, token, :3]
+        turned = type(prompts)(Z, prompts.y)
+        assert torch.allclose(found[i], FittedModel(model, member).predict(turned))
+
+
+def test_a_simulation_is_as_near_to_the_closed_form_as_its_error_says():
+    task = LinearRegression(N=7, d=3, Sigma=SIGMA, Sigma_w=SIGMA_W, noise_std=0.6)
+    Q = -torch.diag(torch.tensor([0.5, 0.7, 0.9], dtype=torch.float64))
+    mean, error = simulated_error(Q, task, 100_000)
+    exact = sum(one_layer_error(Q, task))
+    assert abs(mean - exact) < 4 * error < 0.1 * exact
+
+
+@pytest.mark.parametrize("size", [0.2, 1 / 3])
+def test_random_covariances_leave_what_the_moments_say(size):
+    """E lam (1 - size lam)^2 with E lam^k = k!."""
+    mean, error = random_covariances_error(size, 2, 100_000)
+    assert abs(mean - (1 - 4 * size + 6 * size**2)) < 4 * error < 0.1 * mean

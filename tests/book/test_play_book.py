@@ -1,5 +1,5 @@
-"""Figures to play with where no kernel runs: play.js computes what Python computes, and what it
-shows can be moved, read and heard."""
+"""Figures to play with where no kernel runs: lintf_play.js computes what Python computes, and
+what it shows can be moved, read and heard."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tab(browser: Browser) -> Iterator[Page]:
     page, wrong = context.new_page(), []
     context.route("**/*", lambda route: (wrong.append(route.request.url), route.abort()))
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.add_script_tag(path=STATIC / "play.js")
+    page.add_script_tag(path=STATIC / "lintf_play.js")
     yield page
     context.close()
     assert wrong == []

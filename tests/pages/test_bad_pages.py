@@ -365,6 +365,16 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"n_layers": [5]},
         {"adam_steps": 2.5},
     ],
+    "29_shifts": [
+        {"stretches": []},
+        {"stretches": [0.0, 1.0]},
+        {"stretches": [1.0, inf]},
+        {"lengths": [3]},  # least squares needs as many examples as dimensions
+        {"lengths": [10.5]},
+        {"N": 4},
+        {"loop_steps": 0},
+        {"scales": [1.0]},
+    ],
     "30_how_many_tasks": [
         {"d": 0},
         {"contexts": []},
@@ -375,6 +385,28 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"ridge_constant": nan},
         {"task_ratios": [0.01]},
         {"seeds": []},
+    ],
+    "32_trained_or_descent": [
+        {"loops": 1},
+        {"loops": 9},
+        {"n_layer": 1},
+        {"points": 3000},  # more than there are
+        {"damping": 0},
+        {"damping": 1.5},
+        {"steps": 0},
+        {"seeds": [0, 0]},
+        {"lr": nan},
+        {"n_layers": 5},
+    ],
+    "33_kernels": [
+        {"d": 1},
+        {"N": 0},
+        {"n_layer": 9},
+        {"redraw_every": 0},
+        {"B": -500},
+        {"lr": 0},
+        {"test_prompts": 1},
+        {"kernel": "exp"},
     ],
 }
 EVERYWHERE = [{"n_layr": 4}]

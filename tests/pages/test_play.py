@@ -60,7 +60,7 @@ def test_looks_without_a_method_are_those_of_the_palette():
 
 
 def test_several_curves_differ_by_their_number():
-    assert play.several({"a": "SGD", "b": 0}, x="t", y="r", value="here") == [
+    assert play.several({"a": "SGD", "b": 0}, x="t", y="r {}", value="here {}") == [
         {"name": "a", "look": "SGD", "x": "t", "y": "r 0", "value": "here 0"},
         {"name": "b", "look": 0, "x": "t", "y": "r 1", "value": "here 1"},
     ]

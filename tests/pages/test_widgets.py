@@ -23,9 +23,7 @@ plt = plots.plt
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MADE = ("widgets.Controls(", "play.Figure(")  # how cells with a control begin
 PAGES = sorted(
-    page
-    for page in NOTEBOOKS.glob("*.ipynb")
-    if any(call in page.read_text() for call in MADE)
+    page for page in NOTEBOOKS.glob("*.ipynb") if any(call in page.read_text() for call in MADE)
 )
 
 

@@ -149,7 +149,7 @@ const lintfPlay = (() => {
     /** 23: a layer with two numbers, in a loop. */
     loops({ a, b, loops }, data) {
       const r = data.t.map((t) => residual(fill(loops, a), fill(loops - 1, b), t));
-      return { r: r.map(Math.abs), loss: loss(data, r, data.cut), edge: b ? 2 / (a * b) : 2 / a };
+      return { left: r.map(Math.abs), loss: loss(data, r, data.cut), edge: b ? 2 / (a * b) : 2 / a };
     },
 
     /** 25: one number for every number of examples and every dimension. */
@@ -212,7 +212,7 @@ const lintfPlay = (() => {
     text.split("$").forEach((part, i) => {
       const inside = element.namespaceURI.endsWith("svg") ? svg("tspan") : html(i % 2 ? "i" : "span");
       if (i % 2) inside.setAttribute("font-style", "italic");
-      inside.textContent = part.replaceAll("\\kappa", "κ").replaceAll("\\sigma", "σ").replaceAll("\\ell", "ℓ");
+      inside.textContent = part.replaceAll("\\kappa", "κ").replaceAll("\\sigma", "σ").replace(/_(\d)/g, (_, k) => "₀₁₂₃₄₅₆₇₈₉"[k]);
       element.append(inside);
     });
     return element;
@@ -229,7 +229,7 @@ const lintfPlay = (() => {
 
   // --- charts ----------------------------------------------------------------------------------------------------
 
-  /** A curve's colours, of which play.css takes that of the theme, and its dashes. */
+  /** A curve's colours, of which lintf_play.css takes that of the theme, and its dashes. */
   const stroke = ({ light, dark, dash }) =>
     `--lintf-light: ${light}; --lintf-dark: ${dark}; stroke-dasharray: ${dash.join(" ") || "none"}`;
 
@@ -549,5 +549,7 @@ const lintfPlay = (() => {
     }).observe(drawing);
   }
 
-  return { formulas, numbers, mount, short };
+  document.querySelectorAll("script.lintf-play-data").forEach(mount);
+
+  return { formulas, numbers, short };
 })();
