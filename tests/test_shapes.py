@@ -12,6 +12,7 @@ from torch import Tensor
 from lintf.models.base import Model
 from lintf.models.encoder import Encoder
 from lintf.models.heads import Heads
+from lintf.models.labels import LabelTransformer
 from lintf.models.linear import LinearTransformer
 from lintf.models.looped import Looped
 from lintf.models.mlp import MLPTransformer
@@ -20,6 +21,7 @@ from lintf.tasks.base import Task, sample_ensemble
 from lintf.tasks.batches import REPRESENTATIONS, Batch
 from lintf.tasks.conditioned import ConditionedRegression
 from lintf.tasks.kernels import KernelRegression
+from lintf.tasks.levels import NoiseLevels
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
@@ -36,6 +38,7 @@ TASK_OF = {
     "LogisticRegression": LogisticRegression(N, D),
     "UniformRegression": UniformRegression(N, D),
     "KernelRegression": KernelRegression(N, D),
+    "NoiseLevels": NoiseLevels(N, D),
 }
 # A model, a task that it is trained on, and the axes of its answers; recall answers with logits.
 PAIRS = {
@@ -47,6 +50,7 @@ PAIRS = {
         "B",
     ),
     "heads": (Heads(D, 2), TASK_OF["LinearRegression"], "B"),
+    "labels": (LabelTransformer(D, 2), TASK_OF["NoiseLevels"], "B"),
     "mlp": (MLPTransformer(D, 2, hidden=5), TASK_OF["NonlinearRegression"], "B"),
     "recall": (RecallTransformer(), TASK_OF["Recall"], None),
     "encoder": (Encoder(D, 2, width=8), TASK_OF["ConditionedRegression"], "B"),

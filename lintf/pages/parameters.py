@@ -99,7 +99,8 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("B n batches other_batches reference tune_prompts", whole(1, 10**6)),
     **_each("test_prompts", whole(2, 10**6)),
     **_each("H", whole(6, 10**5)),  # room for a sentence with noise
-    **_each("max_iters demo_steps rotated_steps loop_steps live_steps adam_steps", whole(1, 10**8)),
+    **_each("max_iters demo_steps rotated_steps loop_steps live_steps", whole(1, 10**8)),
+    **_each("adam_steps clean_steps", whole(1, 10**8)),
     **_each("halve_every redraw_every stride", whole(1, 10**8)),
     "warmup": whole(0, 10**8),
     **_each("seed random_seed", SEED),
@@ -115,7 +116,7 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("Ns", several(whole(1, 10**5))),
     **_each("shared", several(whole(1, 10**4))),
     **_each("instants", several(whole(0, 10**8))),
-    **_each("seeds rate_seeds", several(SEED)),
+    **_each("seeds rate_seeds deep_seeds", several(SEED)),
     **_each("more_seeds", several(SEED, fewest=0)),
     # More are lost to rounding in isotropic.py.
     **_each("scales", several(number(0.01, 100), 2, 12, repeats=True)),
@@ -132,6 +133,9 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("ridge_constant kappa noise_tasks", number(0, 1000, above=True)),
     **_each("contexts taus", several(number(0.001, 1000))),
     "task_ratios": several(number(0.01, 1000)),
+    "noise_maxs": several(number(0, 1000)),
+    "mixes": several(several(number(0, 1000))),
+    "noise_deep": number(0, 1000, above=True),
     "stretches": several(number(0.01, 100)),
     "lengths": several(whole(1, 10**5)),
     "eigenvalues": several(number(0.001, 100), 2, 12),

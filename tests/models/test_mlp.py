@@ -15,6 +15,7 @@ from torch.nn.functional import linear, relu
 
 from lintf.models.encoder import Encoder
 from lintf.models.heads import Heads
+from lintf.models.labels import LabelTransformer
 from lintf.models.linear import LinearTransformer
 from lintf.models.looped import Looped
 from lintf.models.mlp import MLPTransformer
@@ -23,6 +24,7 @@ from lintf.tasks.base import check_ensemble, sample_ensemble
 from lintf.tasks.batches import Prompts
 from lintf.tasks.conditioned import ConditionedRegression
 from lintf.tasks.kernels import KernelRegression
+from lintf.tasks.levels import NoiseLevels
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.mlp import NonlinearRegression
@@ -406,6 +408,7 @@ def test_a_member_is_its_configuration_for_every_kind():
     pairs += [(Encoder(d=3, width=8, readout="w", positions=9), LogisticRegression(6, 3, 5.0))]
     pairs += [(Looped(d=3, width=8, loops=3, supervised_loops=2), ConditionedRegression(6, 3, 5.0))]
     pairs += [(Heads(d=3, n_head=2), LinearRegression(6, 3))]
+    pairs += [(LabelTransformer(3, 2), NoiseLevels(6, 3, some=(1, 3)))]
     pairs += [(LinearTransformer(3, 2), UniformRegression(6, 3))]
     pairs += [(LinearTransformer(3, 2, attention="exp"), KernelRegression(6, 3))]
     assert {type(part).__name__ for pair in pairs for part in pair} == set(KINDS)

@@ -386,6 +386,18 @@ BAD: dict[str, list[dict[str, object]]] = {
         {"task_ratios": [0.01]},
         {"seeds": []},
     ],
+    "31_which_noise": [
+        {"N": 11},  # least squares leaves too little
+        {"noise_maxs": []},
+        {"noise_maxs": [-1]},
+        {"mixes": [[]]},
+        {"mixes": [3]},
+        {"noise_deep": 0},
+        {"clean_steps": 2.5},
+        {"lr": 0},
+        {"deep_seeds": []},
+        {"test_prompts": 1},
+    ],
     "32_trained_or_descent": [
         {"loops": 1},
         {"loops": 9},

@@ -8,6 +8,7 @@ import torch
 
 from lintf.tasks.base import sample_ensemble, sample_groups
 from lintf.tasks.batches import Batch, Gram, Prompts
+from lintf.tasks.levels import NoiseLevels
 from lintf.tasks.linear import LinearRegression
 from lintf.tasks.logistic import LogisticRegression
 from lintf.tasks.recall import Recall
@@ -19,6 +20,7 @@ CASES = [
     (LINEAR, "tokens"),
     (LogisticRegression(N, D), "labels"),
     (Recall(H=7), "sentences"),
+    (NoiseLevels(N, D), "levels"),
 ]
 LAST = {"gram"}  # the forms whose prompts lie along the last axis
 
