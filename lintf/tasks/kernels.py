@@ -36,8 +36,11 @@ def covariance(X: Tensor, kernel: str) -> Tensor:
 
 
 def _root(K: Tensor) -> Tensor:
+    """Returns the symmetric root of |K|. It is the same for all signs of the eigenvectors, in which
+    LAPACKs differ: a seed draws the same labels everywhere."""
     values, vectors = torch.linalg.eigh(K)
-    return vectors * values.abs().sqrt().unsqueeze(-2)
+    roots = values.abs().sqrt().unsqueeze(-2)
+    return (vectors * roots) @ vectors.mT
 
 
 @dataclass(frozen=True)

@@ -82,3 +82,20 @@ def test_statistics_are_those_of_the_tokens(kernel, dtype):
 def test_fields_out_of_range(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         KernelRegression(**fields)
+
+
+@pytest.mark.parametrize("kernel", ["relu", "exp"])
+def test_labels_are_the_same_whatever_the_signs_of_the_eigenvectors(kernel, monkeypatch):
+    """LAPACKs differ in them."""
+    task = KernelRegression(N, D, kernel)
+    expected = task.sample(3, generator(5), "tokens", torch.float64).labels
+    eigh = torch.linalg.eigh
+
+    def turned(K):
+        values, vectors = eigh(K)
+        signs = torch.tensor([-1.0, 1.0, -1.0, -1.0, 1.0], dtype=vectors.dtype)
+        return values, vectors * signs
+
+    monkeypatch.setattr(torch.linalg, "eigh", turned)
+    found = task.sample(3, generator(5), "tokens", torch.float64).labels
+    torch.testing.assert_close(found, expected)
