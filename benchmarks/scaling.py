@@ -6,7 +6,7 @@ layers L, and the members trained side by side; and what a sweep on Dask costs b
 
 A step is fresh prompts, loss, gradient and Adam, as inside `fit`. From a base setting one size at a
 time is changed; on one thread, on two, and on a GPU where there is one. The numbers go to
-scaling.json, which a page of the book draws.
+scaling.json, on which "What a sweep costs" in book/run.md rests.
 """
 
 from __future__ import annotations

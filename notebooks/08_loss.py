@@ -20,7 +20,7 @@
 # > in the median over prompts. But at its best rate, eight times the paper's, SGD ends as low as Adam: at $8.3 \cdot 10^{-4}$
 # > against $8.7 \cdot 10^{-4}$. One doubling further its loss is 1400 times larger. Adam stays within a factor of 2.1 of
 # > its best loss over a range of 32. So what Adam saves on linear attention is the tuning.
-# > *About 15 seconds; at the paper's scale.*
+# > *About 20 seconds; at the paper's scale.*
 #
 # **Question.** Transformers are trained with Adam, because stochastic gradient descent does badly on them. Is a linear
 # transformer that learns linear regression complex enough to show this?

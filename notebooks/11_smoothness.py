@@ -19,7 +19,7 @@
 # > **In short.** Along Adam's trajectory the curvature of the loss rises with the gradient. On logarithmic axes the slope is
 # > near 0.5 for twenty Gaussian examples, 0.74 where gradients are largest, and 1.2 for five examples and for gamma
 # > covariates. Adam's trajectory is smoother than SGD's, by factors from 4 to 70, for Gaussian covariates and on the sphere.
-# > For gamma covariates it is not. *About 15 seconds; at the paper's scale.*
+# > For gamma covariates it is not. *About 20 seconds; at the paper's scale.*
 #
 # **Question.** Theory of gradient descent assumes that the curvature of the loss is bounded. For transformers it is not:
 # where the gradient is large, the curvature is large, too. Is that so for a linear transformer, and is Adam's

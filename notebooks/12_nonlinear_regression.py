@@ -119,7 +119,7 @@ for alg, config in configs.items():
 # %% [markdown]
 # ## Loss
 #
-# The test loss is measured on 1000 fixed prompts of each seed's own law.
+# The test loss is the mean squared error on 1000 fixed prompts of each seed's own law, those of its target network.
 
 
 # %%
@@ -139,8 +139,10 @@ def of_seed(params, e):
 test = {seed: own_prompts(seed, 1000) for seed in seeds}
 loss = {}
 for alg, run in runs.items():
-    rows = [model.loss(of_seed(run.params, e), test[s]) for e, s in enumerate(seeds)]
-    loss[alg] = torch.stack(rows)  # (seeds, steps)
+    found = []
+    for e, seed in enumerate(seeds):
+        found.append(model.loss(of_seed(run.params, e), test[seed]))
+    loss[alg] = torch.stack(found)  # (seeds, steps)
 
 # %% mystnb={"figure": {"caption": "Test loss with a trained network before the attention (d = 5, N = 20; hidden layers of 10 units in the target and 30 in the trained network, three layers of attention; 10,000 steps of 2000 new prompts; 1000 fixed test prompts for each seed). Lines: mean over five seeds with a target network each; band: smallest to largest.", "name": "fig-nonlinear-loss"}, "image": {"alt": "Two falling curves on a logarithmic axis over 10,000 steps. Both start at 0.5. Adam falls to 0.001 within 2000 steps and to 0.0006 at the end, SGD to 0.02 and 0.01; the bands do not overlap."}}
 _, ((ax,),) = plots.panels()
@@ -209,8 +211,9 @@ for i, step in enumerate(instants):
     row = {"step": step}
     for alg, found in kappas.items():
         row[f"{adam_sgd.NAMES[alg]}, median"] = found[:, i].median()
+    mean = ratio[:, i].mean()
     deviation = ratio[:, i].std(correction=min(1, len(seeds) - 1))
-    row["ratio, mean ± deviation"] = f"{ratio[:, i].mean():.1f} ± {deviation:.1f}"
+    row["ratio, mean ± deviation"] = f"{mean:.1f} ± {deviation:.1f}"
     rows.append(row)
 tables.table(rows, "Robust condition numbers, and the ratio of SGD's to Adam's.")
 
@@ -243,7 +246,8 @@ for alg in rates:
 # %% mystnb={"figure": {"caption": "Directional smoothness {eq}`eq-smoothness` along the first 200 steps of the trainings of {numref}`fig-nonlinear-loss`, for the first seed (running median over 20 steps; second derivatives on 2000 fixed prompts).", "name": "fig-nonlinear-smoothness"}, "image": {"alt": "Two curves over 200 steps on a logarithmic axis. Both fall from above 1 to between 0.1 and 0.5 and cross several times; that of SGD drops out where its running median is negative."}}
 _, ((ax,),) = plots.panels(height=2.8)
 for alg, s in smooth.items():
-    running = s.unfold(0, min(20, len(s)), 1).median(1).values
+    windows = s.unfold(0, min(20, len(s)), 1)
+    running = windows.median(1).values
     look = plots.look(alg, label=adam_sgd.NAMES[alg])
     ax.plot(torch.arange(len(running)), running, **look)
 ax.set(xlabel="training step", ylabel="smoothness", yscale="log")
@@ -257,7 +261,8 @@ plots.legend(ax)
 rows = []
 for alg, s in smooth.items():
     down = int((s <= 0).sum())
-    rows.append({"method": adam_sgd.NAMES[alg], "median": s.median(), "down": down})
+    row = {"method": adam_sgd.NAMES[alg]}
+    rows.append(row | {"median": s.median(), "down": down})
 told("Every ninth step", 9, walk / max(1, rows[0]["down"]))
 caption = f"Median smoothness of the first {walk} steps, and how many bend downwards."
 tables.table(rows, caption, 2)

@@ -16,10 +16,10 @@
 # %% [markdown]
 # # The function a transformer has learned
 #
-# > **In short.** What a model answers far outside its training range is decided by its architecture: linear
-# > attention is affine in a query that is not a key, a polynomial of degree $3^L$ in one that is, and bounded where
-# > a LayerNorm comes last. With the query masked, three layers are right to 0.3 percent at ten times the training
-# > range, until the clipping stops them. *About 10 seconds; d = 5 in place of 10.*
+# > **In short.** What a model answers far outside its training range is decided by its architecture. Linear attention is affine in
+# > a query that is not a key, a polynomial of degree $3^L$ in one that is, and bounded where a LayerNorm comes last. At ten
+# > times the training range three layers with the query masked are wrong by 0.3 percent, until the clipping stops them.
+# > There the published kinds are wrong by 53 percent or more. *About 20 seconds; d = 5 in place of 10.*
 #
 # **Question.** A trained model answers queries like those of its training. What does it answer to a query that is thirty
 # times as long?
@@ -28,8 +28,8 @@
 # from $-100$ to $100$, far beyond the training range, and plot the prediction of trained linear attention beside
 # Newton's iteration, whose answer is linear in the query however far it goes.
 #
-# This page does the same with the models of [the page before](13_newton_regression.ipynb). But first it asks what each of them *must* do, whatever its
-# weights. That settles nearly everything.
+# This page does the same with the models of page 13, [layers and Newton steps](13_newton_regression.ipynb). But first it
+# asks what each of them *must* do, whatever its weights. That settles nearly everything.
 
 # %% tags=["remove-cell"]
 import os
@@ -44,7 +44,8 @@ from lintf import Prompts, claim, expect
 from lintf.analysis.newton import NewtonIteration
 from lintf.experiments import newton
 from lintf.experiments.newton import predictor
-from lintf.pages import parameters, plots, tolerances
+from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages.claims import told
 from lintf.tasks.base import sample_groups
 from lintf.tasks.conditioned import ConditionedRegression, moved_query
 
@@ -66,7 +67,7 @@ lr_end = 5e-5  # learning rate of the last steps, as published
 clip = 10.0  # bound on the gradient, for models with LayerNorm (None)
 seed = 0  # of the trainings
 reach = 100.0  # how far the query's first coordinate goes, as published
-points = 81  # on the way
+points = 81  # values of this coordinate
 test_prompts = 50  # with the same weights and the same query
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
@@ -88,7 +89,7 @@ experiments |= scale.regressions([masked], [first], depths)
 # ## What must happen
 #
 # Think of the prediction as a function of the query $x_q$, with the examples held fixed. There are three kinds of models: the
-# two that were published, and the one of the page before, in which the query is no key.
+# two that were published, and the one of page 13 in which the query is not a key.
 #
 # - **LSA with the query masked.** No example reads the query, so keys and values do not depend on it. In each layer the
 #   query's state $h_q$ gets $\sum_j (q_q^\top k_j)\, v_j$, which is affine in $h_q$. So the prediction is an affine function
@@ -105,16 +106,18 @@ experiments |= scale.regressions([masked], [first], depths)
 #   $$ (eq-bound)
 #
 # The first two are about architecture alone. So is the third, up to the size of the last weights, which training keeps as
-# small as the answers of training allow. Far outside, one of the three is right, one explodes and then stops, and one is
-# bounded. What remains to be seen is where this begins.
+# small as the answers of training allow. So far outside the first kind is right, the second explodes until its states are
+# clipped, and the third is bounded. What remains to be seen is where this begins.
 #
 # ## Trained models
 #
-# These are the trainings of the page before, with one seed each.
+# These are the trainings of page 13, with one seed each.
 
 # %%
 runs = newton.trained(experiments, [seed], device=device)
-models = {key: predictor(experiments[key], runs[key]) for key in experiments}
+models = {}
+for key, experiment in experiments.items():
+    models[key] = predictor(experiment, runs[key])
 
 # %% [markdown]
 # They all get the same test: one vector of weights $w$, one query, whose first coordinate is moved, and 50 sets of 25
@@ -124,19 +127,18 @@ models = {key: predictor(experiments[key], runs[key]) for key in experiments}
 generator = torch.Generator().manual_seed(98)
 w = torch.randn(d, generator=generator, dtype=torch.double)
 values = torch.linspace(-reach, reach, points, dtype=torch.double)
-X = {
-    k: ConditionedRegression(N, d, k).sample(
-        test_prompts, generator, dtype=torch.double
-    )
-    for k in kappas
-}
-X = {k: prompts.Z[..., :-1].clone() for k, prompts in X.items()}
-for covariates in X.values():
-    covariates[:, -1] = covariates[0, -1].clone()  # the query
-swept = {k: moved_query(X[k], w, values) for k in kappas}
+# %%
+X, swept = {}, {}
+for k in kappas:
+    task = ConditionedRegression(N, d, k)
+    drawn = task.sample(test_prompts, generator, dtype=torch.double)
+    X[k] = drawn.Z[..., :-1].clone()
+    X[k][:, -1] = X[k][0, -1].clone()  # the query
+    swept[k] = moved_query(X[k], w, values)
 
 # %% [markdown]
-# The answers, and the true ones, which depend on the query only:
+# We compute the answers of all models and of as many steps of Newton's iteration, and the true ones, which depend on the query
+# only.
 
 
 # %%
@@ -145,7 +147,9 @@ def by_value(numbers):
     return numbers.flatten().unflatten(0, (-1, test_prompts)).T
 
 
-lines = {key: by_value(m.predict(swept[key[1]])) for key, m in models.items()}
+lines = {}
+for key, model in models.items():
+    lines[key] = by_value(model.predict(swept[key[1]]))
 for kappa in kappas:
     for L in depths:
         found = NewtonIteration(L).predict(swept[kappa])
@@ -171,10 +175,12 @@ def draw_function(kappa):
     axes = plots.grid(list(names), xlabel="first coordinate", ylabel="prediction")
     for name, ax in axes.items():
         for L in depths:
-            ax.plot(values, lines[name, kappa, L].median(0).values, label=f"{L}")
+            middle = lines[name, kappa, L].median(0).values
+            ax.plot(values, middle, label=f"{L}")
         ax.plot(values, truth[kappa], label="w · x", **plots.look("bound", lw=1))
         ax.axvspan(-usual[kappa], usual[kappa], color="0.5", alpha=0.2, lw=0)
-        ax.set_ylim(1.3 * torch.tensor([-1, 1]) * truth[kappa].abs().max())
+        height = 1.3 * float(truth[kappa].abs().max())
+        ax.set_ylim(-height, height)
     plots.shared_legend(ax, title="layers or steps", ncols=4)
 
 
@@ -185,14 +191,14 @@ def draw_function(kappa):
 draw_function(first)
 
 # %% [markdown]
-# As foretold. Newton's iteration is a line through the origin, too flat after few steps. Masked models with
-# two and three layers are on the true line up to more than ten times the training range; then the clipping cuts them off,
-# and the one with a single layer earlier. LSA jumps between plateaus: its
-# polynomial grows so fast that the states hit $\pm 10$ just outside the training range, and what is read from a clipped state
-# may have either sign. With LayerNorm the answer turns back to nearly nothing.
+# All three behave as derived above. Newton's iteration is a line through the origin, too flat after few steps. Masked models with
+# two and three layers follow the true line up to more than ten times the training range; then the clipping cuts them off, and
+# the model with a single layer earlier. LSA jumps between plateaus: its polynomial grows so fast that the states reach
+# $\pm 10$ just outside the training range, and what is read from a clipped state may have either sign. With LayerNorm the
+# answer turns back to nearly nothing.
 #
-# In numbers: the median over the prompts of $|\hat y - y|$, as a share of $|y|$, at the end of the training range and at
-# three points beyond.
+# In numbers we take the median over the prompts of $|\hat y - y|$, in percent of $|y|$, at the end of the training range and
+# at three points beyond.
 
 # %%
 edges = torch.tensor([usual[first], 10.0, 30.0, 100.0], dtype=torch.double)
@@ -201,20 +207,41 @@ at = moved_query(X[first], w, edges)
 
 def shares(answers):
     """(values,)"""
-    return by_value((answers - at.y) / at.y).abs().median(0).values
+    relative = by_value((answers - at.y) / at.y)
+    return relative.abs().median(0).values
 
 
-off = {key: shares(m.predict(at)) for key, m in models.items() if key[1] == first}
-print(" " * 20, *(f"{v:8.3g}" for v in edges))
-for (name, _, L), row in off.items():
-    print(f"{name:18} {L}", *(f"{100 * v:6.1f} %" for v in row))
+# %%
+off, rows = {}, []
+for key, model in models.items():
+    if key[1] == first:
+        off[key] = shares(model.predict(at))
+        row = {"model": key[0], "layers": key[2]}
+        for x, share in zip(edges, off[key], strict=True):
+            row[f"at {x:.3g}"] = f"{100 * share:.1f}"
+        rows.append(row)
+tables.table(
+    rows, "Error in percent of the true answer, by the query's first coordinate."
+)
 
 # %% [markdown]
 # Of the two published kinds the one with LayerNorm is the better one at the end of the training range, one percent off with
-# three layers. But at ten, half of its answer is missing. LSA is some 15 percent off or more already there: a long query has a large leverage {eq}`eq-leverage`. Three masked layers are wrong by 0.3 percent as far as 30. A model
-# may be right about all queries of its training without knowing what a line is.
-#
-# With a wider training range it is the same, only later:
+# three layers. But at ten, 53 percent of its answer are missing. LSA is 15 percent off or more already at the end of the range:
+# a long query has a large leverage {eq}`eq-leverage`. Three masked layers are wrong by 0.3 percent as far as 30, and two by
+# 7 percent. A model may be right about all queries of its training without knowing what a line is.
+
+# %%
+deepest = depths[-1]
+of_lsa = torch.stack([off[plain, first, L] for L in depths])  # (layers, values)
+told("one percent off", 0.01, off[normed, first, deepest][0])
+told("53 percent of its answer", 0.53, off[normed, first, deepest][1])
+told("15 percent off or more", 0.15, of_lsa[:, 0].min())
+told("wrong by 0.3 percent", 0.003, off[masked, first, deepest][2])
+told("two by 7 percent", 0.07, off[masked, first, min(2, deepest)][2])
+
+# %% [markdown]
+# For the larger condition number the training range is wider, and nothing was trained with the query masked. What happens is the
+# same, only later:
 
 # %% mystnb={"figure": {"caption": "As {numref}`fig-newton-function`, for models of condition number 10, whose training range is wide because the covariances differ (the masked kind was not trained there).", "name": "fig-newton-function-kappa"}, "image": {"alt": "Three panels from -100 to 100. LSA: near the line around zero, wandering between -12 and 25 elsewhere. LSA with LayerNorm: with three layers on the line from about -20 to 40 and level outside, with fewer layers a hump that falls to zero on both sides. Newton: nearly straight lines, much flatter than the true one."}}
 draw_function(last)
@@ -239,30 +266,36 @@ def difference(key, order):
 
 
 affine = max(difference((masked, first, L), 2) for L in depths)
-third, fourth = (difference((plain, first, depths[0]), k) for k in (3, 4))
+single = plain, first, depths[0]
+third = difference(single, 3)
+fourth = difference(single, 4)
 print(f"masked, second: {affine:.0e}; LSA, third {third:.0e}, fourth {fourth:.0e}")
 
 # %% [markdown]
-# And the bounds {eq}`eq-bound` of the models with LayerNorm, from their last weights alone, beside the smallest and the largest answer of
-# the figures:
+# The bounds {eq}`eq-bound` of the models with LayerNorm follow from their last weights alone. Beside them stand the smallest and the
+# largest answer of the figures, over all sets of examples and all values of the first coordinate.
 
 # %%
-limits = {}
-for key, m in models.items():
+limits, rows = {}, []
+for key, model in models.items():
     if key[0] == normed:
-        low, high = (float(v) for v in m.model.bounds(m.params))
-        limits[key] = low, float(lines[key].min()), float(lines[key].max()), high
-        print(
-            f"{key[2]} layers, kappa = {key[1]:2}:", *(f"{v:8.1f}" for v in limits[key])
-        )
+        low, high = (float(v) for v in model.model.bounds(model.params))
+        smallest, largest = float(lines[key].min()), float(lines[key].max())
+        limits[key] = low, smallest, largest, high
+        names = ("lower bound", "smallest", "largest", "upper bound")
+        row = dict(zip(names, limits[key], strict=True))
+        rows.append({"κ": key[1], "layers": key[2]} | row)
+tables.table(
+    rows, "Bounds of the answers with LayerNorm, and the answers of the figures."
+)
 
 # %% [markdown]
-# The bounds are never reached on this way, but they say enough: whatever one asks, for $\kappa = 1$ no answer is larger than 18.
-# For the wider covariances the weights have grown with the labels, and so have the bounds.
+# The bounds are never reached on this line of queries, but they say enough: whatever one asks, for $\kappa = 1$ no answer is larger
+# than 18. For the wider covariances the weights have grown with the labels, and so have the bounds.
 #
 # ## Claims
 #
-# The first three are theorems about these architectures, so only rounding may stand between them and the models.
+# The first three are theorems about these architectures, so only rounding may separate them from the models.
 
 # %%
 claim(
@@ -274,7 +307,7 @@ claim(
 )
 
 # %% [markdown]
-# Of the polynomials we can see the smallest here, that of one layer, and in the first exercise the next.
+# Of the polynomials we check the smallest here, that of one layer, and in the first exercise the next.
 
 # %%
 claim(
@@ -286,11 +319,12 @@ claim(
 )
 
 # %% [markdown]
-# The bound holds for any query; we can check it along the way only.
+# The bound holds for any query; we can check it on the queries of the figures only.
 
 # %%
 farthest = float(truth[first].abs().max())
 most = max(max(-v[0], v[3]) for key, v in limits.items() if key[1] == first)
+told("no answer is larger than 18", 18, most)
 claim(
     "newton-function-bounded",
     "With LayerNorm no query draws a large answer",
@@ -301,12 +335,13 @@ claim(
 )
 
 # %% [markdown]
-# The last one is about what was learned: at thirty, ten times the training range, half of the answer or more is wrong for
-# both published kinds, and the masked model is still right.
+# The last one is about what was learned: at thirty, ten times the training range, both published kinds are wrong by half of the
+# answer or more, and the masked model is still right.
 
 # %%
 far = min(float(v[2:].min()) for (name, *_), v in off.items() if name != masked)
 near = float(off[masked, first, depths[-1]][2])
+told("wrong by 53 percent or more", 0.53, far)
 claim(
     "newton-function-range",
     "Far outside the training range the published kinds fail, the masked one does not",
@@ -337,13 +372,16 @@ expect(tenth < 1e-3 * ninth)
 
 # %% [markdown]
 # **Exercise 2.** The truth satisfies $f(s\, x) = s f(x)$. Use this to mend the model with LayerNorm without any training: shrink
-# a query that is too long, and stretch the answer. How much is won at 100?
+# a query that is too long, and stretch the answer. How much is won at 100? Would the same trick mend LSA, too?
 
 # %% tags=["hide-cell"]
 key, Z = (normed, first, depths[-1]), at.Z.clone()
 stretch = (Z[:, -1, :-1].norm(dim=1) / d**0.5).clamp(min=1)
 Z[:, -1, :-1] /= stretch.unsqueeze(1)
 mended = shares(stretch * models[key].predict(Prompts(Z, at.y))[0])
-print("as it is:", *(f"{v:.1%}" for v in off[key]))
-print("mended:  ", *(f"{v:.1%}" for v in mended))
-expect(mended[-1] < 0.1)
+rows = []
+for x, before, after in zip(edges, off[key], mended, strict=True):
+    row = {"first coordinate": x, "as it is": f"{before:.1%}"}
+    rows.append(row | {"mended": f"{after:.1%}"})
+expect(bool(mended[-1] < 0.1))
+tables.table(rows, f"Relative error with LayerNorm and {depths[-1]} layers.")

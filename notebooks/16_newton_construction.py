@@ -20,7 +20,7 @@
 # > layer is enough if the first copies $S$ into extra tokens. Begun from a multiple of the identity, $k$ such steps are
 # > $2^k$ steps of gradient descent. With two layers a step, an error of $10^{-6}$ takes 28 to 36 layers and gradient
 # > descent 96 or more. But for an error of 0.1 gradient descent needs only 6 to 12 layers, and Newton's iteration 18 to 20.
-# > Three trained layers are as good as 24 hand-built ones. *About 15 seconds; exact.*
+# > Three trained layers are as good as 24 hand-built ones. *About 20 seconds; exact.*
 #
 # **Question.** A layer of linear attention can do a step of gradient descent. Can it also do a step of Newton's method,
 # which converges much faster?

@@ -20,7 +20,7 @@
 # > attention, the noise token that of the feed-forward layer. With all weights free that is not so at every level of noise: their
 # > logits go down to 79 percent of the largest. Without noise, such a model fails on unseen outputs, although its attention has
 # > found the rule "look at what follows $q$": its values know four words only. Copying their value to all other words by hand
-# > raises the probability of unseen outputs from 0 to 1. *About 15 seconds; at the paper's scale.*
+# > raises the probability of unseen outputs from 0 to 1. *About 20 seconds; at the paper's scale.*
 #
 # **Question.** The next token is the output $y$ or the noise token $\tau$. Which layer supplies which? And what is missing in the
 # models with more freedom, so that they do not recall unseen outputs?

@@ -19,7 +19,7 @@
 # > **In short.** When all layers of linear attention are one, a loop without $P$ is gradient descent with one
 # > preconditioner. With $P$ it has two numbers, and training finds their exact optimum. At their optima equal layers lose to
 # > different ones by a factor of 2, 20 and 1600, for two, three and four layers. But loops with $P$ can go on after their
-# > training: they shrink what is large until the step fits, and converge on every prompt. *About 15 seconds; exact, at our
+# > training: they shrink what is large until the step fits, and converge on every prompt. *About 20 seconds; exact, at our
 # > own scale.*
 #
 # **Question.** A looped transformer sends its tokens through the *same* layer again and again. With linear attention we

@@ -279,8 +279,8 @@ for i, ax in enumerate(axes.values()):
     ax.set(xlim=(-3, 3), ylim=(-top, top))
 
 # %% [markdown]
-# In three of the panels the points follow one of the lines, and the probability is near 0 or 1. In the fourth they fit both lines
-# nearly as well, and the coin remains uncertain.
+# In the first three prompts the examples settle the coin: the probability of the rising line is near 0 or 1. In the fourth the coin
+# remains uncertain.
 #
 # ## What is out of reach
 #
@@ -434,7 +434,7 @@ experiments = {name: (network, task, config) for name, network in networks.items
 runs = fit_many(experiments, seeds, device)
 
 
-def by_seed(values):
+def of_each_seed(values):
     return {f"seed {s}": v for s, v in zip(seeds, values, strict=True)}
 
 
@@ -446,7 +446,7 @@ rows = []
 for name, network in networks.items():
     trained = FittedModel(network, runs[name].final_params)
     errors[name] = squared_error(trained, test)  # (seeds, prompts)
-    rows.append({"model": name} | by_seed(errors[name].mean(1)))
+    rows.append({"model": name} | of_each_seed(errors[name].mean(1)))
 tables.table(rows, "Mean squared error of the trained models.", digits=4)
 
 # %% mystnb={"figure": {"caption": "Training loss (1000 new prompts at each step) against the step (d = 5, N = 10; line: mean over three seeds, band: smallest to largest). Horizontal lines: errors of least squares, of ridge regression with one penalty, of the best prediction that is linear in the labels, and of the Bayes optimum, two ridge regressions, on 100,000 test prompts.", "name": "fig-own-loss"}, "image": {"alt": "Two falling curves on logarithmic axes. The linear transformer, whose mean jumps to 40 near step 11, comes down to the line of the best linear prediction at 0.67 and stays there; the gated experts go through it and settle on the line of the Bayes optimum at 0.36. Least squares lies far above, at 5."}}
@@ -502,7 +502,7 @@ for name, values in found.items():
     learned[name] = due[name], values
 rows = []
 for name, (exact, values) in learned.items():
-    rows.append({"number": name, "exact": exact} | by_seed(values))
+    rows.append({"number": name, "exact": exact} | of_each_seed(values))
 tables.table(rows, "What the experts have learned.")
 
 # %% [markdown]

@@ -113,7 +113,7 @@ const lintfPlay = (() => {
       ];
       kinds.forEach((of, i) => {
         const r = data.t.map(of);
-        out[`r ${i}`] = r;
+        out[`left ${i}`] = r;
         out[`share ${i}`] = r.map((v, k) => data.d * data.rho[k] * data.peak * v ** 2);
         out[`loss ${i}`] = loss(data, r, out.edge);
       });

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -233,20 +232,6 @@ def influence(model: Looped, run: History, prompts: Prompts) -> Tensor:
         errors = (answers - chunk.y.unsqueeze(1)).square() / model.d
         parts.append(errors[:, :-1] - errors[:, -1:])
     return torch.cat(parts)
-
-
-def step_seconds(experiment: Experiment, repeats: int = 2) -> float:
-    """Returns the shortest of several measured times for loss and gradient on one batch of an
-    experiment, on the CPU."""
-    model, task, config = experiment
-    g, times = torch.Generator().manual_seed(0), []
-    params = {name: p.requires_grad_() for name, p in model.init(g).items()}
-    batch = task.sample(config.B, g, "tokens")
-    for _ in range(check_int("repeats", repeats, 1)):
-        start = time.perf_counter()
-        torch.autograd.grad(model.loss(params, batch), list(params.values()))
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def prefix(prompts: Prompts, n: int) -> Prompts:

@@ -11,8 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
-import tools
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from lintf.pages import play, widgets
 
@@ -22,29 +21,9 @@ sys.path.append(str(ROOT / "tests" / "pages"))
 import test_widgets  # noqa: E402  (how to get the controls of a page stands there)
 
 mpl.use("Agg")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PLAYED = [page for page in test_widgets.PAGES if "play.Figure(" in page.read_text()]
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
-    path = tools.browser()
-    assert path is not None, tools.NO_BROWSER
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

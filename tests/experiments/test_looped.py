@@ -24,7 +24,6 @@ from lintf.experiments.looped import (
     prediction_errors,
     prefix,
     rises,
-    step_seconds,
     tokens_of,
 )
 from lintf.tasks.batches import Prompts
@@ -176,12 +175,6 @@ def test_influence_is_a_difference_of_errors():
             found[:, j], prediction_errors(model, run, part)[0, :, -1] - before
         )
     assert found.abs().max() > 0
-
-
-def test_more_work_takes_longer():
-    """Several times as many multiplications, so that a busy machine does not matter."""
-    slow = step_seconds(replace(TINY, width=64, B=40).experiment(8, 8, n_layer=4), repeats=2)
-    assert 0 < 3 * step_seconds(TINY.experiment(1, 1)) < slow
 
 
 def test_prefixes():
