@@ -44,7 +44,8 @@ if "COLAB_JUPYTER_IP" in os.environ:  # in Colab: clone, install, change directo
 import numpy as np
 import torch
 from lintf import TrainConfig, fit
-from lintf.analysis import isotropic, unknown_noise
+from lintf.analysis import isotropic
+from lintf.experiments import unknown_noise
 from lintf.models.labels import LabelTransformer
 from lintf.pages import parameters, plots, tables, tolerances
 from lintf.pages.claims import claim, expect, told

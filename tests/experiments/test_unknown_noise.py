@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from lintf.analysis import isotropic, unknown_noise
+from lintf.analysis import isotropic
+from lintf.experiments import unknown_noise
 from lintf.models.labels import LabelTransformer
 from lintf.tasks.base import fixed_prompts
 from lintf.tasks.levels import NoiseLevels
