@@ -212,7 +212,7 @@ def one_step(n, kappa, w):
     lam, N = np.geomspace(1, 1 / kappa, d), counts[:, None]
     om = lam ** {"I": 0, "inverse of Σ": -1}[w]
     tau = (lam * om).sum()
-    found = {"n": n}
+    found = {"n": n, "w": w}
     for i, A in enumerate((np.ones(d), 1 / lam, om / ((N + 1) * lam * om + tau))):
         gain = (lam**2 * om * A).sum(-1) ** 2
         second_moment = (N + 1) * lam**2 * om + tau * lam
@@ -238,7 +238,7 @@ play.Figure(
     one_step,
     {"counts": counts, "d": d},
     [panel],
-    title=[("loss at N =", "n")],
+    title=[("loss at N =", "n"), ("covariance of w:", "w")],
     n=widgets.slider("examples N", [1, 2, 5, 10, 20, 50, 100, 200], 20),
     kappa=widgets.slider("condition number κ", [1, 2, 5, 10, 20, 50, 100], 10),
     w=widgets.choice("covariance of w", ["I", "inverse of Σ"], "I"),

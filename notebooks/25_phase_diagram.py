@@ -443,7 +443,8 @@ def phase_square(quantity, L, kappa):
     ratios = {"loss": found / scale, "lead over descent": rivals / found}
     value = ratios.get(quantity, found / limits).log10()
     value = torch.where(found < torch.inf, value, torch.nan)
-    made = {"value": value, "shade": value / strongest[quantity]}
+    made = {"L": L, "kappa": kappa}
+    made |= {"value": value, "shade": value / strongest[quantity]}
     made |= {"loss": found / scale, "limit": limits / scale, "rival": rivals / scale}
     return made
 
@@ -466,6 +467,7 @@ play.Figure(
     phase_square,
     data,
     [square],
+    title=[("layers", "L"), ("condition number", "kappa")],
     chosen=[1, 2],
     quantity=widgets.choice("quantity", [*strongest], "loss"),
     L=widgets.slider("layers L", n_layers, n_layers[-1]),

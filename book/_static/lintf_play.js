@@ -96,7 +96,7 @@ const lintfPlay = (() => {
         const size = sum(A.map((v, i) => lam[i] * v ** 2 * ((N + 1) * lam[i] ** 2 * om[i] + tau * lam[i])));
         return 1 - (N * gain ** 2) / size / tau;
       };
-      const out = { n };
+      const out = { n, w };
       kinds.forEach((kind, i) => {
         out[`loss ${i}`] = counts.map((N) => of(kind, N));
         out[`at n ${i}`] = of(kind, n);
@@ -164,6 +164,8 @@ const lintfPlay = (() => {
       const map = (f) => found.map((row, i) => row.map((v, j) => (v === null ? NaN : f(i, j))));
       const reach = data.reach[data.quantities.indexOf(quantity)];
       return {
+        L,
+        kappa,
         value: map((i, j) => log10(of(i, j))),
         shade: map((i, j) => log10(of(i, j)) / reach),
         loss: map((i, j) => found[i][j] / data.ds[i]),
@@ -198,8 +200,9 @@ const lintfPlay = (() => {
 
   const raised = (k) => `10${[...String(k)].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("")}`;
 
-  /** Three digits; 2.1·10⁻³ where zeros would have to be counted. */
+  /** A text as it is, a number with three digits; 2.1·10⁻³ where zeros would have to be counted. */
   function short(value) {
+    if (typeof value === "string") return value;
     if (value === null || !Number.isFinite(value)) return "none";
     const [digits, power] = value.toExponential(2).split("e").map(Number);
     if (Number.isInteger(value) && Math.abs(value) < 1e5) return String(value).replace("-", "−");

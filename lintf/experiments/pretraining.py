@@ -65,7 +65,7 @@ def set_beside(
     differences, for all points that both have: what `tolerances.by_chance` takes; nan for none."""
     keys = [key for key in published if key in ours]
     if not keys:
-        return (torch.full((1,), torch.nan, device="cpu"),) * 3
+        return (torch.full((1,), torch.nan, dtype=torch.float64, device="cpu"),) * 3
     values = torch.stack([ours[key] for key in keys]).double()
     theirs = torch.tensor([published[key] for key in keys], dtype=torch.float64, device="cpu")
     spread = values.var(1, correction=0) / values.shape[1]

@@ -72,7 +72,7 @@ class LabelTransformer(Model):
         if self.weights == "full":
             P, Q = (params[name].unsqueeze(-3) for name in "PQ")  # (..., L, 1, d+1, d+1)
         else:
-            block = torch.tensor([0] * self.d + [1], device=G.device)
+            block = torch.tensor([0] * self.d + [1], dtype=torch.long, device=G.device)
             omega = self.omega(params)[..., block, :][..., block].unsqueeze(-3)
         row = torch.eye(self.d + 1, dtype=G.dtype, device=G.device)[-1:]
         steps = []

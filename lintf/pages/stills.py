@@ -17,8 +17,10 @@ def style(look: str | int) -> dict[str, object]:
     return {"color": looks.PALETTE[look], "linestyle": looks.DASHES[look]}
 
 
-def three_digits(value: float) -> str:
-    """Returns a number with three digits, as lintf_play.js writes it."""
+def three_digits(value: float | str) -> str:
+    """Returns a number with three digits, as lintf_play.js writes it; a text as it is."""
+    if isinstance(value, str):
+        return value
     if not np.isfinite(value):
         return "none"
     digits, _, power = f"{value:.2e}".partition("e")

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lintf.checks import Checked
@@ -65,14 +66,19 @@ def again(record: store.Record, **shorter: object) -> dict[str, Tensor]:
 
 def largest_gap(found: dict[str, Tensor], kept: dict[str, Tensor]) -> float:
     """Returns the largest over all tensors of the Euclidean distance over the norm of what is kept;
-    infinite for other names or shapes."""
+    infinite for other names or shapes, and where only one of the two has a number."""
     if found.keys() != kept.keys() or any(found[n].shape != t.shape for n, t in kept.items()):
         return math.inf
-    gaps = [
-        float((found[n] - t).double().norm() / t.double().norm().clamp_min(1e-300))
-        for n, t in kept.items()
-    ]
-    return max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0.0)
+    largest = 0.0
+    for name, tensor in kept.items():
+        here, there = found[name].double(), tensor.double()
+        missing = here.isnan()
+        if not torch.equal(missing, there.isnan()):
+            return math.inf
+        there = there[~missing]
+        gap = float((here[~missing] - there).norm() / there.norm().clamp_min(1e-300))
+        largest = max(largest, math.inf if math.isnan(gap) else gap)
+    return largest
 
 
 def _plain(value: object) -> object:

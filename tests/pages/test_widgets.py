@@ -221,9 +221,11 @@ def draws_with(function: FunctionType, space: dict[str, object]) -> set[str]:
 
 
 def assert_shows_something(made: widgets.Controls) -> None:
-    """The picture is not blank, and there is no error."""
+    """The picture is not blank, and there is no error. Maps have squares in place of curves."""
     assert made.message.value == ""
     svg = bytes(made.picture.value).decode()
+    if "<image " in svg:
+        return
     curves = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none', svg)
     assert sum("L" in points for points in curves) >= 2
 

@@ -138,3 +138,14 @@ def test_a_measure_that_is_gone_is_named(runs, monkeypatch):
     outcome = verify(path)
     assert not outcome.ok
     assert f"scores of {__name__} cannot be imported here" in outcome.detail
+
+
+def test_numbers_that_do_not_exist_are_the_same_where_they_are_in_both():
+    """Such as the mean over a bin in which there is nothing."""
+    kept = {"a": torch.tensor([1.0, torch.nan, 2.0])}
+    assert here.largest_gap({"a": torch.tensor([1.0, torch.nan, 2.0])}, kept) == 0
+    assert here.largest_gap({"a": torch.tensor([1.0, torch.nan, 4.0])}, kept) == pytest.approx(
+        2 / 5**0.5
+    )
+    for other in ([1.0, 0.0, 2.0], [torch.nan, torch.nan, 2.0], [1.0, torch.nan, torch.inf]):
+        assert here.largest_gap({"a": torch.tensor(other)}, kept) == torch.inf
