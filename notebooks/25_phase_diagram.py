@@ -160,7 +160,9 @@ limit = {key: limit_scores(*key) for key in product(n_layers, Ns, ds)}
 # %% [markdown]
 # ## Training
 #
-# A training that diverges is a result, too: its loss is infinite.
+# All settings get the same learning rate, schedule and number of steps: a rate tuned for each of them would make this a
+# comparison of tuning. A training that diverges under these terms is a result, too, and not repeated with others: its loss
+# is infinite.
 
 # %%
 runs = fit_each_seed(experiments, seeds, device)
