@@ -48,7 +48,7 @@ from itertools import pairwise
 import seaborn as sns
 import torch
 from lintf import LinearRegression, LinearTransformer, TrainConfig, fit
-from lintf.analysis import linearity
+from lintf.analysis import linearity, states
 from lintf.experiments import looped
 from lintf.pages import parameters, plots, tables, tolerances
 from lintf.pages.claims import claim, expect, told
@@ -81,7 +81,7 @@ parameters.check_parameters(
     "N >= (d + 2) // min(shared)",
 )
 plots.style()
-texts = linearity.sample_text()[:paragraphs]
+texts = states.sample_text()[:paragraphs]
 task = LinearRegression(N=N, d=d)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
 common = {"B": B, "clip": 1000.0, "record_every": max(1, max_iters // 40)}
@@ -127,8 +127,8 @@ print(f"({null.low:.5f} to {null.high:.5f})")
 # random weights from which training would start.
 
 # %%
-S = linearity.hidden_states(model_name, texts)
-R = linearity.hidden_states(model_name, texts, random_seed)
+S = states.hidden_states(model_name, texts)
+R = states.hidden_states(model_name, texts, random_seed)
 n_states, n, dim = S.layers.shape
 g = torch.Generator().manual_seed(0)
 noise = linearity.score(*torch.randn((2, n, dim), generator=g))
@@ -383,7 +383,7 @@ run = fit(model, task, config, seeds, device=device)
 g = torch.Generator().manual_seed(0)
 drawn = task.sample(max(shared), g, "tokens", torch.float64)
 weights = {name: p.double().cpu() for name, p in run.final_params.items()}
-Z = linearity.prompt_states(model, weights, drawn)  # (L+1, seeds, prompts, N+1, d+1)
+Z = states.prompt_states(model, weights, drawn)  # (L+1, seeds, prompts, N+1, d+1)
 
 # %% [markdown]
 # For $k$ prompts with a common map we take the mean over up to ten groups of $k$ prompts.

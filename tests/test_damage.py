@@ -197,9 +197,9 @@ def test_models_of_others_are_never_unpickled():
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("Model.from_pretrained")
     ]
-    assert [name for name, _ in calls] == ["linearity.py"]
+    assert [name for name, _ in calls] == ["states.py"]
     assert "'use_safetensors': True" in ast.unparse(
-        ast.parse((ROOT / "lintf" / "analysis" / "linearity.py").read_text())
+        ast.parse((ROOT / "lintf" / "analysis" / "states.py").read_text())
     )
     assert "**options" in ast.unparse(calls[0][1])
 

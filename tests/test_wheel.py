@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 USE = """
 import lintf, torch
-from lintf.analysis import linearity
+from lintf.analysis import states
 from lintf.experiments import phase as phase_runs
 from lintf.training import store, versions
 from lintf import LinearTransformer
@@ -25,7 +25,7 @@ from lintf import TrainConfig
 from lintf import fit
 
 print(lintf.__file__)
-print(len(linearity.sample_text()))
+print(len(states.sample_text()))
 def search(*_):
     raise AssertionError("the optimum is in the package")
 phase_runs.isotropic.optimum = search
