@@ -12,7 +12,6 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 try:
@@ -23,22 +22,17 @@ except ValueError as error:  # it takes settings from the environment as it is i
     )
     sys.exit(f"error: tqdm cannot use {given} of the environment ({error})")
 
-import lintf
 from lintf.checks import UsageError, nearest, one_line
-from lintf.cli import grid, listing, notebook, sweep
+from lintf.cli import execute, grid, listing, notebook, sweep
 from lintf.cli.cells import Result
+from lintf.cli.parser import build
+from lintf.cli.table import Table
 from lintf.training import measured, store
 from lintf.training.progress import Count
 from lintf.training.verify import Outcome, reproduce
-from lintf.training.workers import MOST, cores, verify_all
+from lintf.training.workers import cores, verify_all
 
-CODES = "Exit codes: 0 all is well, 1 something failed, 2 wrong input, 130 stopped by Ctrl-C."
 PIPE_CLOSED = 141  # what a shell says of a program whose reader has gone
-TRAINING = (
-    "MODULE:FUNCTION or FILE.py:FUNCTION that returns (model, task, training); part of "
-    "a stored run's name"
-)
-PART = "a family of runs as list shows it, or part of their names"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cell failed, 2 for wrong input, 130 after Ctrl-C. Raises SystemExit where argparse does: after
     --help, and for a wrong command."""
     argv = sys.argv[1:] if argv is None else argv
-    parser, commands = _parser()
+    parser, commands = build()
     if not argv:
         parser.print_help(sys.stderr)
         return 2
@@ -57,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     arguments = parser.parse_args(argv)
     try:
-        return arguments.do(arguments)
+        return COMMANDS[arguments.command](arguments)
     except (UsageError, store.StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -69,106 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-
-
-def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
-    parser = argparse.ArgumentParser(
-        prog="python -m lintf", description=lintf.__doc__, epilog=CODES
-    )
-    parser.add_argument("--version", action="version", version=f"lintf {lintf.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def add(do, what: str, example: str) -> argparse.ArgumentParser:
-        name = do.__name__.strip("_")
-        epilog = f"Example: python -m lintf {example}. {CODES}"
-        command = commands.add_parser(
-            name, help=what, description=what[0].upper() + what[1:] + ".", epilog=epilog
-        )
-        command.set_defaults(do=do)
-        return command
-
-    command = add(_list, "pages and stored runs: their scale, size, device and date", "list 08")
-    command.add_argument(
-        "name", nargs="?", help=f"a page or part of its name; {PART}; everything without it"
-    )
-
-    example = "run 01_simple_demo -p n_layer=4 -p 'seeds=[0, 1]'"
-    command = add(_run, "run a page, with other parameters if you like", example)
-    command.add_argument(
-        "name", help="a page: its number, its name, a part of it, or the path of a notebook"
-    )
-    several = {"action": "append", "default": []}
-    what = "a parameter of the page, its value as in Python, or a word; can be repeated"
-    command.add_argument("-p", "--parameter", **several, metavar="KEY=VALUE", help=what)
-    command.add_argument(
-        "-f",
-        "--file",
-        **several,
-        help="parameters in a YAML file, as papermill reads it; what -p says counts more",
-    )
-    command.add_argument(
-        "-o", "--out", help="the notebook to write; NAME.out.ipynb in this folder without it"
-    )
-
-    example = "sweep 05 -p N=5:80:x2 -p seeds=0,1,2"
-    command = add(
-        _sweep, "run a page or a training with every combination of parameters, on Dask", example
-    )
-    command.add_argument("name", help=f"a page, as for run; {TRAINING}")
-    what = (
-        "the values of a parameter, as in Python: 1,2,3 or a range, 1:4 or 0:1:0.25 or "
-        "5:80:x2; can be repeated"
-    )
-    command.add_argument("-p", "--parameter", **several, metavar="KEY=VALUES", help=what)
-    what = (
-        "the address of a Dask scheduler, such as tcp://10.0.0.1:8786; workers on this "
-        "machine without it"
-    )
-    command.add_argument("--scheduler", metavar="ADDRESS", help=what)
-    what = f"workers on this machine, one thread each; {cores()} without it"
-    command.add_argument("--jobs", type=_positive, metavar="N", help=what)
-    what = (
-        "the folder for the table of the cells and a page's notebooks; sweep-NAME in this "
-        "folder without it"
-    )
-    command.add_argument("-o", "--out", metavar="DIR", help=what)
-
-    command = add(
-        _verify, "re-run the first 20 steps of stored runs and compare", "verify adam --jobs 2"
-    )
-    command.add_argument("name", nargs="?", default="", help=f"{PART}; all without it")
-    jobs = min(cores(), MOST)
-    command.add_argument(
-        "--jobs", type=_positive, default=jobs, metavar="N", help=f"processes; {jobs} without it"
-    )
-    what = (
-        f"one run in {listing.DAYS} and some of every family, others each day: those of "
-        "DATE, or of today"
-    )
-    command.add_argument("--sample", type=_day, nargs="?", const="today", metavar="DATE", help=what)
-
-    command = add(
-        _reproduce,
-        "train stored runs again from nothing and compare",
-        "reproduce sphere-N20-d5-adam",
-    )
-    command.add_argument("name", nargs="?", default="", help=f"{PART}; all without it")
-    return parser, list(commands.choices)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _day(text: str) -> date:
-    try:
-        return date.today() if text == "today" else date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be a date such as 2026-11-29, got {text!r}"
-        ) from None
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -203,8 +97,8 @@ def _run(arguments: argparse.Namespace) -> int:
     notebook.check_run(page, out, given)
     start = time.monotonic()
     try:
-        notebook.run(page, out, given)
-    except notebook.CellFailed as error:
+        execute.run(page, out, given)
+    except execute.CellFailed as error:
         print(
             f"error: {error}" + f"\nThe notebook up to there: {out}" * out.exists(), file=sys.stderr
         )
@@ -243,7 +137,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"--out {folder}: no such folder can be made ({one_line(error)})"
         ) from error
-    table = sweep.Table(folder, cells)
+    table = Table(folder, cells)
     missing = table.look()
     try:
         table.write()
@@ -284,7 +178,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return int(table.failed > 0 or not written)
 
 
-def _watch(table: sweep.Table, missing: list[int], results: Generator[tuple[int, Result]]) -> None:
+def _watch(table: Table, missing: list[int], results: Generator[tuple[int, Result]]) -> None:
     """Keeps and prints the results of a table's missing cells as they come."""
     with closing(results), Count("cells", len(missing)) as count:
         for k, result in results:
@@ -296,7 +190,7 @@ def _watch(table: sweep.Table, missing: list[int], results: Generator[tuple[int,
             table.add(missing[k], result)
             count.add(
                 result.ok,
-                f"{sweep.label(cell.parameters)}: {result.detail}, {result.seconds:.1f} s",
+                f"{grid.label(cell.parameters)}: {result.detail}, {result.seconds:.1f} s",
             )
 
 
@@ -345,6 +239,15 @@ def _report(outcomes: Generator[Outcome], work: dict[Path, float]) -> int:
     came = f"{count.done - count.failed - skipped} of {count.done} runs came out as stored"
     print(came + f", {skipped} skipped" * (skipped > 0))
     return int(count.failed > 0)
+
+
+COMMANDS = {
+    "list": _list,
+    "run": _run,
+    "sweep": _sweep,
+    "verify": _verify,
+    "reproduce": _reproduce,
+}
 
 
 def _program() -> int:

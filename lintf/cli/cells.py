@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from lintf.cli import notebook
+from lintf.cli import execute, notebook
 from lintf.training import store
 from lintf.training.fit import fit
 from lintf.training.history import Diverged
@@ -124,8 +124,8 @@ class PageCell:
                 page.write_text(self.source, encoding="utf-8")
             failed = ""
             try:
-                notebook.run(page, out, self.parameters, quiet=True)
-            except notebook.CellFailed as error:
+                execute.run(page, out, self.parameters, quiet=True)
+            except execute.CellFailed as error:
                 failed = str(error)
             text = out.read_text(encoding="utf-8") if out.is_file() else ""
         return Result(not failed, failed or _claims(text), text)

@@ -109,3 +109,8 @@ def _range(match: re.Match[str], whole: str) -> list[object]:
         raise UsageError(f"-p {whole}: {match[0]} has no values; {RANGES}")
     whole_numbers = all(re.fullmatch(r"[-+]?\d+", text) for text in texts)
     return [int(v) if whole_numbers else float(v) for v in values]
+
+
+def label(parameters: Mapping[str, object]) -> str:
+    """Returns "name=value" for all parameters, in one line."""
+    return " ".join(f"{name}={value}" for name, value in parameters.items())

@@ -1,5 +1,5 @@
-"""The pages of the book as programs: find one by a part of its name, and run it with other
-parameters."""
+"""The pages of the book as programs: find one by a part of its name, and read what its cells
+say."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lintf.checks import UsageError, nearest, one_line
 from lintf.cli.values import check_plain, check_switches, is_plain, read_pair, read_value
 from lintf.pages.parameters import assigned
-from lintf.training.progress import SILENCE, Screen, every
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
-EVERY = 10.0  # seconds between two lines of progress where they are not overwritten, as in a log
 # What an expression in a parameters cell may call for its value to be known without the page: it
 # can do no harm.
 PURE = (
@@ -42,10 +40,6 @@ PURE = (
     sum,
     tuple,
 )
-
-
-class CellFailed(RuntimeError):
-    """A page stopped at an error, which the message repeats."""
 
 
 def pages() -> list[Path]:
@@ -121,7 +115,7 @@ def code(page: Path) -> list[str]:
 def _cells(page: Path) -> list[tuple[str, str, list[str]]]:
     """Returns kind, source and tags of each cell. Raises UsageError for what is no notebook."""
     try:
-        cells = _content(page)["cells"]
+        cells = read(page)["cells"]
         return [
             (c["cell_type"], "".join(c["source"]), c.get("metadata", {}).get("tags", []))
             for c in cells
@@ -132,7 +126,8 @@ def _cells(page: Path) -> list[tuple[str, str, list[str]]]:
         ) from error
 
 
-def _content(page: Path) -> dict:
+def read(page: Path) -> dict:
+    """Returns a notebook as it is stored. Raises UsageError for what is none."""
     try:
         content = json.loads(page.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -198,7 +193,7 @@ def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
         raise UsageError(f"-o must end in .ipynb, got {str(out)!r}")
     if not out.absolute().parent.is_dir():
         raise UsageError(f"-o {out}: there is no folder {out.absolute().parent}")
-    if out.exists() and not _is_output(out):
+    if out.exists() and not is_output(out):
         raise UsageError(
             f"{out} is there and is not the result of an earlier run: name another file with -o"
         )
@@ -206,7 +201,7 @@ def check_run(page: Path, out: Path, given: Mapping[str, object]) -> None:
 
 def check_language(page: Path) -> None:
     """Raises UsageError for a notebook that says it is not in Python."""
-    head = _content(page).get("metadata") or {}
+    head = read(page).get("metadata") or {}
     for key, name in (("kernelspec", "language"), ("language_info", "name")):
         language = (head.get(key) or {}).get(name, "python")
         if not str(language).lower().startswith(("python", "ipython")):
@@ -222,116 +217,9 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise UsageError(f"unknown parameter {name!r}{nearest(name, known)}; {has}")
 
 
-def _is_output(path: Path) -> bool:
+def is_output(path: Path) -> bool:
     """Says whether papermill has written this notebook."""
     try:
-        return (
-            Path(os.path.realpath(path)) not in pages()
-            and "papermill" in _content(path)["metadata"]
-        )
+        return Path(os.path.realpath(path)) not in pages() and "papermill" in read(path)["metadata"]
     except (UsageError, KeyError, TypeError, OSError):
         return False
-
-
-def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False) -> None:
-    """Runs a page with papermill, in the page's own folder.
-
-    page: the notebook. given: its parameters by name.
-    out: the notebook to write, after every cell; nothing is left of one without a first cell.
-    quiet: whether its progress is not shown.
-    Raises CellFailed where it stops at an error, or cannot be run.
-    """
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-
-    screen = Screen(page.stem)
-    bar = {
-        "desc": page.stem,
-        "file": screen,
-        "ncols": screen.width,
-        "mininterval": 0 if screen.live else EVERY,
-    }
-    try:
-        with _no_stub(out), nullcontext() if quiet else every(SILENCE, screen.still):
-            papermill.execute_notebook(
-                _path(page),
-                _path(out.absolute()),
-                {name: _lists(value) for name, value in given.items()},
-                kernel_name="python3",
-                language="python",
-                kernel_manager_class=_kernel(page.parent, _environment(screen)),
-                progress_bar=False if quiet else bar,
-                stderr_file=None if quiet else screen,
-                on_cell_execute=screen.begin,
-                coalesce_streams=True,  # of a training's progress the notebook keeps the last state
-                # Else it complains of its port, and when stopped.
-                extra_arguments=["--IPKernelApp.log_level=50"],
-            )
-    except papermill.PapermillExecutionError as error:
-        said = re.sub(r"\x1b\[[\d;]*m", "", f"{error.ename}: {error.evalue}").strip()
-        where = f"In [{error.exec_count}] of {page.stem}"
-        raise CellFailed(
-            f"{where} failed: {said if len(said) < 600 else said[:600] + ' ...'}"
-        ) from error
-    except DeadKernelError as error:
-        raise CellFailed(
-            f"the kernel of {page.stem} died, which a lack of memory can do"
-        ) from error
-    except Exception as error:  # of papermill, of Jupyter, of the disk: none of the page's own
-        raise CellFailed(f"{page.stem} could not be run ({one_line(error)})") from error
-
-
-@contextmanager
-def _no_stub(out: Path) -> Iterator[None]:
-    """Takes the notebook away that papermill began, where running a page fails before any of its
-    cells has run."""
-    try:
-        yield
-    except BaseException:
-        if _is_output(out) and not any(
-            cell.get("execution_count") for cell in _content(out)["cells"]
-        ):
-            with suppress(OSError):
-                out.unlink()
-        raise
-
-
-def _path(path: Path) -> str:
-    """Returns a path for papermill, to which braces in a path are places for parameters."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _lists(value: object) -> object:
-    """Returns the same without tuples, which papermill would turn into texts."""
-    if isinstance(value, dict):
-        return {key: _lists(each) for key, each in value.items()}
-    return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _kernel(folder: Path, environment: Mapping[str, str]) -> type:
-    """Returns what starts this Python's own kernel, in a folder and with an environment, whatever
-    kernel a notebook names and whatever kernels the user has installed."""
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    class Own(AsyncKernelManager):
-        def __init__(self, **options: object) -> None:
-            super().__init__(**options, kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-
-        async def start_kernel(self, **options: object) -> None:
-            await super().start_kernel(**options, cwd=str(folder), env=dict(environment))
-
-    return Own
-
-
-def _environment(screen: Screen) -> dict[str, str]:
-    """Returns what the notebook's process is given: this lintf; progress as text, as wide as the
-    screen; runs/ where it is."""
-    given = dict(os.environ)
-    given["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [given.get("PYTHONPATH")])])
-    given |= {"LINTF_PROGRESS": "text", "TQDM_NCOLS": str(screen.width)}
-    if not screen.live:
-        given["TQDM_MININTERVAL"] = str(EVERY)
-    if runs := given.get("LINTF_RUNS"):
-        given["LINTF_RUNS"] = str(Path(runs).absolute())
-    return given

@@ -1,12 +1,10 @@
-"""Sweeps: from a name and a grid of parameters to cells, and the table of what became of them."""
+"""Sweeps: from a name and a grid of parameters to cells."""
 
 from __future__ import annotations
 
-import csv
 import importlib
 import importlib.util
 import inspect
-import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +14,7 @@ from types import ModuleType
 
 from lintf.checks import UsageError, one_line
 from lintf.cli import grid, listing, notebook
-from lintf.cli.cells import Cell, PageCell, Result, TrainingCell, claims, replace_text
+from lintf.cli.cells import Cell, PageCell, TrainingCell
 from lintf.cli.values import check_switches
 from lintf.pages import parameters
 from lintf.training import store
@@ -46,11 +44,6 @@ def cells(name: str, axes: Axes) -> list[Cell]:
     return list(_run_cells(name, axes))
 
 
-def label(parameters: Mapping[str, object]) -> str:
-    """Returns "name=value" for all parameters, in one line."""
-    return " ".join(f"{name}={value}" for name, value in parameters.items())
-
-
 def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
     """Yields the cells of a page. A parameter that is a list there takes a single value, too:
     seeds=0,1 are two cells with one seed each."""
@@ -77,9 +70,9 @@ def _page_cells(page: Path, axes: Axes) -> Iterator[PageCell]:
             check_switches(given, defaults)
             parameters.check_values(defaults | chosen, checked, relations)
         except ValueError as error:
-            raise UsageError(f"{label(given)}: {error}") from error
+            raise UsageError(f"{grid.label(given)}: {error}") from error
         except Exception as error:  # of a relation that cannot be asked of such a value
-            raise UsageError(f"{label(given)}: {one_line(error)}") from error
+            raise UsageError(f"{grid.label(given)}: {one_line(error)}") from error
         yield PageCell(chosen, page.stem, page.read_text(encoding="utf-8"))
 
 
@@ -171,11 +164,11 @@ def _training(
         cell = TrainingCell(given, run.config)
         same = cell.run.path == run.path
     except ValueError as error:  # what `fit` would refuse
-        raise UsageError(f"{label(given)}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{grid.label(given)}: {' '.join(str(error).split())}") from error
     except (Exception, SystemExit) as error:  # of the user's function
-        raise UsageError(f"{label(given)}: {one_line(error)}") from error
+        raise UsageError(f"{grid.label(given)}: {one_line(error)}") from error
     if not same:
-        raise UsageError(f"{label(given)}: {run.config} cannot be sent to a worker")
+        raise UsageError(f"{grid.label(given)}: {run.config} cannot be sent to a worker")
     return cell
 
 
@@ -221,83 +214,3 @@ def _load_file(where: str) -> ModuleType:
         del sys.modules[path]
         raise
     return module
-
-
-class Table:
-    """The results of a sweep: cells.csv has a row for each cell, claims.csv what pages claim."""
-
-    def __init__(self, folder: Path, cells: Sequence[Cell]) -> None:
-        self.folder, self.cells = folder, cells
-        # Place of the cell -> stored or new, and its result.
-        self.results: dict[int, tuple[str, Result]] = {}
-        self.claims: dict[int, list[dict]] = {}
-
-    def look(self) -> list[int]:
-        """Enters what is stored, returns the places of the rest. Raises StoreError for damage."""
-        for i, cell in enumerate(self.cells):
-            if result := cell.stored(self.folder):
-                self._enter(i, result, "stored")
-        return [i for i in range(len(self.cells)) if i not in self.results]
-
-    def add(self, i: int, result: Result) -> None:
-        """Enters the result of the cell at place i."""
-        self._enter(i, result, "new")
-
-    def _enter(self, i: int, result: Result, found: str) -> None:
-        """Enters a result without notebook and runs, which would fill the memory."""
-        if result.ok and result.notebook:
-            self.claims[i] = list(claims(result.notebook))
-        self.results[i] = found, replace(result, notebook="", runs={})
-
-    @property
-    def failed(self) -> int:
-        """The number of cells that failed."""
-        return sum(not result.ok for _, result in self.results.values())
-
-    def failures(self) -> Iterator[str]:
-        """Yields lines: the cells that failed, and why."""
-        if self.failed:
-            yield "failed:"
-            for i, (_, result) in sorted(self.results.items()):
-                if not result.ok:
-                    yield f"  {label(self.cells[i].parameters)}: {result.detail}"
-            yield ""
-
-    def summary(self) -> str:
-        """Returns how many cells are done, and how many have failed."""
-        return (
-            f"{len(self.results) - self.failed} of {len(self.cells)} cells done, "
-            f"{self.failed} failed"
-        )
-
-    def write(self) -> None:
-        """Writes both files anew. Raises OSError."""
-        names = list(self.cells[0].parameters)
-        heads = ["status", "found", "result", "begun", "seconds", "worker", "file"]
-        rows, claimed = [], []
-        for i, cell in enumerate(self.cells):
-            given = list(cell.parameters.values())
-            found, result = self.results.get(i, ("", Result(False, "")))
-            status = ("ok" if result.ok else "failed") if found else "not run"
-            times = [f"{result.begun:.2f}", f"{result.seconds:.2f}"] if result.begun else ["", ""]
-            rows.append(
-                [
-                    *given,
-                    status,
-                    found,
-                    result.detail,
-                    *times,
-                    result.worker,
-                    cell.file(self.folder).name,
-                ]
-            )
-            for c in self.claims.get(i, ()):
-                claimed.append([*given, c["key"], c["published"], c["measured"], c["holds"]])
-        self._write("cells.csv", [*names, *heads], rows)
-        if claimed:
-            self._write("claims.csv", [*names, "claim", "published", "measured", "holds"], claimed)
-
-    def _write(self, name: str, heads: list[str], rows: list[list[object]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([heads, *rows])
-        replace_text(self.folder / name, text.getvalue())

@@ -26,7 +26,7 @@ from terminal import reading
 import lintf
 from lintf.__main__ import PIPE_CLOSED, main
 from lintf.checks import UsageError
-from lintf.cli import listing, notebook
+from lintf.cli import execute, listing, notebook
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.conditioned import ConditionedRegression
 from lintf.tasks.linear import LinearRegression
@@ -500,7 +500,7 @@ def test_ctrl_c_keeps_what_was_computed(page):
     ids=lambda value: " ".join(value).replace(str(ROOT), "") if isinstance(value, list) else "",
 )
 def test_wrong_input_is_refused_before_a_kernel_starts(page, capsys, monkeypatch, options, said):
-    monkeypatch.setattr(notebook, "run", lambda *_: pytest.fail("a kernel was to start"))
+    monkeypatch.setattr(execute, "run", lambda *_: pytest.fail("a kernel was to start"))
     Path("list.yaml").write_text("[1, 2]")
     Path("wrong.yaml").write_text("n: 'a\n")
     Path("bytes.yaml").write_bytes(b"n: \xff\n")

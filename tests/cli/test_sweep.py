@@ -20,6 +20,7 @@ from lintf.__main__ import main
 from lintf.checks import UsageError
 from lintf.cli import cells, cluster, grid, notebook, sweep
 from lintf.cli.cells import PageCell, Result, TrainingCell
+from lintf.cli.table import Table
 from lintf.models.linear import LinearTransformer
 from lintf.pages import parameters
 from lintf.tasks.linear import LinearRegression
@@ -406,7 +407,7 @@ def test_the_table_has_a_row_for_every_cell(here):
     out = here / "out"
     todo = of("plan.py:plan", "iters=5:8")
     todo[0].work()
-    table = sweep.Table(out, todo)
+    table = Table(out, todo)
     assert table.look() == [1, 2, 3]
     table.add(
         1, Result(False, "it has, so to say, failed", begun=1.5, seconds=2.25, worker="tcp://one")
@@ -446,7 +447,7 @@ def test_the_table_has_a_row_for_every_cell(here):
 def test_claims_of_pages_are_a_table_of_their_own(here):
     claim = {"key": "a-b", "published": "1, 2", "measured": "3", "holds": False}
     text = json.dumps({"cells": [{}, {"outputs": [{}, {"metadata": {"lintf_claim": claim}}]}]})
-    table = sweep.Table(here / "out", [PageCell({"n": n}, "own", "{}") for n in (1, 2)])
+    table = Table(here / "out", [PageCell({"n": n}, "own", "{}") for n in (1, 2)])
     table.add(0, Result(True, "", text))
     table.add(1, Result(False, "", text))  # what a page claims that failed does not count
     table.write()

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from lintf.__main__ import main
-from lintf.cli import notebook
+from lintf.cli import execute, notebook
 from lintf.models.linear import LinearTransformer
 from lintf.tasks.linear import LinearRegression
 from lintf.training import progress, store
@@ -356,7 +356,7 @@ def test_a_disk_that_takes_nothing(here, capsys, monkeypatch, error):
         "lintf.cli.cluster.connect", lambda *_: pytest.fail("workers were to start")
     )
     (here / "plan.py").write_text(PLAN)
-    monkeypatch.setattr("lintf.cli.sweep.replace_text", fails(error))
+    monkeypatch.setattr("lintf.cli.table.replace_text", fails(error))
     check(
         capsys,
         2,
@@ -464,7 +464,7 @@ def test_a_word_for_a_truth_value_is_refused(here, capsys, tmp_path, monkeypatch
     """Every word counts as true. Without any check of the page's own, and before a kernel
     starts."""
     page = write(tmp_path / "own.ipynb", "flag = False\nrate = None\nname = 'x'", kernelspec=PYTHON)
-    monkeypatch.setattr(notebook, "run", lambda *_: pytest.fail("a kernel was to start"))
+    monkeypatch.setattr(execute, "run", lambda *_: pytest.fail("a kernel was to start"))
     for command in ("run", "sweep"):
         check(
             capsys,
