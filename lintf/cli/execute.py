@@ -65,6 +65,8 @@ def run(page: Path, out: Path, given: Mapping[str, object], quiet: bool = False)
         ) from error
     except Exception as error:  # of papermill, of Jupyter, of the disk: none of the page's own
         raise CellFailed(f"{page.stem} could not be run ({one_line(error)})") from error
+    finally:
+        screen.end()
 
 
 @contextmanager

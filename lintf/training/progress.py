@@ -139,11 +139,14 @@ class Screen(io.TextIOBase):
 
     def __init__(self, page: str) -> None:
         self.page, self.cell, self.last = page, 0, time.monotonic()
+        self.ended = False
         self.live = sys.stderr.isatty()
         self.width = max(shutil.get_terminal_size((100, 24)).columns - 1, NARROWEST)
 
     def write(self, text: str) -> int:
         """Writes text to stderr as the class says. Returns its length."""
+        if self.ended:
+            return len(text)
         self.last = time.monotonic()
         if self.live:
             sys.stderr.write(text.replace("\r", "\r\x1b[K"))
@@ -153,6 +156,10 @@ class Screen(io.TextIOBase):
             )
         sys.stderr.flush()
         return len(text)
+
+    def end(self) -> None:
+        """Shows nothing any more, such as the last state of a bar that is thrown away later."""
+        self.ended = True
 
     def begin(self, **_: object) -> None:
         """Notes that a code cell begins."""
