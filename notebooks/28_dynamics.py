@@ -48,7 +48,7 @@ from lintf import LinearRegression, TrainConfig, fit
 from lintf.analysis import plateaus
 from lintf.analysis.dynamics import flow, layers_flow, population_loss
 from lintf.models.heads import Heads
-from lintf.pages import parameters, plots, tables, tolerances, widgets
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from lintf.training.measured import measured
 
@@ -285,22 +285,45 @@ tables.table(rows, "Time at which half of a drop is done.", 4)
 #
 # ## Try it
 #
-# For heads that begin on eigenvectors the whole staircase is known. In a running notebook, sliders set the number of
-# examples, the ratio of neighbouring eigenvalues and the size of the first weights.
+# For heads that begin on eigenvectors the whole staircase is known: {eq}`eq-dynamics-scalar` can be integrated, and says
+# when a head has which size.
 
 
 # %%
-def drawn_stairs(n, ratio, start):
-    """The loss over time for heads that begin on the eigenvectors."""
+stairs_times = np.geomspace(10, 1e6, 400)
+
+
+def staircase(n, ratio, start):
+    """The loss over time, its levels, and when the first and the last drop are half done."""
     lam = ratio ** np.arange(4)
-    lam, t = lam / lam.sum(), np.geomspace(10, 1e6, 400)
-    curve = {"times": t, "loss": plateaus.staircase(lam, n, start, t)}
-    draw_flows({"heads": curve}, plateaus.heights(lam, n), xscale="log")
+    lam /= lam.sum()
+    found = {"loss": plateaus.staircase(lam, n, start, stairs_times)}
+    for m, level in enumerate(plateaus.heights(lam, n)):
+        found[f"height {m}"] = level
+    first, *_, last = plateaus.half_climbed(lam, n, start)
+    return found | {"first": first, "last": last}
 
 
-# %% mystnb={"figure": {"caption": "The staircase of {eq}`eq-dynamics-scalar` for rank-one heads that begin on the eigenvectors at 0.01 (d = 4, N = 31, neighbouring eigenvalues in the ratio 0.6; computed exactly). Dashed: the heights {eq}`eq-dynamics-heights`. With a running kernel, sliders set N, the ratio and the size of the first weights.", "name": "fig-dynamics-play"}, "image": {"alt": "A staircase over time from 10 to a million on a logarithmic axis, with four equal-looking abrupt drops at about 200, 600, 1700 and 5000, and rests on the dashed levels in between."}}
-widgets.Controls(
-    drawn_stairs,
+# %% [markdown]
+# A drop is half done where the loss has come halfway from one height to the next. For a head that has grown to the share $z$
+# of its end, this is where $2 z^3 - z^6 = \tfrac12$. In the picture the heights are horizontal lines.
+
+# %%
+climb = {"xlabel": "time", "xscale": "log", "xlim": (10, 1e6)}
+climb |= {"ylabel": "population loss", "ylim": (0, 1.05)}
+climb["curves"] = [{"name": "heads on eigenvectors", "x": "times", "y": "loss"}]
+climb["curves"][0]["look"] = "trained"
+climb["marks"] = [{"at": f"height {m}", "across": True} for m in range(5)]
+
+
+# %% mystnb={"figure": {"caption": "The staircase of {eq}`eq-dynamics-scalar` for rank-one heads that begin on the eigenvectors at 0.01 (d = 4, N = 31, neighbouring eigenvalues in the ratio 0.6; computed exactly). Dotted: the heights {eq}`eq-dynamics-heights`. Sliders set N, the ratio and the size of the first weights.", "name": "fig-dynamics-play"}, "image": {"alt": "A staircase over time from 10 to a million on a logarithmic axis, with four equal-looking abrupt drops at about 200, 600, 1700 and 5000, and rests on the dotted levels in between."}}
+play.Figure(
+    "staircase",
+    staircase,
+    {"times": stairs_times},
+    [climb],
+    title=[("first drop half done at", "first"), ("last at", "last")],
+    run="start",
     n=widgets.slider("examples N", [2, 4, 8, 16, 31, 64, 128, 1000], 31),
     ratio=widgets.slider("ratio", [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], 0.6),
     start=widgets.slider("first weights", [0.003, 0.01, 0.03, 0.1, 0.3], 0.01),

@@ -47,7 +47,7 @@ from lintf.analysis import shifts
 from lintf.analysis.solvers import GradientDescent, best_gradient_descent, squared_error
 from lintf.analysis.theory import one_layer_optimum
 from lintf.experiments.preconditioned import three_layers
-from lintf.pages import parameters, plots, tables, tolerances
+from lintf.pages import parameters, play, plots, tables, tolerances, widgets
 from lintf.pages.claims import claim, expect, told
 from lintf.tasks.rotated import Rotated
 
@@ -170,6 +170,55 @@ plots.shared_legend(ax)
 # The dotted line is the error of answering 0. Beyond $c = 2$ one layer with 20 examples is worse than that, and beyond 2.6 with
 # infinitely many: its step $m$ is made for $c = 1$, and where $m c > 2$ a step of gradient descent overshoots by more than it
 # had to go.
+#
+# On round covariates {eq}`eq-shifts-error` is short enough to play with. The relative bias is $(1 - m c)^2$, and the
+# relative variance $(m c)^2\, (d + 1) / M$ for prompts of $M$ examples.
+
+
+# %%
+def stretch(N, M, d, c):
+    """The relative error of one layer on covariance c I, its bias and its variance."""
+    m = N / (N + d + 1)  # trained with N examples, tested with M
+    parts = [lambda v: (1 - m * v) ** 2, lambda v: (m * v) ** 2 * (d + 1) / M]
+    found = {"c": c}
+    for i, of in enumerate([lambda v: parts[0](v) + parts[1](v), *parts]):
+        found |= {f"error {i}": of(axis), f"here {i}": of(c)}
+    return found
+
+
+# %% [markdown]
+# The picture has one curve for the error and one for each of its two parts. A dot follows the error at the stretch that is
+# chosen, and the numbers beside the names belong to it.
+
+# %%
+halves = {"xlabel": "test covariance $c$", "ylabel": "relative error"}
+halves |= {"yscale": "log", "xlim": (0, 4), "ylim": (1e-3, 10)}
+kinds = {"error": "trained", "bias": "best", "variance": "gradient descent"}
+halves["curves"] = play.several(kinds, x="stretches", y="error {}", value="here {}")
+halves["curves"][0]["dot"] = "c"
+halves["marks"] = [{"at": 1, "name": "answer 0", "across": True}]
+counts = sorted({6, 10, 20, 40, 100, 1000, N})
+dimensions = sorted({2, 5, 10, 20, d})
+places = [0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.8, 4.0]
+
+# %% mystnb={"figure": {"caption": "Relative error of one layer that was trained on round covariates, its bias and its variance, when the test covariance is c I (d = 5, N = 20 in the training and 100 in the test; computed exactly). The numbers belong to the dot, at c = 2. Sliders set d, both numbers of examples, and c.", "name": "fig-shifts-play"}, "image": {"alt": "Three curves over c from 0.25 to 4 on a logarithmic axis. The variance rises from 0.002 to 0.6. The bias falls into a narrow gap at 1.3 and rises to 4.4. The error follows the bias outside, and the variance in the gap."}}
+play.Figure(
+    "stretch",
+    stretch,
+    {"stretches": axis},
+    [halves],
+    title=[("covariance times", "c")],
+    run="c",
+    N=widgets.slider("training N", counts, N),
+    M=widgets.slider("test M", counts, 100),
+    d=widgets.slider("dimension d", dimensions, d),
+    c=widgets.slider("stretch c", places, 2.0),
+)
+
+# %% [markdown]
+# The bias is zero where $m c = 1$, so a network that was trained with few examples is best on covariates larger than its own: its
+# step was made short because of the variance. With more examples in the test the variance sinks as a whole, and the
+# bias, which nothing but $m$ and $c$ enters, is all that is left.
 #
 # ## Random covariances
 #

@@ -49,6 +49,24 @@ const lintfPlay = (() => {
     return at((2 * t - high - low) / (high - low)) / at((-high - low) / (high - low));
   }
 
+  /** The time in which a head grows from one size to another: da/dt = 2 a^2 lam (lam - K a^3). */
+  function passed(to, start, lam, K) {
+    const end = Math.cbrt(lam / K);
+    const clock = (z) =>
+      Math.log1p(z + z ** 2) / 6 - Math.log1p(-z) / 3 - 1 / z - Math.atan((2 * z + 1) / 3 ** 0.5) / 3 ** 0.5;
+    return (clock(to / end) - clock(start / end)) / (2 * lam ** 2 * end);
+  }
+
+  /** The piecewise linear function through points, of which xs rise, at rising places; constant outside. */
+  function interpolated(places, xs, ys) {
+    let k = 0;
+    return places.map((x) => {
+      while (k < xs.length && xs[k] < x) k++;
+      if (k === 0 || k === xs.length) return ys[Math.min(k, xs.length - 1)];
+      return ys[k - 1] + ((ys[k] - ys[k - 1]) * (x - xs[k - 1])) / (xs[k] - xs[k - 1]);
+    });
+  }
+
   const fill = (count, value) => Array(count).fill(value);
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const log10 = (value) => (value > 0 ? Math.log10(value) : NaN);
@@ -188,6 +206,42 @@ const lintfPlay = (() => {
       methods.forEach((r, i) => {
         out[`left ${i}`] = data.t.map(r);
         out[`error ${i}`] = data.d * sum(nodes.map((t, k) => weights[k] * (r(t) ** 2 + noise(r(t), t))));
+      });
+      return out;
+    },
+
+    /** 28: the loss of heads that climb one after the other, its levels, and when drops are half done. */
+    staircase({ n, ratio, start }, { times }) {
+      const powers = [0, 1, 2, 3].map((m) => ratio ** m);
+      const lam = powers.map((power) => power / sum(powers));
+      const K = lam.map((v) => (1 + 1 / n) * v ** 2 + v / n);
+      const gains = lam.map((v, m) => v ** 3 / K[m]);
+      const half = (v, m) => Math.cbrt((1 - 0.5 ** 0.5) * (v / K[m]));
+      const halves = lam.map((v, m) => passed(half(v, m), start, v, K[m]));
+      const loss = fill(times.length, 1);
+      lam.forEach((v, m) => {
+        const end = Math.cbrt(v / K[m]);
+        const sizes = fill(2000, 0).map((_, k) => start * (((1 - 1e-9) * end) / start) ** (k / 1999));
+        const reached = sizes.map((size) => passed(size, start, v, K[m]));
+        interpolated(times, reached, sizes).forEach((size, k) => {
+          const done = (size / end) ** 3;
+          loss[k] -= gains[m] * (2 * done - done ** 2);
+        });
+      });
+      const out = { loss, first: halves[0], last: halves.at(-1) };
+      for (let m = 0; m <= 4; m++) out[`height ${m}`] = 1 - sum(gains.slice(0, m));
+      return out;
+    },
+
+    /** 29: the relative error of one layer when the covariance is stretched, and its two parts. */
+    stretch({ N, M, d, c }, { stretches }) {
+      const m = N / (N + d + 1);
+      const parts = [(v) => (1 - m * v) ** 2, (v) => ((m * v) ** 2 * (d + 1)) / M];
+      const kinds = [(v) => parts[0](v) + parts[1](v), ...parts];
+      const out = { c };
+      kinds.forEach((of, i) => {
+        out[`error ${i}`] = stretches.map(of);
+        out[`here ${i}`] = of(c);
       });
       return out;
     },

@@ -216,7 +216,7 @@ def test_a_figure_answers_its_controls_without_a_kernel(tab, site):
     assert title.inner_text() != "loss 0.270, best 0.134"
     assert curve.get_attribute("d") != before
     assert title.inner_text() in figure.locator("[role=img]").get_attribute("aria-label")
-    figure.get_by_role("button", name="Best steps").click()
+    figure.get_by_role("button", name="Best steps", exact=True).click()
     loss, best = (float(part.split()[1]) for part in title.inner_text().split(", "))
     assert best <= loss < 1.02 * best
 
