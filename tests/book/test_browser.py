@@ -217,7 +217,7 @@ def test_a_figure_answers_its_controls_without_a_kernel(tab, site):
     assert curve.get_attribute("d") != before
     assert title.inner_text() in figure.locator("[role=img]").get_attribute("aria-label")
     figure.get_by_role("button", name="Best steps", exact=True).click()
-    assert title.inner_text() == "loss 0.137, best 0.134"  # its sliders have steps of 0.1
+    assert title.inner_text() == "loss 0.137, best 0.134"  # its sliders have steps of 0.05
 
 
 def test_curves_of_a_figure_are_hidden_and_shown(tab, site):
