@@ -568,7 +568,7 @@ claim(
     "phase-winner",
     "From two layers on the network is ahead of both descents in every setting where training converges",
     against="both descents, each of the best step size",
-    measured=f"ahead in {sum(v > 0 for v in leads)} of {len(leads)}, by a factor of 10^{max(leads):.1f} at most",
+    measured=f"ahead in {sum(v > 0 for v in leads)} of {len(leads)}, by at most {max(leads):.1f} powers of ten",
     holds=tolerances.every(*(v > 0 for v in leads)),
 )
 
