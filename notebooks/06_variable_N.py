@@ -17,7 +17,7 @@
 # # How many examples does it need?
 #
 # > **In short.** With ten examples or more the published order comes back: the mean squared error of the transformer is 13 to
-# > 63 times smaller than that of preconditioned gradient descent. With four to eight examples it does not. There rare prompts
+# > 64 times smaller than that of preconditioned gradient descent. With four to eight examples it does not. There rare prompts
 # > rule the mean: at $N = 6$ one prompt in a thousand carries 99 percent of it. In the median the transformer is
 # > the best for every $N$ and seed, by factors from 1.1 to 140. What it has learned is a fast method without a safety
 # > margin. *About 12 seconds; at the paper's scale.*
@@ -70,7 +70,7 @@ lr = 0.01  # of Adam, with betas (0.99, 0.99)
 lr_few = 0.001  # where there are fewer examples than dimensions
 halve_every = 2000  # steps after which the learning rate is halved
 clip = 0.001  # bound on the norm of each matrix's gradient
-last = 3  # the best of so many last snapshots is taken, on validation prompts
+last = 10  # the best of so many last snapshots is taken, on validation prompts
 seeds = [0, 1, 2, 3, 4]  # one transformer and one rotation each
 device = "auto"  # "cpu", "cuda", or the GPU if there is one
 
@@ -81,7 +81,7 @@ rotated, d = {N: Rotated(seeds, N, scales) for N in Ns}, len(scales)
 model = LinearTransformer(d=d, n_layer=n_layer, init_std=1e-4)
 common = {"betas": (0.99, 0.99), "clip": clip, "clip_by": "matrix", "B": B}
 common |= {"max_iters": max_iters, "halve_every": halve_every}
-common |= {"record_every": max(1, max_iters // 10)}
+common |= {"record_every": max(1, max_iters // 80)}
 
 # %% [markdown]
 # ## The limit
@@ -103,9 +103,8 @@ print(f"loss {few:.2f} with {min(Ns)} examples, {many:.5f} with {max(Ns)}")
 # ## Training
 #
 # The bound on the gradient is so tight that nearly every step has the length that the learning rate sets. As on page 5,
-# [depth](05_variable_L.ipynb), the snapshot that is best on validation prompts counts: here of the last three, 800 steps
-# apart. The published rule is finer, the best of the last ten, a hundred steps apart. Where single prompts throw a network
-# off, a finer choice finds better snapshots.
+# [depth](05_variable_L.ipynb), the snapshot that is best on validation prompts counts. The rule is the published one: the
+# best of the last ten, a hundred steps apart.
 
 # %%
 runs = {}
@@ -154,7 +153,7 @@ for N, rotation in rotated.items():
 # %% [markdown]
 # ## Means
 
-# %% mystnb={"figure": {"caption": "Mean squared error against the number of examples N, on rotated prompts (d = 5; three layers or steps; 8000 steps of Adam on 40,000 new prompts each; best of the last 3 snapshots; 40,000 test prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Least squares is exact from five examples on.", "name": "fig-variable-N"}, "image": {"alt": "Curves against 2 to 20 examples on a logarithmic axis. Gradient descent falls from 3.8 to 1.4, preconditioned gradient descent from 3.4 to 0.27. The transformer falls to 0.005, but rises to 30 at six examples, with a wide band. The best of its form falls smoothly to 0.0007. Least squares has two points only, 3 and 1."}}
+# %% mystnb={"figure": {"caption": "Mean squared error against the number of examples N, on rotated prompts (d = 5; three layers or steps; 8000 steps of Adam on 40,000 new prompts each; best of the last 10 snapshots; 40,000 test prompts for each seed). Lines: mean over five seeds with a rotation each; band: smallest to largest. Least squares is exact from five examples on.", "name": "fig-variable-N"}, "image": {"alt": "Curves against 2 to 20 examples on a logarithmic axis. Gradient descent falls from 3.8 to 1.4, preconditioned gradient descent from 3.4 to 0.27. The transformer falls to 0.005, but rises to 30 at six examples, with a wide band. The best of its form falls smoothly to 0.0007. Least squares has two points only, 3 and 1."}}
 stacked = {k: torch.stack([errors[N][k] for N in Ns]) for k in errors[Ns[0]]}
 mean = {k: e.mean(2).T for k, e in stacked.items()}  # (seeds, Ns) each
 unknown = [i for i, N in enumerate(Ns) if d > N]  # where least squares can err
@@ -290,12 +289,27 @@ claim(
 )
 
 # %% [markdown]
-# Below, some seeds are behind gradient descent. This part of the published figure does not come back. One reason is the
-# mean: whether a test set of 40,000 prompts contains one of the rare ones is a matter of luck, and one of them decides. The
-# other may be our coarser choice of a snapshot.
+# Below, some seeds are behind gradient descent. Is it the choice of a snapshot? We take the last one of each training, without
+# any choice, beside the best of the last ten.
 
 # %%
 behind = [n for n, ok in zip(Ns, (means < near_mean).all(1), strict=True) if not ok]
+rows = []
+for N in behind:
+    ours, theirs = means[Ns.index(N)], near_mean[Ns.index(N)]
+    test = rotated[N].sample(40_000, 99)
+    final = squared_error(FittedModel(model, runs[N].final_params), test).mean(1)
+    row = {"N": N, "preconditioned GD, largest": theirs.max()}
+    row |= {"last snapshot, largest": final.max()}
+    rows.append(row | {f"best of {last}, largest": ours.max()})
+tables.table(rows or [{"N": "none is behind"}], "Mean squared error of the worst seed.")
+
+# %% [markdown]
+# It is not. The chosen snapshots are no better on the test prompts than the last ones, and at four and eight examples worse: what
+# was chosen is the snapshot that had luck with the validation prompts, and the test has rare prompts of its own. Whether 40,000
+# prompts contain such a one is chance, and one of them decides a mean. So this part of the published figure does not come back.
+
+# %%
 claim(
     "variable-n-few",
     "In the mean, the transformer is also the best for every N below 2 d",
@@ -303,7 +317,7 @@ claim(
     published="this order",
     measured=f"some seed is behind at N = {', '.join(map(str, behind))}",
     holds=tolerances.every(means < near_mean),
-    why="Single prompts carry these means, and our choice of a snapshot is coarser.",
+    why="Single prompts carry these means; the choice of a snapshot is the published one.",
 )
 
 # %% [markdown]
@@ -336,8 +350,8 @@ if 6 in Ns:
 
 # %%
 told("up to a half worse", 0.5, worse - 1)
-told("13 to 63 times", 13, ahead.min())
-told("63 times smaller", 63, ahead.max())
+told("transformer is 13 to", 13, ahead.min())
+told("64 times smaller", 64, ahead.max())
 told("1.1 to 140", 1.1, gains["in the median"].min())
 told("from 1.1 to 140", 140, gains["in the median"].max())
 
