@@ -152,7 +152,7 @@ def _train(
                 last_save = now
             with torch.set_grad_enabled(training.alg != "lbfgs"):  # which takes its own gradients
                 loss = loss_of(training.model_at(model, step), state.params, batch)  # (E,)
-            if step == recorded[len(state.losses)]:
+            if step == recorded[state.filled]:
                 state.record(loss)
             values = loss.tolist()
             for run, value in zip(runs, values, strict=True):
@@ -186,7 +186,7 @@ def _resume(
 
 def _records(runs: list[Run], state: TrainState, meta: dict) -> list[store.Record]:
     """Returns what is stored of each run: at which steps, and what was recorded."""
-    steps = state.training.recorded_steps()[: len(state.losses)]
+    steps = state.training.recorded_steps()[: state.filled]
     stacked = state.recorded() | state.final_params()
     found = []
     for e, run in enumerate(runs):

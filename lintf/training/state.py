@@ -38,8 +38,9 @@ class TrainState:
                 {n: p.detach()[e].requires_grad_() for n, p in self.params.items()} for e in parts
             ]
         self.optimizers = [_optimizer(self.training, leaves) for leaves in self.leaves]
-        self.losses: list[Tensor] = []  # (E,) each
-        self.snapshots: dict[str, list[Tensor]] = {}  # of its parameters and metrics, (E, ...) each
+        self.places = len(self.training.recorded_steps())  # T
+        self.filled = 0  # how many of them have been recorded
+        self.kept: dict[str, Tensor] = {}  # losses, parameters and metrics, (E, T, ...) each
 
     def update(self, step: int, loss: Tensor, batch: Batch) -> None:
         """Does one optimiser step; loss (E,) is that of the present parameters on the batch."""
@@ -71,10 +72,17 @@ class TrainState:
 
     def record(self, loss: Tensor) -> None:
         """Notes the losses (E,), the metrics and, where the model wants it, the parameters."""
-        self.losses.append(loss.detach().cpu().clone())
         shown = self.params if self.model.record_params else {}
-        for name, p in (shown | self._metrics()).items():
-            self.snapshots.setdefault(name, []).append(p.detach().cpu().clone())
+        for name, p in ({"loss": loss} | shown | self._metrics()).items():
+            if name not in self.kept:
+                self.kept[name] = self._room(p)
+            self.kept[name][:, self.filled] = p.detach()
+        self.filled += 1
+
+    def _room(self, p: Tensor) -> Tensor:
+        """Returns memory for all that will be recorded of p (E, ...), taken at once: what is small
+        and stays, between tensors that come and go, would keep theirs from being used again."""
+        return torch.zeros(len(p), self.places, *p.shape[1:], dtype=p.dtype, device="cpu")
 
     def _metrics(self) -> Params:
         """Returns the model's metrics, (E, ...) each, of every member on its own task, where they
@@ -89,9 +97,7 @@ class TrainState:
 
     def recorded(self) -> dict[str, Tensor]:
         """Returns what was recorded so far, name -> (E, T, ...)."""
-        return {"loss": torch.stack(self.losses, 1)} | {
-            n: torch.stack(v, 1) for n, v in self.snapshots.items()
-        }
+        return {name: t[:, : self.filled].clone() for name, t in self.kept.items()}
 
     def final_params(self) -> dict[str, Tensor]:
         """Returns the parameters as they are now, under names for a record, if the model wants them
@@ -134,10 +140,10 @@ class TrainState:
                     else NUMBERS.get(slot, torch.clone)(t)
                 )
                 states[int(k)]["state"].setdefault(int(i), {})[slot] = value
-            elif rest == "loss":
-                self.losses = list(t.unbind(1))
             elif kind == "recorded":
-                self.snapshots[rest] = list(t.unbind(1))
+                self.filled = t.shape[1]
+                self.kept[rest] = self._room(t[:, 0])
+                self.kept[rest][:, : self.filled] = t
         for optimizer, state in zip(self.optimizers, states, strict=True):
             optimizer.load_state_dict(state)
         for generator, s in zip(self.generators, tensors["generators"], strict=True):

@@ -28,7 +28,7 @@ from lintf.training import fit as loop
 from lintf.training.fit import TrainConfig, fit
 from lintf.training.history import Diverged
 from lintf.training.run import Run
-from lintf.training.state import clip_gradients
+from lintf.training.state import TrainState, clip_gradients
 from lintf.training.verify import reproduce, verify
 
 ROOT = Path(__file__).parents[2]
@@ -348,6 +348,22 @@ def validation(shared, seeds=3):
         return TASK.sample(40, torch.Generator().manual_seed(99))
     tasks = [replace(TASK, Sigma=SIGMA), *[TASK] * (seeds - 1)]
     return sample_ensemble(tasks, 40, [torch.Generator().manual_seed(90 + s) for s in range(seeds)])
+
+
+def test_the_memory_for_all_that_is_recorded_is_taken_at_once(monkeypatch):
+    """Small tensors that stay, one from each step, keep the memory of those between them from
+    being used again: 10,000 of them cost 24 GB."""
+    places, record = [], TrainState.record
+
+    def noted(state, loss):
+        record(state, loss)
+        places.append({name: kept.data_ptr() for name, kept in state.kept.items()})
+
+    monkeypatch.setattr(TrainState, "record", noted)
+    quiet(MODEL, TASK, replace(TRAINING, max_iters=30, record_every=1), seeds=(0, 1))
+    assert len(places) == 31
+    assert places[0].keys() == {"loss", "P", "Q"}
+    assert all(at == places[0] for at in places)
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared prompts", "prompts of each seed"])
