@@ -31,9 +31,7 @@ from lintf.tasks.batches import Batch, Gram
 
 # prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
 CHUNK = 20_000
-DIRECTIONS = (
-    32  # second derivatives of torch.func, or gradients of snapshots, that are computed at once
-)
+DIRECTIONS = 4  # second derivatives of torch.func, or gradients, computed at once: more need GB
 
 
 def gradient(model: Model, params: Params, prompts: Batch) -> Params:
@@ -153,8 +151,11 @@ def directional_derivatives(
         (gradient, loss), (turned, _) = jvp(slopes, (p,), (v,))
         return loss, *(sum((g[n] * v[n]).sum() for n in v) for g in (gradient, turned))
 
+    found = _one_place(math.prod(lead), 3, flat)
     with sdpa_kernel(SDPBackend.MATH):
-        return tuple(part.view(lead) for part in vmap(one, chunk_size=DIRECTIONS)(flat, directions))
+        for some, p, v in zip(found.split(DIRECTIONS), _some(flat), _some(directions), strict=True):
+            some.copy_(torch.stack(vmap(one)(p, v), 1))
+    return tuple(part.view(lead) for part in found.unbind(1))
 
 
 def directional_smoothness(
@@ -174,20 +175,29 @@ def directional_smoothness(
         )
     here = {n: p[:-1] for n, p in snapshots.items()}
     steps = {n: p.diff(dim=0) for n, p in snapshots.items()}
-    slopes = [gradient(model, dict(zip(here, some, strict=True)), prompts) for some in _some(here)]
-    length, norm = (
-        torch.cat(
-            [sum(v.flatten(1).square().sum(1) for v in part.values()).sqrt() for part in parts]
-        )
-        for parts in ([steps], slopes)
-    )
+    length, norms = _lengths(steps), _one_place(lead[0] - 1, 1, here)
+    for some, p in zip(norms.split(DIRECTIONS), _some(here), strict=True):
+        some.copy_(_lengths(gradient(model, p, prompts)).unsqueeze(1))
     unit = {n: v / length.view(-1, *[1] * (v.dim() - 1)) for n, v in steps.items()}
-    return directional_derivatives(model, here, unit, prompts, backend)[2], norm
+    return directional_derivatives(model, here, unit, prompts, backend)[2], norms.squeeze(1)
 
 
-def _some(params: Params) -> Iterator[tuple[Tensor, ...]]:
+def _some(params: Params) -> Iterator[Params]:
     """Yields a few members at a time."""
-    return zip(*(p.split(DIRECTIONS) for p in params.values()), strict=True)
+    for parts in zip(*(p.split(DIRECTIONS) for p in params.values()), strict=True):
+        yield dict(zip(params, parts, strict=True))
+
+
+def _one_place(members: int, numbers: int, params: Params) -> Tensor:
+    """Returns memory (members, numbers) for results that come a few members at a time: small
+    tensors that stayed between large ones would keep their memory from being used again."""
+    like = next(iter(params.values()))
+    return torch.empty(members, numbers, dtype=like.dtype, device=like.device)
+
+
+def _lengths(vectors: Params) -> Tensor:
+    """Returns the Euclidean length of each member's vector, (members,)."""
+    return sum(v.flatten(1).square().sum(1) for v in vectors.values()).sqrt()
 
 
 def _diagonal(model: Model, params: Params, prompts: Batch) -> Tensor:

@@ -103,7 +103,7 @@ RULES: dict[str, Rule] = {  # the upper bounds keep a page from asking for more 
     **_each("adam_steps clean_steps", whole(1, 10**8)),
     **_each("halve_every redraw_every stride", whole(1, 10**8)),
     "warmup": whole(0, 10**8),
-    **_each("seed random_seed", SEED),
+    **_each("seed random_seed target_seed", SEED),
     **_each("lr lr_adam lr_sgd lr_few lowest_rate", RATE),
     "clip": or_none(RATE),
     **_each("lr_end", number(0, 1000)),
