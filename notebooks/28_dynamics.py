@@ -293,7 +293,7 @@ tables.table(rows, "Time at which half of a drop is done.", 4)
 stairs_times = np.geomspace(10, 1e6, 400)
 
 
-def staircase(n, ratio, start):
+def climbing_stairs(n, ratio, start):
     """The loss over time, its levels, and when the first and the last drop are half done."""
     lam = ratio ** np.arange(4)
     lam /= lam.sum()
@@ -319,7 +319,7 @@ climb["marks"] = [{"at": f"height {m}", "across": True} for m in range(5)]
 # %% mystnb={"figure": {"caption": "The staircase of {eq}`eq-dynamics-scalar` for rank-one heads that begin on the eigenvectors at 0.01 (d = 4, N = 31, neighbouring eigenvalues in the ratio 0.6; computed exactly). Dotted: the heights {eq}`eq-dynamics-heights`. Sliders set N, the ratio and the size of the first weights.", "name": "fig-dynamics-play"}, "image": {"alt": "A staircase over time from 10 to a million on a logarithmic axis, with four equal-looking abrupt drops at about 200, 600, 1700 and 5000, and rests on the dotted levels in between."}}
 play.Figure(
     "staircase",
-    staircase,
+    climbing_stairs,
     {"times": stairs_times},
     [climb],
     title=[("first drop half done at", "first"), ("last at", "last")],
