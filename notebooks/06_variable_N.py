@@ -189,7 +189,7 @@ tables.table(heavy, "Squared error of the transformer over the prompts of all se
 
 # %% [markdown]
 # At six examples the worst thousandth of the prompts carries 99 percent of the mean, and the median is 600 times smaller than the
-# mean. Even at twenty examples it carries a quarter. The prediction is a polynomial of degree 13 in $S$, so the squared
+# mean. Even at twenty examples it carries 26 percent. The prediction is a polynomial of degree 13 in $S$, so the squared
 # error is one of degree 26. With few examples the largest eigenvalue of $S / N$ varies widely: it can be three or five
 # times its typical value. There a polynomial that is small where the eigenvalues usually lie is huge. A mean of such a
 # quantity says how large the worst prompt of the sample happened to be.
@@ -346,7 +346,7 @@ if 6 in Ns:
     told("600 times smaller", 600, six["mean"] / six["median"])
     told("six examples to 32", 32, six["mean"])
     told("20 times that", 20, six["mean"] / errors[6]["preconditioned GD"].mean())
-    told("carries a quarter", 0.25, last_row["share of the worst thousandth"])
+    told("carries 26 percent", 0.26, last_row["share of the worst thousandth"])
 
 # %%
 told("up to a half worse", 0.5, worse - 1)
