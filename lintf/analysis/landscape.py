@@ -29,8 +29,7 @@ from lintf.models.mlp import MLPTransformer
 from lintf.tasks.base import Task, sample_ensemble
 from lintf.tasks.batches import Batch, Gram
 
-# prompts drawn at once for the gradient noise: fixed, since it decides which prompts a seed gives
-CHUNK = 20_000
+CHUNK = 20_000  # prompts drawn at once for the noise: fixed, since it decides which a seed gives
 DIRECTIONS = 4  # second derivatives of torch.func, or gradients, computed at once: more need GB
 
 

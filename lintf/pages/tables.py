@@ -25,7 +25,7 @@ def number(value: float, digits: int = 3) -> str:
     digits: how many of its digits are significant.
     """
     if isinstance(value, Integral):
-        return f"{int(value):,}".replace("-", "−").replace(",", "\u2009")
+        return f"{int(value):,}".replace("-", "−").replace(",", "\u202f")
     if np.isnan(value):
         return "–"
     if np.isinf(value):

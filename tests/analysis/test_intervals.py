@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from scipy import stats
 
 from lintf.analysis.intervals import (
@@ -47,13 +48,6 @@ def assert_close(estimate, value, low, high, rel=1e-9):
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
         (value, low, high), rel=rel
     )
-
-
-def refused(call, *said):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
-        call()
-    for part in said:
-        assert str(part) in str(error.value)
 
 
 # ---- means

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from scipy import stats
 
 from lintf.analysis import linearity
@@ -40,14 +41,6 @@ def related(n=41, dim=5, width=3, seed=0):
     return x, (x @ normal(dim, width, seed=seed + 2)).tanh() + 0.3 * normal(
         n, width, seed=seed + 3
     ) - 1
-
-
-def refused(call, *said):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
-        call()
-    assert "\n" not in str(error.value)
-    for part in said:
-        assert str(part) in str(error.value)
 
 
 # ---- the score

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from lintf.analysis import states as states_module
 from lintf.analysis.linearity import score
@@ -26,14 +27,6 @@ needs_models = pytest.mark.skipif(
 
 def normal(*shape, seed=0, dtype=F64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64).to(dtype)
-
-
-def refused(call, *said):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
-        call()
-    assert "\n" not in str(error.value)
-    for part in said:
-        assert str(part) in str(error.value)
 
 
 # ---- the book's own models

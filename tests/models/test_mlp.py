@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from refusals import refused
 from torch.nn.functional import linear, relu
 
 from lintf.models.encoder import Encoder
@@ -48,13 +49,6 @@ def generator(seed=0):
 
 def quiet(*args, **kwargs):
     return fit(*args, **{"stored": False, "progress": False, "device": "cpu"} | kwargs)
-
-
-def refused(call, *said):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
-        call()
-    for part in said:
-        assert str(part) in str(error.value)
 
 
 def assert_mean(samples, expected):
